@@ -1,0 +1,126 @@
+"""Turns the pydantic kinds into CustomResourceDefinitions.
+
+Pydantic speaks JSON schema, the API server "structural" OpenAPI v3: no references, no unions with
+null, no titles. The differences are exactly the steps below.
+"""
+
+from typing import Any
+
+from bulkhead_api.names import CATEGORY, GROUP, VERSION
+from bulkhead_api.schema import CustomResource
+from bulkhead_api.v1alpha1 import AgentPackage, MemoryPool, OrganizationRuntime
+
+KINDS: tuple[type[CustomResource], ...] = (OrganizationRuntime, AgentPackage, MemoryPool)
+
+_DROPPED = ("title", "additionalProperties", "$defs", "discriminator")
+
+
+def structural(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return `schema` as a structural schema: references inlined, optional unions resolved."""
+    return _inline(schema, schema.get("$defs", {}))
+
+
+def _inline(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in node:
+        name = node["$ref"].rsplit("/", 1)[1]
+        siblings = {key: value for key, value in node.items() if key != "$ref"}
+        return _inline({**definitions[name], **siblings}, definitions)
+    if "allOf" in node and len(node["allOf"]) == 1:
+        siblings = {key: value for key, value in node.items() if key != "allOf"}
+        return _inline({**node["allOf"][0], **siblings}, definitions)
+    if "anyOf" in node:
+        (member,) = [part for part in node["anyOf"] if part.get("type") != "null"]
+        siblings = {key: value for key, value in node.items() if key != "anyOf"}
+        return _inline(_merged(member, siblings), definitions)
+    return _structural_node(node, definitions)
+
+
+def _merged(member: dict[str, Any], siblings: dict[str, Any]) -> dict[str, Any]:
+    validations = [
+        *member.get("x-kubernetes-validations", []),
+        *siblings.get("x-kubernetes-validations", []),
+    ]
+    merged = {**member, **siblings}
+    if validations:
+        merged["x-kubernetes-validations"] = validations
+    return merged
+
+
+def _structural_node(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    result = {key: value for key, value in node.items() if key not in _DROPPED}
+    if "properties" in node:
+        result["properties"] = {
+            name: _inline(child, definitions) for name, child in node["properties"].items()
+        }
+    if isinstance(node.get("additionalProperties"), dict):
+        result["additionalProperties"] = _inline(node["additionalProperties"], definitions)
+    if isinstance(node.get("items"), dict):
+        result["items"] = _inline(node["items"], definitions)
+    if result.get("default", ...) is None:
+        del result["default"]
+    if isinstance(result.get("default"), dict):
+        # The API server fills nested defaults in by itself; {} keeps each value in one place.
+        result["default"] = {}
+    if "const" in result:
+        result["enum"] = [result.pop("const")]
+    return result
+
+
+def definition(kind: type[CustomResource]) -> dict[str, Any]:
+    """Return the CustomResourceDefinition of `kind`."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": kind.scope,
+            "names": {
+                "kind": kind.kind_name,
+                "listKind": f"{kind.kind_name}List",
+                "plural": kind.plural,
+                "singular": kind.singular,
+                "shortNames": [kind.short_name],
+                "categories": [CATEGORY],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [column.as_manifest() for column in kind.columns],
+                    "schema": {"openAPIV3Schema": _object_schema(kind)},
+                }
+            ],
+        },
+    }
+
+
+def _object_schema(kind: type[CustomResource]) -> dict[str, Any]:
+    fields = kind.model_fields
+    schema = structural(kind.model_json_schema(by_alias=True))
+    properties = schema["properties"]
+    properties["spec"]["description"] = fields["spec"].description
+    properties["status"] |= {
+        "description": fields["status"].description,
+        # A fresh object must not read as healthy before the operator has seen it.
+        "default": {"observedGeneration": -1},
+    }
+    result: dict[str, Any] = {
+        "description": kind.__doc__,
+        "type": "object",
+        "required": [name for name in schema.get("required", []) if name != "metadata"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": properties["spec"],
+            "status": properties["status"],
+        },
+    }
+    if not result["required"]:
+        del result["required"]
+    if kind.object_rules:
+        result["x-kubernetes-validations"] = list(kind.object_rules)
+    return result

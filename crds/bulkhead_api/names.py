@@ -1,0 +1,71 @@
+"""Names that more than one part relies on: groups, labels, annotations, object names, ports.
+
+They are a contract. A name changes only together with the tests of every part that uses it.
+"""
+
+from typing import Final
+
+GROUP: Final = "bulkhead.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "bulkhead"
+
+LABEL_ORGANIZATION: Final = f"{GROUP}/organization"
+"""On every child: the owner's name. For selection only, it never grants anything."""
+
+ANNOTATION_ORGANIZATION: Final = f"{GROUP}/organization"
+"""On a namespace made by a person: names the one organization that may adopt it."""
+
+ANNOTATION_ROTATE_API_KEY: Final = f"{GROUP}/rotate-api-key"
+"""On an OrganizationRuntime: every new value asks for one new API key."""
+
+ANNOTATION_CONFIGURATION_HASH: Final = f"{GROUP}/configuration-hash"
+"""On pods: touched by the operator so that the kubelet syncs mounted files at once."""
+
+ANNOTATION_POD_TEMPLATE_HASH: Final = f"{GROUP}/pod-template-hash"
+"""On the Deployment: hash of the pod template that the operator last wanted."""
+
+ANNOTATION_ORGANIZATION_GENERATION: Final = f"{GROUP}/organization-generation"
+"""On the Deployment: the owner's generation that its pod template was built from."""
+
+FINALIZER: Final = f"{GROUP}/operator"
+FIELD_MANAGER: Final = "bulkhead-operator"
+MANAGED_BY: Final = "bulkhead-operator"
+
+NAMESPACE_PREFIX: Final = "org-"
+SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+RUNTIME: Final = "runtime"
+"""Deployment, Service, ServiceAccount, PodDisruptionBudget, quota of every organization."""
+
+API_KEY_SECRET: Final = "runtime-api-key"  # noqa: S105 (the Secret's name, not its content)
+INTERNAL_SECRET: Final = "runtime-internal"  # noqa: S105 (the Secret's name, not its content)
+TOKEN_FIELD: Final = "token"  # noqa: S105 (a field's name)
+CONFIG_MAP: Final = "runtime-config"
+PACKAGE_CONFIG_MAP_PREFIX: Final = "runtime-packages-"
+PACKAGE_CONFIG_MAPS: Final = 16
+DATA_CLAIM: Final = "runtime-data"
+DEFAULT_POOL: Final = "default"
+
+SERVICE_PORT: Final = 80
+PUBLIC_PORT: Final = 8080
+INTERNAL_PORT: Final = 9090
+
+CONFIG_FILE: Final = "config.json"
+CONFIG_DIRECTORY: Final = "/etc/bulkhead"
+DATA_DIRECTORY: Final = "/var/lib/bulkhead"
+SECRETS_DIRECTORY: Final = "/var/run/secrets/bulkhead"
+"""Holds api-key/token, internal/token and providers/NAME (one file per provider with a key)."""
+
+OFFLINE_PROVIDER: Final = "offline"
+OFFLINE_MODEL: Final = "offline/echo"
+
+
+def package_key(name: str, version: str) -> str:
+    """Return the ConfigMap key, and so the file name, of one package version's document."""
+    return f"package_{name}_{version}.json"
+
+
+def default_namespace(organization: str) -> str:
+    """Return the namespace that the operator makes when the spec names none."""
+    return f"{NAMESPACE_PREFIX}{organization}"

@@ -1,0 +1,113 @@
+"""What the operator hands to the runtime: files of one projected volume.
+
+`config.json` (ConfigMap `runtime-config`) holds a `RuntimeConfig`; each file `package_*.json`
+(ConfigMaps `runtime-packages-0` to `-15`) a `PackageDocument`. Secrets are never in either: they
+are mounted beside. A change arrives by the kubelet's atomic switch of the whole volume; the
+runtime follows a configuration only when every version that its routes name is there with the
+checksum that the route names.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bulkhead_api.schema import ApiModel
+from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.organization_runtime import Limits
+
+
+class ProviderConfig(ApiModel):
+    """Where models come from; the key, if any, is the mounted file providers/NAME."""
+
+    name: str
+    type: Literal["OpenAICompatible", "LiteLLM"]
+    base_url: Annotated[str | None, Field(alias="baseURL")] = None
+    has_credentials: bool = False
+    timeout_seconds: int = 60
+
+
+class ModelsConfig(ApiModel):
+    """Which models the agents use."""
+
+    default: str
+    providers: tuple[ProviderConfig, ...] = ()
+
+
+class PoolConfig(ApiModel):
+    """Bounds of the conversation store."""
+
+    name: str
+    max_memory_mb: Annotated[int, Field(alias="maxMemoryMB")]
+    default_retention_seconds: int | None = None
+
+
+class VersionRoute(ApiModel):
+    """A version to load; `weight` is its share of new sessions, 0 serves only sessions it has."""
+
+    version: str
+    checksum: str
+    weight: Annotated[int, Field(ge=0, le=100)]
+
+
+class PackageRoute(ApiModel):
+    """The versions of one package; the weights of one package add up to 100."""
+
+    package: str
+    versions: tuple[VersionRoute, ...]
+
+
+class RuntimeConfig(ApiModel):
+    """Everything that the runtime must know and may know without a restart."""
+
+    organization: str
+    runtime_id: str
+    hash: str = ""
+    limits: Limits
+    models: ModelsConfig
+    pool: PoolConfig
+    routes: tuple[PackageRoute, ...] = ()
+
+    def with_hash(self) -> "RuntimeConfig":
+        """Return the same configuration with `hash` filled in from its content."""
+        content = self.model_dump(by_alias=True, exclude={"hash"}, mode="json")
+        return self.model_copy(update={"hash": _digest(content)[:32]})
+
+
+class PackageDocument(ApiModel):
+    """One version of one package as the runtime loads it."""
+
+    package: str
+    version: str
+    checksum: str
+    agents: tuple[Agent, ...]
+
+    @classmethod
+    def of(cls, package: str, version: str, agents: tuple[Agent, ...]) -> "PackageDocument":
+        """Return the document with the checksum of its content."""
+        return cls(
+            package=package,
+            version=version,
+            agents=agents,
+            checksum=checksum(package, version, agents),
+        )
+
+    def intact(self) -> bool:
+        """Tell whether the content is what the checksum says."""
+        return self.checksum == checksum(self.package, self.version, self.agents)
+
+
+def checksum(package: str, version: str, agents: tuple[Agent, ...]) -> str:
+    """Return `sha256:` and the digest over a package version's canonical JSON."""
+    content = {
+        "package": package,
+        "version": version,
+        "agents": [agent.model_dump(by_alias=True, mode="json") for agent in agents],
+    }
+    return f"sha256:{_digest(content)}"
+
+
+def _digest(content: object) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,171 @@
+"""AgentPackage: a version of one or more agents, delivered like software."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from bulkhead_api.schema import LIST_SET, ApiModel, Column, CustomResource, list_map, rule, rules
+from bulkhead_api.v1alpha1.organization_runtime import DNS_LABEL, MODEL_NAME
+from bulkhead_api.v1alpha1.status import CommonStatus
+
+SEMVER = (
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+)
+"""Semantic Versioning 2.0.0 without build metadata, which has no place in its precedence."""
+
+TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+"""What every provider's function calling accepts as a name."""
+
+
+class Agent(ApiModel):
+    """One agent: how it behaves, on which model, with which tools."""
+
+    name: Annotated[
+        str,
+        Field(
+            description="Name in URLs and as a model's name; unique in the organization.",
+            min_length=1,
+            max_length=63,
+            pattern=DNS_LABEL,
+        ),
+    ]
+    description: Annotated[
+        str, Field(description="One sentence for people and other agents.", max_length=512)
+    ] = ""
+    instructions: Annotated[
+        str,
+        Field(description="System prompt. Users' text never becomes part of it.", max_length=16384),
+    ] = ""
+    model: Annotated[
+        str | None,
+        Field(
+            description="Model as PROVIDER/MODEL; the organization's default when absent.",
+            max_length=256,
+            pattern=MODEL_NAME,
+        ),
+    ] = None
+    tools: Annotated[
+        tuple[Annotated[str, Field(max_length=64, pattern=TOOL_NAME)], ...],
+        Field(
+            description="Tools that the agent may call; none when empty.",
+            max_length=32,
+            json_schema_extra=LIST_SET,
+        ),
+    ] = ()
+    max_iterations: Annotated[
+        int, Field(description="Rounds of model and tools for one message.", ge=1, le=50)
+    ] = 5
+    max_output_tokens: Annotated[
+        int, Field(description="Output tokens asked of the model per call.", ge=1, le=131072)
+    ] = 2048
+    timeout_seconds: Annotated[
+        int | None,
+        Field(
+            description="Seconds for one message; the organization's limit where that is lower.",
+            ge=1,
+            le=3600,
+        ),
+    ] = None
+
+
+class AgentPackageSpec(ApiModel):
+    """What one version holds."""
+
+    model_config = {
+        "json_schema_extra": rules(
+            rule(
+                "self.version != oldSelf.version || self.agents == oldSelf.agents",
+                "must change together with `spec.agents`: the content of a version is immutable; "
+                "give the new content a new version",
+                field_path=".version",
+            ),
+        )
+    }
+
+    version: Annotated[
+        str,
+        Field(
+            description="Semantic version of this content, for example 1.4.0.",
+            min_length=5,
+            max_length=64,
+            pattern=SEMVER,
+        ),
+    ]
+    agents: Annotated[
+        tuple[Agent, ...],
+        Field(
+            description="The agents of this version.",
+            min_length=1,
+            max_length=16,
+            json_schema_extra=list_map("name"),
+        ),
+    ]
+
+
+class VersionInService(ApiModel):
+    """A version that the runtime has loaded."""
+
+    version: Annotated[str, Field(description="The version.", max_length=64)]
+    weight: Annotated[
+        int, Field(description="Percent of new sessions that begin with it.", ge=0, le=100)
+    ]
+
+
+class AgentPackageStatus(CommonStatus):
+    """What the operator saw."""
+
+    organization: Annotated[
+        str | None,
+        Field(description="Organization that the namespace belongs to.", max_length=63),
+    ] = None
+    state: Annotated[
+        Literal["pending", "active", "degraded"] | None,
+        Field(description="The conditions in one word, for people; no program should read it."),
+    ] = None
+    version: Annotated[
+        str | None, Field(description="Version that new sessions begin with.", max_length=64)
+    ] = None
+    checksum: Annotated[
+        str | None, Field(description="SHA-256 of that version's content.", max_length=71)
+    ] = None
+    versions: Annotated[
+        tuple[VersionInService, ...],
+        Field(
+            description="Versions that the runtime has loaded; older ones serve their sessions.",
+            max_length=16,
+            json_schema_extra=list_map("version"),
+        ),
+    ] = ()
+
+
+class AgentPackage(CustomResource):
+    """A version of one or more agents; changing spec.version rolls it out beside the former."""
+
+    kind_name: ClassVar[str] = "AgentPackage"
+    plural: ClassVar[str] = "agentpackages"
+    singular: ClassVar[str] = "agentpackage"
+    short_name: ClassVar[str] = "agpkg"
+    scope: ClassVar[str] = "Namespaced"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("Version", ".spec.version"),
+        Column("In service", ".status.version"),
+        Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
+        Column("Reason", ".status.conditions[?(@.type=='Ready')].reason"),
+        Column("Age", ".metadata.creationTimestamp", type="date"),
+        Column("Organization", ".status.organization", priority=1),
+        Column("Checksum", ".status.checksum", priority=1),
+        Column("Message", ".status.conditions[?(@.type=='Ready')].message", priority=1),
+    )
+    object_rules = (
+        rule(
+            "self.metadata.name.size() <= 63 && !self.metadata.name.contains('.')",
+            "`metadata.name` must be a DNS label of at most 63 characters (a-z, 0-9, '-'): "
+            "choose a shorter name without dots",
+        ),
+    )
+
+    spec: Annotated[AgentPackageSpec, Field(description="What this version holds.")]
+    status: Annotated[AgentPackageStatus, Field(description="What the operator saw.")] = (
+        AgentPackageStatus()
+    )

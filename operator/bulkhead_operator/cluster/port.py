@@ -1,0 +1,117 @@
+"""What the rest of the operator may ask of the cluster, and the words it is said in.
+
+`reconcile` depends on this page only, so that it can be read and tested without a client.
+Manifests are plain JSON objects; nothing is deserialized into models.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bulkhead_api.runtime_state import RuntimeState
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """Names one object; `namespace` is None for cluster-scoped kinds."""
+
+    api_version: str
+    kind: str
+    namespace: str | None
+    name: str
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> "ObjectKey":
+        """Return the key of a manifest."""
+        metadata = manifest["metadata"]
+        return cls(
+            manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What is remembered of a live child: no content, only the verdict and a few facts.
+
+    `contained` tells whether the live object contains everything that was wanted when it was last
+    compared; `facts` are the few values that status needs (see `cluster.kinds`).
+    """
+
+    key: ObjectKey
+    uid: str
+    resource_version: str
+    contained: bool
+    terminating: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Cluster(Protocol):
+    """The API server, as reconciling needs it.
+
+    Every write is fenced: it raises `LeaseLost` once this process may no longer lead. Methods
+    raise the `ClusterError` subclasses and nothing else.
+    """
+
+    def children(self, organization: str) -> Mapping[ObjectKey, Child]:
+        """Return the organization's labelled children as last seen by watch; no call is made."""
+        ...
+
+    async def get(self, key: ObjectKey) -> Manifest | None:
+        """Return one object, or None."""
+        ...
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str, label_selector: str
+    ) -> Sequence[Manifest]:
+        """Return the objects of one namespace that match the selector."""
+        ...
+
+    async def create(self, manifest: Manifest) -> Manifest | None:
+        """Create an object; None when one of that name is already there."""
+        ...
+
+    async def apply(self, manifest: Manifest, organization: str, *, fresh: bool = False) -> Child:
+        """Apply server-side with our field manager, forcing our fields.
+
+        Unless `fresh` (the namespace was created by us a moment ago), an object that the watch
+        does not know is read first, and refused with `NotOurs` when we never applied to it.
+        """
+        ...
+
+    async def delete(
+        self, key: ObjectKey, *, uid: str | None = None, foreground: bool = False
+    ) -> None:
+        """Delete an object, only the one with `uid` when given; absent is done."""
+        ...
+
+    async def patch(self, key: ObjectKey, body: Manifest) -> Manifest:
+        """Merge-patch an object (annotations of pods, content of Secrets)."""
+        ...
+
+    async def patch_status(self, key: ObjectKey, uid: str, status: Manifest) -> Manifest:
+        """Replace the status of one of our kinds, only of the object with `uid`."""
+        ...
+
+    async def add_finalizer(self, key: ObjectKey, uid: str) -> None:
+        """Put our finalizer on the object, leaving others alone."""
+        ...
+
+    async def remove_finalizer(self, key: ObjectKey, uid: str) -> None:
+        """Take our finalizer off the object, leaving others alone; absent is done."""
+        ...
+
+
+class Runtimes(Protocol):
+    """The internal port of the organizations' runtimes."""
+
+    async def state(
+        self, address: str, token: str, *, configuration_hash: str, wait_seconds: float
+    ) -> RuntimeState:
+        """Ask one replica (its pod's IP) what is loaded.
+
+        Answers as soon as the configuration with that hash is followed or refused, at the latest
+        after `wait_seconds` (0 answers at once). Raises `ClusterError`.
+        """
+        ...

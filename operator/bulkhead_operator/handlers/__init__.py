@@ -1,0 +1,1 @@
+"""Doorbells: kopf's events become keys on our queue, nothing else."""

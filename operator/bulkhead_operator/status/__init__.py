@@ -1,0 +1,1 @@
+"""What people and programs read: outcomes become conditions here and nowhere else."""
