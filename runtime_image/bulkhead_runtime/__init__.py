@@ -1,0 +1,1 @@
+"""The runtime of one organization: agents, their conversations and the way to their models."""
