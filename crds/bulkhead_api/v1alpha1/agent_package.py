@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bulkhead_api.schema import LIST_SET, ApiModel, Column, CustomResource, list_map, rule, rules
 from bulkhead_api.v1alpha1.organization_runtime import DNS_LABEL, MODEL_NAME
@@ -72,8 +72,8 @@ class Agent(ApiModel):
 class AgentPackageSpec(ApiModel):
     """What one version holds."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "self.version != oldSelf.version || self.agents == oldSelf.agents",
                 "must change together with `spec.agents`: the content of a version is immutable; "
@@ -81,7 +81,7 @@ class AgentPackageSpec(ApiModel):
                 field_path=".version",
             ),
         )
-    }
+    )
 
     version: Annotated[
         str,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bulkhead_api.names import OFFLINE_MODEL, SYSTEM_NAMESPACES
@@ -19,8 +19,8 @@ from bulkhead_api.schema import (
 from bulkhead_api.v1alpha1.status import CommonStatus
 
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-SECRET_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-SECRET_KEY = r"^[-._a-zA-Z0-9]+$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+DATA_KEY = r"^[-._a-zA-Z0-9]+$"
 MODEL_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[^\s/][^\s]*$"
 CIDR = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"
 
@@ -47,8 +47,8 @@ class Requests(ApiModel):
 class Limits(ApiModel):
     """Bounds that hold for the organization; beyond one a request waits or is refused."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "self.requests.memoryMB <= self.maxMemoryMB",
                 "must be at most `spec.limits.maxMemoryMB`: lower `spec.limits.requests.memoryMB` "
@@ -63,7 +63,7 @@ class Limits(ApiModel):
                 field_path=".requests.cpuMillicores",
             ),
         )
-    }
+    )
 
     max_concurrent_agents: Annotated[
         int, Field(description="Agent executions that run at the same time.", ge=1, le=1000)
@@ -94,7 +94,9 @@ class Limits(ApiModel):
     ] = 100
     max_execution_time_seconds: Annotated[
         int,
-        Field(description="Seconds after which an execution is ended with an error.", ge=1, le=3600),
+        Field(
+            description="Seconds after which an execution is ended with an error.", ge=1, le=3600
+        ),
     ] = 300
     max_queue_size: Annotated[
         int,
@@ -127,7 +129,7 @@ class CredentialsRef(ApiModel):
             description="Name of the Secret in the organization's namespace.",
             min_length=1,
             max_length=253,
-            pattern=SECRET_NAME,
+            pattern=DNS_SUBDOMAIN,
         ),
     ]
     key: Annotated[
@@ -136,7 +138,7 @@ class CredentialsRef(ApiModel):
             description="Field of the Secret that holds the provider's API key.",
             min_length=1,
             max_length=253,
-            pattern=SECRET_KEY,
+            pattern=DATA_KEY,
         ),
     ] = "api-key"
 
@@ -144,8 +146,8 @@ class CredentialsRef(ApiModel):
 class Provider(ApiModel):
     """Where models come from."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "self.type != 'OpenAICompatible' || has(self.baseURL)",
                 "`baseURL` must be given for type 'OpenAICompatible', for example "
@@ -157,7 +159,7 @@ class Provider(ApiModel):
                 field_path=".name",
             ),
         )
-    }
+    )
 
     name: Annotated[
         str,
@@ -209,8 +211,8 @@ class Provider(ApiModel):
 class Models(ApiModel):
     """Which models the agents use."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "self.default.startsWith('offline/') || "
                 "self.providers.exists(p, self.default.startsWith(p.name + '/'))",
@@ -218,7 +220,7 @@ class Models(ApiModel):
                 field_path=".default",
             ),
         )
-    }
+    )
 
     default: Annotated[
         str,
@@ -244,14 +246,14 @@ class Models(ApiModel):
 class EgressRule(ApiModel):
     """One destination that the runtime may reach."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "has(self.cidr) != has(self.namespace)",
                 "must have exactly one of `cidr` and `namespace`",
             ),
         )
-    }
+    )
 
     cidr: Annotated[
         str | None,
@@ -305,11 +307,12 @@ class Network(ApiModel):
 class Storage(ApiModel):
     """The volume that holds the organization's conversations."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "has(self.storageClassName) == has(oldSelf.storageClassName) && "
-                "(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+                "(!has(self.storageClassName) || "
+                "self.storageClassName == oldSelf.storageClassName)",
                 "is immutable: a volume cannot change its class; make a new organization",
                 field_path=".storageClassName",
             ),
@@ -319,7 +322,7 @@ class Storage(ApiModel):
                 field_path=".sizeMB",
             ),
         )
-    }
+    )
 
     size_mb: Annotated[
         int,
@@ -337,7 +340,7 @@ class Storage(ApiModel):
         Field(
             description="StorageClass of the volume; the cluster's default when absent.",
             max_length=253,
-            pattern=SECRET_NAME,
+            pattern=DNS_SUBDOMAIN,
         ),
     ] = None
 
@@ -345,8 +348,8 @@ class Storage(ApiModel):
 class OrganizationRuntimeSpec(ApiModel):
     """What the platform team wants for one organization."""
 
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             rule(
                 "has(self.namespace) == has(oldSelf.namespace) && "
                 "(!has(self.namespace) || self.namespace == oldSelf.namespace)",
@@ -360,7 +363,7 @@ class OrganizationRuntimeSpec(ApiModel):
                 field_path=".limits.maxMemoryMB",
             ),
         )
-    }
+    )
 
     namespace: Annotated[
         str | None,
@@ -392,9 +395,7 @@ class OrganizationRuntimeSpec(ApiModel):
     ] = "Delete"
     suspend: Annotated[
         bool,
-        Field(
-            description="While true the runtime is stopped and its data kept; false starts it again."
-        ),
+        Field(description="While true the runtime is stopped and its data is kept."),
     ] = False
     limits: Annotated[Limits, Field(description="Bounds that hold for the organization.")] = (
         Limits()
@@ -480,9 +481,9 @@ class OrganizationRuntime(CustomResource):
         ),
     )
 
-    spec: Annotated[
-        OrganizationRuntimeSpec, Field(description="What the platform team wants.")
-    ] = OrganizationRuntimeSpec()
-    status: Annotated[
-        OrganizationRuntimeStatus, Field(description="What the operator saw.")
-    ] = OrganizationRuntimeStatus()
+    spec: Annotated[OrganizationRuntimeSpec, Field(description="What the platform team wants.")] = (
+        OrganizationRuntimeSpec()
+    )
+    status: Annotated[OrganizationRuntimeStatus, Field(description="What the operator saw.")] = (
+        OrganizationRuntimeStatus()
+    )

@@ -13,17 +13,14 @@ class Condition(StatusModel):
     type: Annotated[
         str, Field(description="What the condition is about, for example Ready.", max_length=316)
     ]
-    status: Annotated[
-        Literal["True", "False", "Unknown"], Field(description="Whether it holds.")
-    ]
+    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
     reason: Annotated[
         str, Field(description="One CamelCase word for machines; part of the API.", max_length=1024)
     ]
-    message: Annotated[
-        str, Field(description="One sentence for people.", max_length=32768)
-    ]
+    message: Annotated[str, Field(description="One sentence for people.", max_length=32768)]
     last_transition_time: Annotated[
-        str, Field(description="When status last changed.", json_schema_extra={"format": "date-time"})
+        str,
+        Field(description="When status last changed.", json_schema_extra={"format": "date-time"}),
     ]
     observed_generation: Annotated[
         int | None, Field(description="The generation the condition was computed from.", ge=0)

@@ -1,0 +1,109 @@
+# The front door. `make help` lists the verbs; everything they need they get by themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+UV_VERSION := 0.13.9
+CACHE := $(or $(BULKHEAD_CACHE),$(HOME)/.cache/bulkhead)
+UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+OPERATOR := .venv/.synced
+RUNTIME := .venv-runtime/.synced
+CLUSTER_TOOL := .venv/bin/python -m tests.cluster
+OPERATOR_CODE := crds operator charts docs tests/cluster tests/support tests/unit/api tests/unit/chart \
+	tests/unit/controller tests/integration tests/e2e tests/performance
+RUNTIME_CODE := runtime_image tests/unit/runtime
+
+export ORG ONLY
+export PYTHONPATH := crds:operator:runtime_image
+
+##@ Use
+up: $(OPERATOR) ## Bring the whole system up on a real cluster and show its main job
+	@$(CLUSTER_TOOL) up
+
+down: $(OPERATOR) ## Take the local cluster down; leaves nothing behind
+	@$(CLUSTER_TOOL) down
+
+status: $(OPERATOR) ## Show what of the local cluster runs
+	@$(CLUSTER_TOOL) status
+
+kubeconfig: $(OPERATOR) ## Print the path of the cluster's kubeconfig
+	@$(CLUSTER_TOOL) kubeconfig
+
+url: $(OPERATOR) ## Print an organization's endpoint (ORG=acme)
+	@$(CLUSTER_TOOL) url "$${ORG:?say which organization: make url ORG=acme}"
+
+key: $(OPERATOR) ## Print an organization's API key (ORG=acme)
+	@$(CLUSTER_TOOL) key "$${ORG:?say which organization: make key ORG=acme}"
+
+##@ Work
+test: check test-unit test-integration test-e2e ## Run every test; brings up itself what it needs
+
+test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
+	.venv/bin/pytest -q tests/unit/api tests/unit/controller tests/unit/chart
+	.venv-runtime/bin/pytest -q tests/unit/runtime
+
+test-integration: $(OPERATOR) ## Run the tests against a real API server
+	$(CLUSTER_TOOL) binaries kubernetes helm
+	.venv/bin/pytest -q tests/integration
+
+test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
+	$(CLUSTER_TOOL) up
+	.venv/bin/pytest -q tests/e2e
+
+bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)
+	.venv/bin/python -m tests.performance $${ONLY:-}
+
+check: lint typecheck verify ## Lint, types, import contracts, generated files
+
+lint: $(OPERATOR) ## Check style and import contracts
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+
+format: $(OPERATOR) ## Rewrite the sources in the project's style
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+typecheck: $(OPERATOR) $(RUNTIME) ## Check types strictly, in both environments
+	.venv/bin/mypy $(OPERATOR_CODE)
+	.venv-runtime/bin/mypy $(RUNTIME_CODE)
+
+generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
+	.venv/bin/python -m bulkhead_api.generate crds
+
+verify: $(OPERATOR) $(RUNTIME) ## Fail when a generated file is not what the sources say
+	$(UV) lock --check --quiet
+	@before=$$(git ls-files -co --exclude-standard -z | xargs -0 sha256sum 2>/dev/null | sha256sum); \
+	$(MAKE) generate >/dev/null; \
+	after=$$(git ls-files -co --exclude-standard -z | xargs -0 sha256sum 2>/dev/null | sha256sum); \
+	[[ $$before == $$after ]] || { echo 'generated files are stale: commit what `make generate` wrote'; exit 1; }
+
+clean: ## Remove environments and build results (binaries and images stay in the cache)
+	rm -rf .venv .venv-runtime build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or later is needed: install it, then run the same command again'; exit 1; }
+	@python3 -c 'import ensurepip' 2>/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; }
+	python3 -m venv $(CACHE)/uv-$(UV_VERSION)
+	$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(OPERATOR): pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --frozen --no-managed-python \
+		--extra operator --group dev --group cluster
+	@touch $@
+
+$(RUNTIME): pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.venv-runtime $(UV) sync --quiet --frozen --no-managed-python \
+		--extra runtime --group dev
+	@touch $@
+
+.PHONY: up down status kubeconfig url key test test-unit test-integration test-e2e bench check lint \
+	format typecheck generate verify clean help
