@@ -58,12 +58,18 @@ def _structural_node(node: dict[str, Any], definitions: dict[str, Any]) -> dict[
         result["items"] = _inline(node["items"], definitions)
     if result.get("default", ...) is None:
         del result["default"]
-    if isinstance(result.get("default"), dict):
-        # The API server fills nested defaults in by itself; {} keeps each value in one place.
-        result["default"] = {}
+    if "default" in result:
+        # In full, because the API server holds CEL rules against it before nested defaults.
+        result["default"] = _without_null(result["default"])
     if "const" in result:
         result["enum"] = [result.pop("const")]
     return result
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def definition(kind: type[CustomResource]) -> dict[str, Any]:

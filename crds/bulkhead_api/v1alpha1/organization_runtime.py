@@ -249,7 +249,7 @@ class EgressRule(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "has(self.cidr) != has(self.namespace)",
+                "has(self.cidr) != has(self.__namespace__)",
                 "must have exactly one of `cidr` and `namespace`",
             ),
         )
@@ -351,8 +351,8 @@ class OrganizationRuntimeSpec(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "has(self.namespace) == has(oldSelf.namespace) && "
-                "(!has(self.namespace) || self.namespace == oldSelf.namespace)",
+                "has(self.__namespace__) == has(oldSelf.__namespace__) && "
+                "(!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)",
                 "is immutable: delete this organization and make a new one to move it",
                 field_path=".namespace",
             ),
