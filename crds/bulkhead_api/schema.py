@@ -29,12 +29,19 @@ class StatusModel(ApiModel):
     model_config = ConfigDict(extra="ignore")
 
 
-def rule(expression: str, message: str, *, field_path: str | None = None) -> JsonDict:
+def rule(
+    expression: str, message: str, *, value: str | None = None, field_path: str | None = None
+) -> JsonDict:
     """Return one CEL rule of `x-kubernetes-validations`.
 
-    `message` is what a person reads: it names the field in backticks and what to do instead.
+    `message` is what a person reads: it says what must hold and what to do instead. The API server
+    puts the field before it, and the value too where `value`, a CEL expression, gives it as text.
     """
     validation: JsonDict = {"rule": expression, "message": message}
+    if value is not None:
+        # A CEL string literal: backslash and double quote are all that needs escaping here.
+        literal = message.replace("\\", "\\\\").replace('"', '\\"')
+        validation["messageExpression"] = f'{value} + " {literal}"'
     if field_path is not None:
         validation["fieldPath"] = field_path
     return validation

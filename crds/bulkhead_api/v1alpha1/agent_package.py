@@ -78,6 +78,7 @@ class AgentPackageSpec(ApiModel):
                 "self.version != oldSelf.version || self.agents == oldSelf.agents",
                 "must change together with `spec.agents`: the content of a version is immutable; "
                 "give the new content a new version",
+                value="self.version",
                 field_path=".version",
             ),
         )

@@ -53,6 +53,7 @@ class Limits(ApiModel):
                 "self.requests.memoryMB <= self.maxMemoryMB",
                 "must be at most `spec.limits.maxMemoryMB`: lower `spec.limits.requests.memoryMB` "
                 "or raise `spec.limits.maxMemoryMB`",
+                value="string(self.requests.memoryMB)",
                 field_path=".requests.memoryMB",
             ),
             rule(
@@ -60,6 +61,7 @@ class Limits(ApiModel):
                 "must be at most 10 times `spec.limits.maxCPUPercent` (100 percent are 1000 "
                 "millicores): lower `spec.limits.requests.cpuMillicores` or raise "
                 "`spec.limits.maxCPUPercent`",
+                value="string(self.requests.cpuMillicores)",
                 field_path=".requests.cpuMillicores",
             ),
         )
@@ -217,6 +219,7 @@ class Models(ApiModel):
                 "self.default.startsWith('offline/') || "
                 "self.providers.exists(p, self.default.startsWith(p.name + '/'))",
                 "must name one of `spec.models.providers` or 'offline': write PROVIDER/MODEL",
+                value="self.default",
                 field_path=".default",
             ),
         )
@@ -265,7 +268,11 @@ class EgressRule(ApiModel):
             max_length=64,
             pattern=CIDR,
             json_schema_extra=rules(
-                rule("isCIDR(self)", "must be a CIDR like '203.0.113.0/24' or '2001:db8::/32'")
+                rule(
+                    "isCIDR(self)",
+                    "must be a CIDR like '203.0.113.0/24' or '2001:db8::/32'",
+                    value="self",
+                )
             ),
         ),
     ] = None
@@ -319,6 +326,7 @@ class Storage(ApiModel):
             rule(
                 "self.sizeMB >= oldSelf.sizeMB",
                 "must not shrink: a volume cannot become smaller",
+                value="string(self.sizeMB)",
                 field_path=".sizeMB",
             ),
         )
@@ -360,6 +368,7 @@ class OrganizationRuntimeSpec(ApiModel):
                 "!self.models.providers.exists(p, p.type == 'LiteLLM') || "
                 "self.limits.maxMemoryMB >= 512",
                 "must be at least 512 while `spec.models.providers` has one of type 'LiteLLM'",
+                value="string(self.limits.maxMemoryMB)",
                 field_path=".limits.maxMemoryMB",
             ),
         )
@@ -379,6 +388,7 @@ class OrganizationRuntimeSpec(ApiModel):
                 rule(
                     f"!(self in [{_SYSTEM}]) && !self.startsWith('kube-')",
                     "must not be a system namespace: choose one made for this organization",
+                    value="self",
                 )
             ),
         ),
