@@ -35,7 +35,8 @@ def rule(
     """Return one CEL rule of `x-kubernetes-validations`.
 
     `message` is what a person reads: it says what must hold and what to do instead. The API server
-    puts the field before it, and the value too where `value`, a CEL expression, gives it as text.
+    puts the field before it, and the value too where `value`, a CEL expression, gives it as text
+    (a bounded string: for a number the API server's cost estimate exceeds its budget).
     """
     validation: JsonDict = {"rule": expression, "message": message}
     if value is not None:

@@ -53,7 +53,6 @@ class Limits(ApiModel):
                 "self.requests.memoryMB <= self.maxMemoryMB",
                 "must be at most `spec.limits.maxMemoryMB`: lower `spec.limits.requests.memoryMB` "
                 "or raise `spec.limits.maxMemoryMB`",
-                value="string(self.requests.memoryMB)",
                 field_path=".requests.memoryMB",
             ),
             rule(
@@ -61,7 +60,6 @@ class Limits(ApiModel):
                 "must be at most 10 times `spec.limits.maxCPUPercent` (100 percent are 1000 "
                 "millicores): lower `spec.limits.requests.cpuMillicores` or raise "
                 "`spec.limits.maxCPUPercent`",
-                value="string(self.requests.cpuMillicores)",
                 field_path=".requests.cpuMillicores",
             ),
         )
@@ -326,7 +324,6 @@ class Storage(ApiModel):
             rule(
                 "self.sizeMB >= oldSelf.sizeMB",
                 "must not shrink: a volume cannot become smaller",
-                value="string(self.sizeMB)",
                 field_path=".sizeMB",
             ),
         )
@@ -368,7 +365,6 @@ class OrganizationRuntimeSpec(ApiModel):
                 "!self.models.providers.exists(p, p.type == 'LiteLLM') || "
                 "self.limits.maxMemoryMB >= 512",
                 "must be at least 512 while `spec.models.providers` has one of type 'LiteLLM'",
-                value="string(self.limits.maxMemoryMB)",
                 field_path=".limits.maxMemoryMB",
             ),
         )
