@@ -4,13 +4,22 @@
 Manifests are plain JSON objects; nothing is deserialized into models.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import orjson
+
 from bulkhead_api.runtime_state import RuntimeState
 
 Manifest = dict[str, Any]
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """Return a short digest of a manifest: equal exactly when the canonical JSON is equal."""
+    content = orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +45,17 @@ class Child:
     """What is remembered of a live child: no content, only the verdict and a few facts.
 
     `contained` tells whether the live object contains everything that was wanted when it was last
-    compared; `facts` are the few values that status needs (see `cluster.kinds`).
+    compared; `wanted` is the `digest` of the manifest that it was compared with (of the applied one
+    after an apply, of `desired`'s one after a watch event), empty while nothing was wanted yet, so
+    that a verdict about an older spec is never taken for one about today's. `facts` are the few
+    values that status needs (see `cluster.kinds`).
     """
 
     key: ObjectKey
     uid: str
     resource_version: str
     contained: bool
+    wanted: str = ""
     terminating: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
