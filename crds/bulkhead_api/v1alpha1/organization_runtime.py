@@ -269,7 +269,6 @@ class EgressRule(ApiModel):
                 rule(
                     "isCIDR(self)",
                     "must be a CIDR like '203.0.113.0/24' or '2001:db8::/32'",
-                    value="self",
                 )
             ),
         ),
@@ -384,7 +383,6 @@ class OrganizationRuntimeSpec(ApiModel):
                 rule(
                     f"!(self in [{_SYSTEM}]) && !self.startsWith('kube-')",
                     "must not be a system namespace: choose one made for this organization",
-                    value="self",
                 )
             ),
         ),
