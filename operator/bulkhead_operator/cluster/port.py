@@ -7,13 +7,13 @@ Manifests are plain JSON objects; nothing is deserialized into models.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import orjson
-
 from bulkhead_api.runtime_state import RuntimeState
 
 Manifest = dict[str, Any]
+EventType = Literal["Normal", "Warning"]
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
@@ -67,8 +67,17 @@ class Cluster(Protocol):
     raise the `ClusterError` subclasses and nothing else.
     """
 
-    def children(self, organization: str) -> Mapping[ObjectKey, Child]:
-        """Return the organization's labelled children as last seen by watch; no call is made."""
+    def children(
+        self, organization: str, wanted: Mapping[ObjectKey, Manifest] | None = None
+    ) -> Mapping[ObjectKey, Child]:
+        """Return the organization's labelled children as last seen by watch; no call is made.
+
+        Children that were seen before anything was wanted (the first list after a start) are
+        judged now, against `wanted`, else against what `desired` answers; so pass `wanted` in the
+        first reconcile. A verdict is current when the child's `wanted` is the manifest's `digest`.
+        Labels can be forged: keys may lie in any namespace, so prune only within the
+        organization's own, and with the child's uid.
+        """
         ...
 
     async def get(self, key: ObjectKey) -> Manifest | None:
@@ -113,6 +122,14 @@ class Cluster(Protocol):
 
     async def remove_finalizer(self, key: ObjectKey, uid: str) -> None:
         """Take our finalizer off the object, leaving others alone; absent is done."""
+        ...
+
+    def event(self, key: ObjectKey, uid: str, kind: EventType, reason: str, note: str) -> None:
+        """Tell people about a change of one of our objects; never waits and never fails.
+
+        `reason` is a past-tense CamelCase word, `note` one sentence without secrets. The same
+        reason on the same object is not told again within ten minutes unless the note changed.
+        """
         ...
 
 
