@@ -1,0 +1,153 @@
+"""Made, changed, damaged by hand, suspended, deleted: the operator keeps what the spec says."""
+
+import asyncio
+import json
+
+import pytest
+
+from tests.e2e.conftest import Organizations
+from tests.support.cluster import Endpoint, Kubectl, KubectlError, organization, settled
+
+NAMESPACE = "org-initech"
+CHILDREN = (
+    "deployment/runtime",
+    "service/runtime",
+    "serviceaccount/runtime",
+    "poddisruptionbudget/runtime",
+    "resourcequota/runtime",
+    "limitrange/runtime",
+    "configmap/runtime-config",
+)
+
+
+async def test_what_is_deleted_by_hand_comes_back(kubectl: Kubectl, initech: Endpoint) -> None:
+    policies = kubectl("get", "networkpolicy", "-n", NAMESPACE, "-o", "name").split()
+    assert len(policies) >= 2
+    for child in (*CHILDREN, *policies):
+        before = kubectl.get(child, "-n", NAMESPACE)["metadata"]["uid"]
+        kubectl("delete", child, "-n", NAMESPACE, "--wait=false", "--cascade=orphan")
+        await settled(
+            lambda child=child, before=before: _uid(kubectl, child) not in (None, before),
+            f"{child} is there again",
+            seconds=15,
+        )
+    kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
+    assert (await initech.execute("Still there?"))["status"] == "completed"
+
+
+def _uid(kubectl: Kubectl, child: str) -> str | None:
+    try:
+        uid: str = kubectl.get(child, "-n", NAMESPACE)["metadata"]["uid"]
+    except KubectlError:
+        return None
+    return uid
+
+
+async def test_what_is_changed_by_hand_is_put_right(kubectl: Kubectl, initech: Endpoint) -> None:
+    open_wide = {"spec": {"podSelector": {"matchLabels": {"nobody": "here"}}}}
+    policies = kubectl("get", "networkpolicy", "-n", NAMESPACE, "-o", "name").split()
+    for policy in policies:
+        wanted = kubectl.get(policy, "-n", NAMESPACE)["spec"]["podSelector"]
+        kubectl("patch", policy, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(open_wide))
+        await settled(
+            lambda policy=policy, wanted=wanted: (
+                kubectl.get(policy, "-n", NAMESPACE)["spec"]["podSelector"] == wanted
+            ),
+            f"{policy} selects what it selected before",
+            seconds=15,
+        )
+    kubectl("scale", "deployment/runtime", "-n", NAMESPACE, "--replicas=0")
+    await settled(
+        lambda: kubectl.get("deployment/runtime", "-n", NAMESPACE)["spec"]["replicas"] == 1,
+        "the Deployment has its replica again",
+        seconds=15,
+    )
+    kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
+    assert (await initech.execute("Put right?"))["status"] == "completed"
+
+
+async def test_conversations_outlive_the_pod(kubectl: Kubectl, initech: Endpoint) -> None:
+    session = (await initech.execute("My name is Milton."))["session_id"]
+    kubectl("delete", "pod", "--all", "-n", NAMESPACE, "--grace-period=0", "--force")
+    kubectl("rollout", "status", "deployment/runtime", "-n", NAMESPACE, "--timeout=60s")
+    again = await initech.execute("What did I say?", session_id=session)
+    assert again["session_id"] == session
+    async with initech.session() as client:
+        async with client.get(f"/v1/sessions/{session}/messages") as response:
+            history = json.dumps(await response.json())
+    assert "My name is Milton." in history
+    assert "What did I say?" in history
+
+
+async def test_a_new_key_is_made_once_when_asked_for(kubectl: Kubectl, initech: Endpoint) -> None:
+    kubectl("annotate", "orgrt", "initech", "bulkhead.dev/rotate-api-key=leaked", "--overwrite")
+    await settled(lambda: Endpoint.of("initech").key != initech.key, "the key is another one")
+    fresh = Endpoint.of("initech")
+
+    async def status(key: str) -> int:
+        async with fresh.session(key=key) as client, client.get("/v1/agents") as response:
+            return response.status
+
+    async with asyncio.timeout(30):
+        while await status(fresh.key) != 200:
+            pass
+    assert await status(initech.key) == 401
+    kubectl("annotate", "orgrt", "initech", "example.com/touched=yes")
+    kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=60s")
+    assert Endpoint.of("initech").key == fresh.key
+
+
+async def test_suspending_stops_the_runtime_and_keeps_what_it_knows(
+    kubectl: Kubectl, initech: Endpoint
+) -> None:
+    session = (await initech.execute("Keep this."))["session_id"]
+    kubectl("patch", "orgrt", "initech", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+    kubectl("wait", "--for=jsonpath={.status.state}=suspended", "orgrt/initech", "--timeout=60s")
+    kubectl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=bulkhead-runtime",
+            "-n", NAMESPACE, "--timeout=60s")  # fmt: skip
+    kubectl("patch", "orgrt", "initech", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
+    assert (await initech.execute("And now?", session_id=session))["session_id"] == session
+
+
+def test_deleting_leaves_nothing_behind(kubectl: Kubectl, organizations: Organizations) -> None:
+    organizations.make("initech")
+    (claim,) = kubectl.get("pvc", "-n", NAMESPACE)["items"]
+    kubectl("delete", "orgrt", "initech", "--timeout=120s")
+    kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=120s")
+    kubectl("wait", "--for=delete", f"pv/{claim['spec']['volumeName']}", "--timeout=60s")
+    assert not kubectl.exists("orgrt", "initech")
+
+
+def test_retaining_keeps_the_data_and_a_new_runtime_finds_it(
+    kubectl: Kubectl, organizations: Organizations
+) -> None:
+    organizations.make("initech", deletionPolicy="Retain")
+    kubectl("delete", "orgrt", "initech", "--timeout=120s")
+    assert kubectl.exists("pvc/runtime-data", "-n", NAMESPACE)
+    assert not kubectl.exists("deployment/runtime", "-n", NAMESPACE)
+    assert not kubectl.exists("service/runtime", "-n", NAMESPACE)
+
+
+def test_a_namespace_of_somebody_else_is_left_alone(
+    kubectl: Kubectl, organizations: Organizations
+) -> None:
+    kubectl("create", "namespace", NAMESPACE)
+    organizations._stack.callback(organizations.remove, "initech")
+    kubectl.apply(organization("initech"))
+    kubectl("wait", "--for=condition=Stalled", "orgrt/initech", "--timeout=30s")
+    (stalled,) = [
+        condition
+        for condition in kubectl.get("orgrt", "initech")["status"]["conditions"]
+        if condition["type"] == "Stalled"
+    ]
+    assert NAMESPACE in stalled["message"]
+    assert not kubectl.exists("deployment", "-n", NAMESPACE)
+    kubectl("delete", "orgrt", "initech", "--timeout=60s")
+    assert kubectl.exists("namespace", NAMESPACE)
+
+
+@pytest.mark.parametrize("name", ["Initech", "a" * 41, "initech.corp"])
+def test_a_name_that_cannot_be_a_namespace_is_refused(kubectl: Kubectl, name: str) -> None:
+    with pytest.raises(KubectlError):
+        kubectl.apply(organization(name))

@@ -1,0 +1,53 @@
+"""Tenants never need the operator; the cluster needs only one of its replicas."""
+
+from tests.support.cluster import Endpoint, Kubectl, organization, settled
+
+SYSTEM = "bulkhead-system"
+SELECTOR = "app.kubernetes.io/component=operator"
+
+
+def leader(kubectl: Kubectl) -> str:
+    holder: str = kubectl.get("lease", "bulkhead-operator", "-n", SYSTEM)["spec"].get(
+        "holderIdentity", ""
+    )
+    return holder
+
+
+async def test_the_standby_takes_over_when_the_leader_is_killed(
+    kubectl: Kubectl, acme: Endpoint
+) -> None:
+    before = leader(kubectl)
+    kubectl("delete", "pod", "-n", SYSTEM, before, "--grace-period=0", "--force")
+    await settled(lambda: leader(kubectl) not in ("", before), "another replica leads", 60)
+    kubectl("delete", "service", "runtime", "-n", "org-acme")
+    await settled(
+        lambda: kubectl.exists("service", "runtime", "-n", "org-acme"), "the new leader works", 60
+    )
+    kubectl("rollout", "status", "deployment/bulkhead-operator", "-n", SYSTEM, "--timeout=60s")
+
+
+async def test_without_an_operator_tenants_are_served_and_nothing_is_forgotten(
+    kubectl: Kubectl, initech: Endpoint
+) -> None:
+    kubectl("scale", "deployment/bulkhead-operator", "-n", SYSTEM, "--replicas=0")
+    try:
+        kubectl("wait", "--for=delete", "pod", "-l", SELECTOR, "-n", SYSTEM, "--timeout=60s")
+        assert (await initech.execute("Anybody there?"))["status"] == "completed"
+        kubectl.apply(organization("initech", limits={"maxInputCharacters": 77,
+                      "requests": {"cpuMillicores": 50, "memoryMB": 96}}))  # fmt: skip
+        kubectl("delete", "service", "runtime", "-n", "org-initech")
+    finally:
+        kubectl("scale", "deployment/bulkhead-operator", "-n", SYSTEM, "--replicas=2")
+    await settled(
+        lambda: kubectl.exists("service", "runtime", "-n", "org-initech"),
+        "what was deleted meanwhile is back",
+        90,
+    )
+    await settled(
+        lambda: (
+            kubectl.get("orgrt", "initech")["status"]["observedGeneration"]
+            == kubectl.get("orgrt", "initech")["metadata"]["generation"]
+        ),
+        "what was changed meanwhile is seen",
+        90,
+    )

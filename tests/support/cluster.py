@@ -1,0 +1,132 @@
+"""A person's tools on the local cluster: kubectl, an endpoint, a key."""
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.support.deadline import until
+
+ROOT = Path(__file__).parents[2]
+
+
+def _tool(*arguments: str) -> str:
+    command = [".venv/bin/python", "-m", "tests.cluster", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+class KubectlError(Exception):
+    """kubectl ended with an error; `text` is what it told the person."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Kubectl:
+    """kubectl with the local cluster's kubeconfig."""
+
+    def __init__(self) -> None:
+        self.kubeconfig = _tool("kubeconfig")
+        self._program = _tool("binaries", "--path", "kubectl")
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [self._program, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "KUBECONFIG": self.kubeconfig},
+        )
+        if done.returncode != 0:
+            raise KubectlError(done.stderr.strip())
+        return done.stdout
+
+    def apply(self, *manifests: dict[str, Any]) -> str:
+        return self("apply", "-f", "-", stdin="\n".join(json.dumps(each) for each in manifests))
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("get", *arguments, "-o", "json"))
+        return found
+
+    def exists(self, *arguments: str) -> bool:
+        return bool(self("get", *arguments, "--ignore-not-found", "-o", "name").strip())
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One organization's endpoint and key, as `make url` and `make key` print them."""
+
+    url: str
+    key: str
+
+    @classmethod
+    def of(cls, organization: str) -> "Endpoint":
+        return cls(_tool("url", organization), _tool("key", organization))
+
+    @asynccontextmanager
+    async def session(self, key: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+        headers = {"Authorization": f"Bearer {self.key if key is None else key}"}
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with aiohttp.ClientSession(self.url, headers=headers, timeout=timeout) as session:
+            yield session
+
+    async def execute(self, message: str, **fields: object) -> dict[str, Any]:
+        """Say `message` to the agent `assistant` and return its answer."""
+        async with (
+            self.session() as session,
+            session.post(
+                "/v1/agents/assistant/execute", json={"message": message, **fields}
+            ) as response,
+        ):
+            answer: dict[str, Any] = await response.json()
+            assert response.status == 200, answer
+            return answer
+
+
+def organization(name: str, **spec: object) -> dict[str, Any]:
+    """Return the manifest of an OrganizationRuntime small enough for a shared node."""
+    limits = {"requests": {"cpuMillicores": 50, "memoryMB": 96}}
+    return {
+        "apiVersion": "bulkhead.dev/v1alpha1",
+        "kind": "OrganizationRuntime",
+        "metadata": {"name": name},
+        "spec": {"limits": limits, **spec},
+    }
+
+
+def package(namespace: str, version: str = "1.0.0", **agent: object) -> dict[str, Any]:
+    """Return the manifest of an AgentPackage with one agent, `assistant`."""
+    instructions = f"You are the assistant of {namespace}, version {version}."
+    return {
+        "apiVersion": "bulkhead.dev/v1alpha1",
+        "kind": "AgentPackage",
+        "metadata": {"name": "assistant", "namespace": namespace},
+        "spec": {
+            "version": version,
+            "agents": [{"name": "assistant", "instructions": instructions, **agent}],
+        },
+    }
+
+
+def ready(kubectl: Kubectl, name: str, namespace: str, version: str) -> None:
+    """Wait until the organization and that version of its package answer."""
+    kubectl("wait", "--for=condition=Ready", f"orgrt/{name}", "--timeout=120s")
+    in_service = f"--for=jsonpath={{.status.version}}={version}"
+    kubectl("wait", in_service, "-n", namespace, "agpkg/assistant", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "-n", namespace, "agpkg/assistant", "--timeout=60s")
+
+
+async def settled(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Poll a condition of the cluster until it holds; fails with `what` after the deadline."""
+    await until(lambda: asyncio.to_thread(condition), what, seconds)
