@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 
@@ -24,15 +25,17 @@ async def test_what_is_deleted_by_hand_comes_back(kubectl: Kubectl, initech: End
     policies = kubectl("get", "networkpolicy", "-n", NAMESPACE, "-o", "name").split()
     assert len(policies) >= 2
     for child in (*CHILDREN, *policies):
-        before = kubectl.get(child, "-n", NAMESPACE)["metadata"]["uid"]
+        before = _uid(kubectl, child)
         kubectl("delete", child, "-n", NAMESPACE, "--wait=false", "--cascade=orphan")
         await settled(
-            lambda child=child, before=before: _uid(kubectl, child) not in (None, before),
-            f"{child} is there again",
-            seconds=15,
+            partial(_is_another, kubectl, child, before), f"{child} is there again", seconds=15
         )
     kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
     assert (await initech.execute("Still there?"))["status"] == "completed"
+
+
+def _is_another(kubectl: Kubectl, child: str, before: str | None) -> bool:
+    return _uid(kubectl, child) not in (None, before)
 
 
 def _uid(kubectl: Kubectl, child: str) -> str | None:
@@ -45,14 +48,11 @@ def _uid(kubectl: Kubectl, child: str) -> str | None:
 
 async def test_what_is_changed_by_hand_is_put_right(kubectl: Kubectl, initech: Endpoint) -> None:
     open_wide = {"spec": {"podSelector": {"matchLabels": {"nobody": "here"}}}}
-    policies = kubectl("get", "networkpolicy", "-n", NAMESPACE, "-o", "name").split()
-    for policy in policies:
-        wanted = kubectl.get(policy, "-n", NAMESPACE)["spec"]["podSelector"]
+    for policy in kubectl("get", "networkpolicy", "-n", NAMESPACE, "-o", "name").split():
+        wanted = _selected(kubectl, policy)
         kubectl("patch", policy, "-n", NAMESPACE, "--type=merge", "-p", json.dumps(open_wide))
         await settled(
-            lambda policy=policy, wanted=wanted: (
-                kubectl.get(policy, "-n", NAMESPACE)["spec"]["podSelector"] == wanted
-            ),
+            partial(_selects, kubectl, policy, wanted),
             f"{policy} selects what it selected before",
             seconds=15,
         )
@@ -66,15 +66,23 @@ async def test_what_is_changed_by_hand_is_put_right(kubectl: Kubectl, initech: E
     assert (await initech.execute("Put right?"))["status"] == "completed"
 
 
+def _selected(kubectl: Kubectl, policy: str) -> object:
+    return kubectl.get(policy, "-n", NAMESPACE)["spec"]["podSelector"]
+
+
+def _selects(kubectl: Kubectl, policy: str, wanted: object) -> bool:
+    return _selected(kubectl, policy) == wanted
+
+
 async def test_conversations_outlive_the_pod(kubectl: Kubectl, initech: Endpoint) -> None:
     session = (await initech.execute("My name is Milton."))["session_id"]
     kubectl("delete", "pod", "--all", "-n", NAMESPACE, "--grace-period=0", "--force")
     kubectl("rollout", "status", "deployment/runtime", "-n", NAMESPACE, "--timeout=60s")
     again = await initech.execute("What did I say?", session_id=session)
     assert again["session_id"] == session
-    async with initech.session() as client:
-        async with client.get(f"/v1/sessions/{session}/messages") as response:
-            history = json.dumps(await response.json())
+    path = f"/v1/sessions/{session}/messages"
+    async with initech.session() as client, client.get(path) as response:
+        history = json.dumps(await response.json())
     assert "My name is Milton." in history
     assert "What did I say?" in history
 
