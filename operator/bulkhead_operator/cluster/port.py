@@ -48,7 +48,16 @@ class Child:
     compared; `wanted` is the `digest` of the manifest that it was compared with (of the applied one
     after an apply, of `desired`'s one after a watch event), empty while nothing was wanted yet, so
     that a verdict about an older spec is never taken for one about today's. `facts` are the few
-    values that status needs (see `cluster.kinds`).
+    values that status needs, in JSON's spelling:
+
+    - every kind: `annotations`, those of our own group only
+    - Namespace: `phase`
+    - Deployment: `generation`, `observedGeneration`, `specReplicas`, `replicas`,
+      `updatedReplicas`, `availableReplicas`, `unavailableReplicas` (0 when absent) and
+      `conditions`: type to {status, reason, message} for Available, Progressing, ReplicaFailure
+    - PersistentVolumeClaim: `phase`, `capacity`
+    - ConfigMap: `keys`, the sorted names of its data
+    - ControllerRevision: `revision`
     """
 
     key: ObjectKey
