@@ -1,0 +1,67 @@
+"""Arguments of a tool call, checked against the tool's JSON schema.
+
+They are written by a model and may be anything; jsonschema is imported with the first call,
+because most conversations never make one.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from bulkhead_runtime.tools.errors import ToolError
+from bulkhead_runtime.tools.port import Tool
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+MAX_ARGUMENT_BYTES: Final = 65_536
+MAX_REASON_CHARACTERS: Final = 300
+
+
+class ArgumentCheck:
+    """Decodes and validates arguments; keeps one compiled validator per tool."""
+
+    def __init__(self) -> None:
+        self._validators: dict[str, Validator] = {}
+
+    def check(self, tool: Tool, arguments: str | Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the arguments as the tool's schema wants them; raise `ToolError` otherwise."""
+        decoded = _decode(arguments) if isinstance(arguments, str) else arguments
+        failure = next(self._validator(tool).iter_errors(decoded), None)
+        if failure is not None:
+            reason = failure.message[:MAX_REASON_CHARACTERS]
+            raise ToolError("invalid_arguments", f"{failure.json_path}: {reason}")
+        return decoded
+
+    def _validator(self, tool: Tool) -> "Validator":
+        validator = self._validators.get(tool.name)
+        if validator is None:
+            from jsonschema import Draft202012Validator  # noqa: PLC0415 (60 ms, see module)
+
+            validator = Draft202012Validator(tool.parameters)
+            self._validators[tool.name] = validator
+        return validator
+
+
+def _decode(text: str) -> dict[str, Any]:
+    if len(text) > MAX_ARGUMENT_BYTES:
+        raise ToolError(
+            "invalid_arguments",
+            f"The arguments have {len(text)} characters, at most {MAX_ARGUMENT_BYTES} are read: "
+            "send less.",
+        )
+    if not text.strip():
+        return {}
+    try:
+        decoded = orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        raise ToolError(
+            "invalid_arguments", "The arguments are not JSON: send one JSON object."
+        ) from None
+    if not isinstance(decoded, dict):
+        raise ToolError(
+            "invalid_arguments",
+            f"The arguments are a JSON {type(decoded).__name__}: send one JSON object.",
+        )
+    return decoded

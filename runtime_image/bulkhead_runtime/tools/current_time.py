@@ -1,0 +1,61 @@
+"""The time, which no model knows by itself."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bulkhead_runtime.tools.errors import ToolError
+from bulkhead_runtime.tools.port import Tool, ToolContext
+
+ZONE_NAME: Final = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"
+
+_PARAMETERS: Final = {
+    "type": "object",
+    "properties": {
+        "timezone": {
+            "type": "string",
+            "maxLength": 64,
+            "pattern": ZONE_NAME,
+            "description": "IANA name of the time zone, for example Europe/Berlin; UTC if absent.",
+        }
+    },
+    "additionalProperties": False,
+}
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def current_time_tool(now: Callable[[], datetime] = _utc_now) -> Tool:
+    """Return the tool that tells date and time in any time zone; `now` is the clock, in UTC."""
+
+    async def tell(arguments: Mapping[str, Any], _context: ToolContext) -> dict[str, str]:
+        zone = str(arguments.get("timezone", "UTC"))
+        return tell_time(now(), zone)
+
+    return Tool(
+        name="current_time",
+        description="Tells the current date, time and weekday in a time zone.",
+        parameters=_PARAMETERS,
+        risk="low",
+        handler=tell,
+    )
+
+
+def tell_time(moment: datetime, zone: str) -> dict[str, str]:
+    """Return the moment in a time zone; raise `ToolError` for a zone that does not exist."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 (reads its search path from disk)
+
+    try:
+        local = moment.astimezone(ZoneInfo(zone))
+    except (KeyError, ValueError, OSError):
+        raise ToolError(
+            "unknown_timezone",
+            f"There is no time zone {zone!r}: use an IANA name such as Europe/Berlin or UTC.",
+        ) from None
+    return {
+        "timezone": zone,
+        "time": local.isoformat(timespec="seconds"),
+        "weekday": local.strftime("%A"),
+    }
