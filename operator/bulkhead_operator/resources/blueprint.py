@@ -1,0 +1,89 @@
+"""What builders are given: everything that was decided, nothing that must still be asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bulkhead_api.names import API_VERSION
+from bulkhead_api.runtime_config import RuntimeConfig
+from bulkhead_api.v1alpha1 import OrganizationRuntime
+
+from bulkhead_operator.cluster.port import Manifest
+from bulkhead_operator.resources import labels
+from bulkhead_operator.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionBlueprint:
+    """One version of one package as it goes into the history."""
+
+    package: str
+    package_uid: str
+    version: str
+    checksum: str
+    number: int
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """One organization's decided state."""
+
+    organization: OrganizationRuntime
+    namespace: str
+    namespace_made: bool
+    """Whether the operator made the namespace, and not a person."""
+    settings: Settings
+    configuration: RuntimeConfig
+    package_maps: tuple[Mapping[str, str], ...] = ()
+    """Data of the ConfigMaps runtime-packages-0, -1 and so on."""
+    revisions: tuple[RevisionBlueprint, ...] = ()
+    upgrade: str = ""
+    """Hash of the pod template that a changed operator, and no person, rolled out last."""
+
+    @property
+    def name(self) -> str:
+        """Return the organization's name."""
+        return self.organization.metadata.name
+
+    def child(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        *,
+        component: str = "runtime",
+        owned: bool = True,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """Return the head of a child in the organization's namespace.
+
+        Without `owned` there is no owner reference: such a child holds data, and the deletion
+        policy decides about it instead of the garbage collector.
+        """
+        metadata: Manifest = {
+            "name": name,
+            "namespace": self.namespace,
+            "labels": labels.standard(self.name, component),
+        }
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        if owned:
+            metadata["ownerReferences"] = [labels.owner(self.organization)]
+        return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+
+
+def runtime_id(organization: OrganizationRuntime) -> str:
+    """Return the id of the organization's runtime: new with every new object of that name."""
+    return f"rt-{organization.metadata.uid.replace('-', '')[:16]}"
+
+
+def package_owner(revision: RevisionBlueprint) -> Manifest:
+    """Return the owner reference to the package: its history goes when it goes."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentPackage",
+        "name": revision.package,
+        "uid": revision.package_uid,
+        "controller": True,
+    }

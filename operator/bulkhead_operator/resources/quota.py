@@ -1,0 +1,83 @@
+"""How much the namespace may take in all, and what a container gets that names nothing."""
+
+from typing import Final
+
+from bulkhead_api.names import RUNTIME
+from bulkhead_api.v1alpha1.organization_runtime import Limits
+
+from bulkhead_operator.cluster.port import Manifest
+from bulkhead_operator.resources.blueprint import Blueprint
+
+PODS_AT_ONCE: Final = 3
+"""One replica, the surge of a rolling update, one probe pod."""
+
+COUNTS: Final = {
+    "pods": "10",
+    "services": "10",
+    "services.loadbalancers": "0",
+    "services.nodeports": "0",
+    "secrets": "100",
+    "configmaps": "100",
+    "persistentvolumeclaims": "5",
+    "count/jobs.batch": "20",
+    "count/agentpackages.bulkhead.dev": "100",
+    # Ten of each package.
+    "count/controllerrevisions.apps": "1000",
+}
+"""Room for what a tenant keeps beside the runtime, bounded so that none fills the store."""
+
+
+def resource_quota(blueprint: Blueprint) -> Manifest:
+    """Return the namespace's bounds."""
+    limits = blueprint.organization.spec.limits
+    requests = limits.requests
+    return blueprint.child("v1", "ResourceQuota", RUNTIME) | {
+        "spec": {
+            "hard": {
+                "limits.cpu": _millicores(PODS_AT_ONCE * limits.max_cpu_percent * 10),
+                "limits.memory": _mebibytes(PODS_AT_ONCE * limits.max_memory_mb),
+                "requests.cpu": _millicores(PODS_AT_ONCE * requests.cpu_millicores),
+                "requests.memory": _mebibytes(PODS_AT_ONCE * requests.memory_mb),
+                **COUNTS,
+            }
+        }
+    }
+
+
+def limit_range(blueprint: Blueprint) -> Manifest:
+    """Return the bounds of one container: never more than one replica has."""
+    resources = container_resources(blueprint.organization.spec.limits)
+    return blueprint.child("v1", "LimitRange", RUNTIME) | {
+        "spec": {
+            "limits": [
+                {
+                    "type": "Container",
+                    "default": resources["limits"],
+                    "defaultRequest": resources["requests"],
+                    "max": resources["limits"],
+                }
+            ]
+        }
+    }
+
+
+def container_resources(limits: Limits) -> dict[str, dict[str, str]]:
+    """Return requests and limits of one replica."""
+    return {
+        "requests": {
+            "cpu": _millicores(limits.requests.cpu_millicores),
+            "memory": _mebibytes(limits.requests.memory_mb),
+        },
+        "limits": {
+            "cpu": _millicores(limits.max_cpu_percent * 10),
+            "memory": _mebibytes(limits.max_memory_mb),
+        },
+    }
+
+
+def _millicores(value: int) -> str:
+    return f"{value}m"
+
+
+def _mebibytes(value: int) -> str:
+    return f"{value}Mi"
