@@ -1,0 +1,1 @@
+"""How things are measured, apart from what is: rounds, verdicts, processes, programs, report."""

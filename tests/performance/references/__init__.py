@@ -1,0 +1,1 @@
+"""The servers that the runtime is compared with, written the way their users write them."""
