@@ -138,3 +138,13 @@ def controller_manager(
         f"--cluster-signing-key-file={identity.authority_key}",
         *extra,
     )
+
+
+def scheduler(binary: Path, kubeconfig: Path) -> tuple[str, ...]:
+    """Return the command line of a kube-scheduler that need not win an election."""
+    return (
+        str(binary),
+        f"--kubeconfig={kubeconfig}",
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+    )
