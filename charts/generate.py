@@ -4,6 +4,8 @@ The charts keep them as templates, so that `helm upgrade` upgrades them and a va
 they are kept. `{{` in a definition would be read by Helm and is escaped.
 """
 
+# ruff: noqa: INP001 (a script beside what it writes; nothing imports it)
+
 import sys
 from pathlib import Path
 

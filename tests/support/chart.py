@@ -1,0 +1,64 @@
+"""The chart as Helm renders it."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster import binaries
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "bulkhead"
+CRDS_CHART = ROOT / "charts" / "bulkhead-crds"
+FULL_VALUES = ROOT / "tests" / "unit" / "chart" / "full_values.yaml"
+"""Every value set to something else than its default."""
+NAMESPACE = "bulkhead-system"
+
+Manifest = dict[str, Any]
+
+
+class HelmError(Exception):
+    """Helm ended with an error; the text is what it told the person."""
+
+
+def helm(*arguments: str, stdin: str | None = None) -> str:
+    """Run Helm and return what it printed."""
+    program = binaries.ensure("helm")["helm"]
+    done = subprocess.run(
+        [program, *arguments], input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise HelmError(done.stderr.strip() or done.stdout.strip())
+    return done.stdout
+
+
+def text(values: Mapping[str, Any] | None = None, *flags: str, chart: Path = CHART) -> str:
+    """Render the chart with these values over its own."""
+    command = ["template", "bulkhead", str(chart), "--namespace", NAMESPACE, "--values", "-"]
+    return helm(*command, *flags, stdin=json.dumps(values or {}))
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The objects of one rendering."""
+
+    manifests: tuple[Manifest, ...]
+
+    def of(self, kind: str) -> list[Manifest]:
+        """Return all objects of a kind."""
+        return [manifest for manifest in self.manifests if manifest["kind"] == kind]
+
+    def one(self, kind: str, name: str) -> Manifest:
+        """Return the object of that kind and name."""
+        (found,) = [each for each in self.of(kind) if each["metadata"]["name"] == name]
+        return found
+
+
+def render(values: Mapping[str, Any] | None = None, *flags: str, chart: Path = CHART) -> Rendered:
+    """Render the chart and read what came out."""
+    documents = yaml.safe_load_all(text(values, *flags, chart=chart))
+    return Rendered(tuple(document for document in documents if document))
