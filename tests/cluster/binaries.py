@@ -5,16 +5,14 @@ one that is there is whole, and a lock per group lets two callers that need the 
 a single build.
 """
 
-import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster import golang, packages, places, versions
+from tests.cluster import golang, locks, packages, places, versions
 from tests.cluster.commands import run, run_logged
 from tests.cluster.progress import ClusterError, say
 
@@ -123,6 +121,14 @@ def ensure(*names: str) -> dict[str, Path]:
     return {name: _ensure_one(name) for name in names}
 
 
+def expand(names: Sequence[str]) -> list[str]:
+    """Return binaries for names that may also be groups, such as `kubernetes`."""
+    groups: dict[str, list[str]] = {}
+    for name, recipe in RECIPES.items():
+        groups.setdefault(recipe.group, []).append(name)
+    return [member for name in names for member in groups.get(name, [name])]
+
+
 def _ensure_one(name: str) -> Path:
     if name in _DEBIAN:
         return _from_debian(name)
@@ -133,7 +139,7 @@ def _ensure_one(name: str) -> Path:
         )
     target = path(name)
     if not _complete(name):
-        with _locked(RECIPES[name].group):
+        with locks.held(f"build-{RECIPES[name].group}"):
             if not _complete(name):
                 _build(name)
     return target
@@ -151,15 +157,6 @@ def _from_debian(name: str) -> Path:
     if found is None:
         raise ClusterError(f"{name} is not on the PATH although its Debian package is installed.")
     return Path(found)
-
-
-@contextmanager
-def _locked(group: str) -> Iterator[None]:
-    lock = places.cache() / "bin" / f".{group}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _build(name: str) -> None:

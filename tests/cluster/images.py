@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster import binaries, packages, places, versions
+from tests.cluster import binaries, locks, packages, places, versions
 from tests.cluster.commands import run, run_logged, succeeds
 from tests.cluster.progress import say
 
@@ -20,7 +20,8 @@ _DIGEST_LENGTH = 12
 # Archives of one image that are kept: the newest and those one goes back to while trying things.
 _KEPT_ARCHIVES = 3
 _PULL_SECONDS = 120.0
-_CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+# Where Debian, and so every base image, keeps the certificates that it trusts.
+_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _BUILD_REMEDY = "read the log; then run `make up` again, finished layers are kept."
 
@@ -65,10 +66,14 @@ def build(
         dockerfile.read_bytes()
     )
     image = Image(repository, _sha(digests.encode())[:_DIGEST_LENGTH])
-    if not image.archive.exists():
-        base = python_image()
-        _build_archive(image, dockerfile, context, {"PYTHON_IMAGE": base})
-        _forget_old_archives(image)
+    if image.archive.exists():
+        # Looked at by age when old archives are forgotten.
+        image.archive.touch()
+        return image
+    with locks.held("images"):
+        if not image.archive.exists():
+            _build_archive(image, dockerfile, context, {"PYTHON_IMAGE": python_image()})
+            _forget_old_archives(image)
     return image
 
 
@@ -133,12 +138,14 @@ def describe(image: Image) -> str:
 
 def _from_scratch(reference: str, fill: Callable[[Path], object], instructions: str) -> Image:
     image = Image(*reference.rsplit(":", 1))
-    if not image.archive.exists():
-        with tempfile.TemporaryDirectory() as name:
-            context = Path(name)
-            fill(context)
-            dockerfile = context / "Dockerfile"
-            dockerfile.write_text(f"FROM scratch\n{instructions}")
+    if image.archive.exists():
+        return image
+    with locks.held("images"), tempfile.TemporaryDirectory() as name:
+        context = Path(name)
+        fill(context)
+        dockerfile = context / "Dockerfile"
+        dockerfile.write_text(f"FROM scratch\n{instructions}")
+        if not image.archive.exists():
             _build_archive(image, dockerfile, context, {})
     return image
 
@@ -149,16 +156,15 @@ def _build_archive(
     packages.ensure(packages.IMAGES)
     name = image.repository.rpartition("/")[2]
     log = places.cache() / "logs" / f"image-{name}.log"
-    with tempfile.TemporaryDirectory() as settings:
-        argv = [
-            *_buildah("build", "--isolation=chroot", "--layers", "--format=docker"),
-            *_build_settings(Path(settings)),
-            *(f"--build-arg={key}={value}" for key, value in arguments.items()),
-            f"--file={dockerfile}",
-            f"--tag={image.reference}",
-            context,
-        ]
-        run_logged(argv, log, remedy=_BUILD_REMEDY)
+    argv = [
+        *_buildah("build", "--isolation=chroot", "--layers", "--format=docker"),
+        *_trust(),
+        *(f"--build-arg={key}={value}" for key, value in arguments.items()),
+        f"--file={dockerfile}",
+        f"--tag={image.reference}",
+        context,
+    ]
+    run_logged(argv, log, remedy=_BUILD_REMEDY)
     image.archive.parent.mkdir(parents=True, exist_ok=True)
     partial = image.archive.with_suffix(".partial")
     partial.unlink(missing_ok=True)
@@ -167,23 +173,13 @@ def _build_archive(
     say(f"    built {describe(image)}")
 
 
-def _build_settings(folder: Path) -> list[str | Path]:
-    """Let pip and uv inside a build trust what this machine trusts.
+def _trust() -> list[str]:
+    """Let installers inside a build trust what this machine trusts, where it was told to.
 
-    Mounted files instead of variables, which buildah would write into the image.
+    A mount instead of a variable, which buildah would write into the image.
     """
-    if not any(os.environ.get(name) for name in _CA_VARIABLES) or not _CA_BUNDLE.exists():
-        return []
-    bundle = next(os.environ[name] for name in _CA_VARIABLES if os.environ.get(name))
-    pip = folder / "pip.conf"
-    pip.write_text(f"[global]\ncert = {_CA_BUNDLE}\n")
-    uv = folder / "uv.toml"
-    uv.write_text("native-tls = true\n")
-    return [
-        f"--volume={bundle}:{_CA_BUNDLE}:ro",
-        f"--volume={pip}:/etc/pip.conf:ro",
-        f"--volume={uv}:/etc/uv/uv.toml:ro",
-    ]
+    bundles = [os.environ[name] for name in _CA_VARIABLES if os.environ.get(name)]
+    return [f"--volume={bundles[0]}:{_CA_BUNDLE}:ro"] if bundles else []
 
 
 def _buildah(*args: str) -> list[str | Path]:

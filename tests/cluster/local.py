@@ -266,13 +266,15 @@ class LocalCluster:
 
     def _end_pods(self) -> None:
         for name in _STOP_ORDER:
-            self._daemon(name).stop()
+            self._daemon(name).kill()
         if self.containers.daemon.running():
             self.containers.forget_pods()
 
     def _end_daemons(self) -> None:
+        # Only containerd has something to finish: its store of images outlives the cluster.
+        self.containers.daemon.stop()
         for record in records(self.state):
-            stop_recorded(record, grace=5.0)
+            stop_recorded(record, grace=0)
 
     def _sweep(self) -> None:
         traces.end_processes(lambda: traces.pod_processes(self.state))

@@ -19,7 +19,7 @@ _SYSCTLS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv4/conf/default/rp_filter",
     "net/ipv4/fib_multipath_use_neigh",
-    "net/ipv4/vs/conntrack",
+    "net/ipv4/ip_early_demux",
     "net/ipv6/conf/all/forwarding",
     "net/ipv6/conf/default/forwarding",
     "net/ipv6/conf/all/disable_ipv6",

@@ -22,6 +22,7 @@ from tests.cluster.progress import until
 _CGROUPS = Path("/sys/fs/cgroup")
 _SHIM_SOCKETS = Path("/run/containerd/s")
 _LOG_LINKS = Path("/var/log/containers")
+_CNI_RESULTS = Path("/var/lib/cni/results")
 _CHAIN = re.compile(r"\b(?:KUBE-|CILIUM_|OLD_CILIUM_|CNI-)")
 _INTERFACE = re.compile(r"^(?:cilium_[a-z0-9]+|lxc[0-9a-f]{12}|lxc_health)$")
 _IP_SET = re.compile(r"^(?:cilium_|KUBE-)")
@@ -157,7 +158,8 @@ def remove_routing_rules() -> None:
 def shared_files(state: Path) -> list[Path]:
     """Return files of ours in folders that containerd and kubelet fixed in their code."""
     links = [link for link in _entries(_LOG_LINKS) if _leads_below(link, state)]
-    return [*links, *_shim_sockets(state)]
+    results = [path for path in _entries(_CNI_RESULTS) if str(state) in path.read_text()]
+    return [*links, *results, *_shim_sockets(state)]
 
 
 def remove_shared_files(state: Path) -> None:
@@ -167,7 +169,8 @@ def remove_shared_files(state: Path) -> None:
     plugins = Path("/var/lib/kubelet/device-plugins")
     for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (plugins / name).unlink(missing_ok=True)
-    for folder in (_LOG_LINKS, _SHIM_SOCKETS, _SHIM_SOCKETS.parent, plugins, plugins.parent):
+    shared = (_LOG_LINKS, _CNI_RESULTS, _SHIM_SOCKETS, plugins)
+    for folder in (*shared, *(path.parent for path in shared[1:])):
         with suppress(OSError):
             folder.rmdir()
 
