@@ -113,10 +113,8 @@ class ModelRouter:
     def _fast_client(self, provider: ProviderConfig) -> "FastLaneClient":
         client = self._fast_clients.get(provider.name)
         if client is None:
-            from bulkhead_runtime.models.fast_lane.client import (  # noqa: PLC0415
-                Connections,
-                FastLaneClient,
-            )
+            from bulkhead_runtime.models.fast_lane.client import FastLaneClient  # noqa: PLC0415
+            from bulkhead_runtime.models.fast_lane.connections import Connections  # noqa: PLC0415
 
             if self._connections is None:
                 self._connections = Connections()
@@ -127,8 +125,8 @@ class ModelRouter:
     def _litellm_client(self, provider: ProviderConfig) -> "LiteLLMClient":
         client = self._litellm_clients.get(provider.name)
         if client is None:
-            from bulkhead_runtime.models.litellm_lane.client import (  # noqa: PLC0415
-                LiteLLMClient,
+            from bulkhead_runtime.models.litellm_lane.client import LiteLLMClient  # noqa: PLC0415
+            from bulkhead_runtime.models.litellm_lane.process import (  # noqa: PLC0415
                 LiteLLMProcess,
             )
 

@@ -1,0 +1,62 @@
+"""Server-sent events out of reads that end anywhere.
+
+A read may end inside a frame, a line or a character; what is incomplete waits for the next read.
+"""
+
+from typing import Final
+
+from bulkhead_runtime.models.errors import ModelError
+
+MAX_EVENT_BYTES: Final = 1_048_576
+DONE: Final = b"[DONE]"
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_DATA: Final = b"data:"
+
+
+class EventReader:
+    """Collects one stream's events."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._begun = False
+
+    def feed(self, read: bytes) -> list[bytes]:
+        """Return the data of the events that this read completes.
+
+        Comments, names and identifiers of events are dropped. Raises `ModelError` of kind garbage
+        for an event larger than 1 MiB.
+        """
+        if not self._begun:
+            read = read.removeprefix(_BYTE_ORDER_MARK)
+            self._begun = True
+        text = self._rest + read if self._rest else read
+        if b"\r" in text:
+            text = _normalized(text)
+        *events, self._rest = text.split(b"\n\n")
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise ModelError(
+                "garbage", f"The provider sent an event of more than {MAX_EVENT_BYTES} bytes."
+            )
+        return [data for event in events if (data := _data_of(event))]
+
+    def finish(self) -> list[bytes]:
+        """Return what is left at the end, where a provider forgot the last empty line."""
+        data = _data_of(self._rest.replace(b"\r", b"\n").strip(b"\n"))
+        self._rest = b""
+        return [data] if data else []
+
+
+def _normalized(text: bytes) -> bytes:
+    """Return the text with plain line ends, except a last CR that may be half of CR LF."""
+    held = text.endswith(b"\r")
+    body = text[:-1] if held else text
+    body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return body + b"\r" if held else body
+
+
+def _data_of(event: bytes) -> bytes:
+    if event.startswith(b"data: ") and b"\n" not in event:
+        return event[6:]
+    lines = (line for line in event.split(b"\n") if line.startswith(_DATA))
+    return b"\n".join(line[len(_DATA) :].removeprefix(b" ") for line in lines)
