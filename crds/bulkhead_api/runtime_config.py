@@ -15,7 +15,7 @@ from pydantic import Field
 
 from bulkhead_api.schema import ApiModel
 from bulkhead_api.v1alpha1.agent_package import Agent
-from bulkhead_api.v1alpha1.organization_runtime import Limits
+from bulkhead_api.v1alpha1.limits import Limits
 
 
 class ProviderConfig(ApiModel):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from bulkhead_api.schema import LIST_SET, ApiModel, Column, CustomResource, list_map, rule, rules
-from bulkhead_api.v1alpha1.organization_runtime import DNS_LABEL, MODEL_NAME
+from bulkhead_api.v1alpha1.patterns import DNS_LABEL, MODEL_NAME
 from bulkhead_api.v1alpha1.status import CommonStatus
 
 SEMVER = (

@@ -9,7 +9,7 @@ from bulkhead_api.runtime_config import (
     VersionRoute,
 )
 from bulkhead_api.v1alpha1.agent_package import Agent
-from bulkhead_api.v1alpha1.organization_runtime import Limits
+from bulkhead_api.v1alpha1.limits import Limits
 
 AGENTS = (Agent(name="assistant", instructions="Grüß Gott."),)
 
