@@ -104,6 +104,12 @@ class Metrics:
             ("part",),
             registry=self.registry,
         )
+        self.upgrades = Gauge(
+            "bulkhead_upgrade_organizations",
+            "Organizations whose pods an upgraded operator restarts, by where they stand.",
+            ("phase",),
+            registry=self.registry,
+        )
         self.events_dropped = Counter(
             "bulkhead_events_dropped",
             "Events for people that were not sent because too many waited.",

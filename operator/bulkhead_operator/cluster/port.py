@@ -50,7 +50,7 @@ class Child:
     that a verdict about an older spec is never taken for one about today's. `facts` are the few
     values that status needs, in JSON's spelling:
 
-    - every kind: `annotations`, those of our own group only
+    - Namespace, Deployment, ControllerRevision: `annotations`, those of our own group only
     - Namespace: `phase`
     - Deployment: `generation`, `observedGeneration`, `specReplicas`, `replicas`,
       `updatedReplicas`, `availableReplicas`, `unavailableReplicas` (0 when absent) and

@@ -9,9 +9,11 @@ ORGANIZATION_UID: Final = f"{GROUP}/organization-uid"
 after making it cannot leave it without a claim."""
 
 PACKAGE: Final = f"{GROUP}/package"
+PACKAGE_UID: Final = f"{GROUP}/package-uid"
 PACKAGE_VERSION: Final = f"{GROUP}/package-version"
 PACKAGE_CHECKSUM: Final = f"{GROUP}/package-checksum"
-"""On a ControllerRevision: which version of which package it keeps."""
+"""On a ControllerRevision: which version of which package it keeps; the uid tells a
+package from a later one of the same name."""
 
 UPGRADE: Final = f"{GROUP}/operator-upgrade"
 """On the Deployment: hash of the pod template that a changed operator rolled out."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_config import RuntimeConfig
 from bulkhead_api.v1alpha1 import OrganizationRuntime
+from bulkhead_api.v1alpha1.organization_runtime import EgressRule
 
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
@@ -22,7 +22,8 @@ class RevisionBlueprint:
     version: str
     checksum: str
     number: int
-    document: Mapping[str, Any]
+    document: str
+    """The version's content as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Blueprint:
     """Whether the operator made the namespace, and not a person."""
     settings: Settings
     configuration: RuntimeConfig
+    egress: tuple[EgressRule, ...] = ()
+    """The entries of spec.network.egress that are allowed."""
     package_maps: tuple[Mapping[str, str], ...] = ()
     """Data of the ConfigMaps runtime-packages-0, -1 and so on."""
     revisions: tuple[RevisionBlueprint, ...] = ()

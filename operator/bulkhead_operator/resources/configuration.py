@@ -1,6 +1,6 @@
 """The configuration as ConfigMaps: config.json and the documents of every loaded version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from bulkhead_api.names import (
@@ -30,27 +30,33 @@ def package_map(blueprint: Blueprint, index: int) -> Manifest:
     return blueprint.child("v1", "ConfigMap", name) | {"data": dict(blueprint.package_maps[index])}
 
 
-def packed(documents: Sequence[tuple[str, str]]) -> tuple[list[Mapping[str, str]], list[str]]:
-    """Put documents (file name, content) into as few maps as needed, first fit in their order.
+class Shelf:
+    """Puts documents into as few maps as needed, first fit: what is in never moves."""
 
-    Returns the maps' data and the names of documents that found no place. An earlier document
-    never moves because of a later one.
-    """
-    maps: list[dict[str, str]] = []
-    free: list[int] = []
-    left_out: list[str] = []
-    for name, content in documents:
+    def __init__(self) -> None:
+        self._maps: list[dict[str, str]] = []
+        self._free: list[int] = []
+
+    @property
+    def maps(self) -> tuple[Mapping[str, str], ...]:
+        """Return the maps' data."""
+        return tuple(self._maps)
+
+    def put(self, name: str, content: str) -> bool:
+        """Put a document (file name, content) in, once; False when there is no room for it."""
+        if any(name in documents for documents in self._maps):
+            return True
         size = document_size(name, content)
-        slot = next((index for index, room in enumerate(free) if size <= room), len(maps))
-        if size > BYTES_PER_MAP or slot == PACKAGE_CONFIG_MAPS:
-            left_out.append(name)
-            continue
-        if slot == len(maps):
-            maps.append({})
-            free.append(BYTES_PER_MAP)
-        maps[slot][name] = content
-        free[slot] -= size
-    return list(maps), left_out
+        slot = next((index for index, room in enumerate(self._free) if size <= room), None)
+        if slot is None:
+            if size > BYTES_PER_MAP or len(self._maps) == PACKAGE_CONFIG_MAPS:
+                return False
+            slot = len(self._maps)
+            self._maps.append({})
+            self._free.append(BYTES_PER_MAP)
+        self._maps[slot][name] = content
+        self._free[slot] -= size
+        return True
 
 
 def document_size(name: str, content: str) -> int:

@@ -23,7 +23,9 @@ def desired(blueprint: Blueprint) -> dict[ObjectKey, Manifest]:
 
 
 def _manifests(blueprint: Blueprint) -> Iterator[Manifest]:
-    yield namespace.build(blueprint)
+    yield namespace.build(
+        blueprint.organization, blueprint.namespace, made=blueprint.namespace_made
+    )
     yield access.role_binding(blueprint)
     yield access.service_account(blueprint)
     yield network.default_deny(blueprint)

@@ -3,26 +3,27 @@
 from typing import Final
 
 from bulkhead_api.names import ANNOTATION_ORGANIZATION
+from bulkhead_api.v1alpha1 import OrganizationRuntime
 
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import annotations, labels
-from bulkhead_operator.resources.blueprint import Blueprint
 
 POD_SECURITY_VERSION: Final = "v1.35"
 """Pinned, so that an upgrade of the cluster cannot refuse pods that ran before; the oldest
 supported release, because a newer one would not be known there."""
 
 
-def build(blueprint: Blueprint) -> Manifest:
-    """Return the namespace; what a person wrote on an adopted one is left alone."""
+def build(organization: OrganizationRuntime, namespace: str, *, made: bool) -> Manifest:
+    """Return the namespace; on one that a person made only our own labels are ours."""
+    name = organization.metadata.name
     metadata: Manifest = {
-        "name": blueprint.namespace,
-        "labels": labels.standard(blueprint.name, "namespace") | pod_security(),
+        "name": namespace,
+        "labels": labels.standard(name, "namespace") | pod_security(),
     }
-    if blueprint.namespace_made:
+    if made:
         metadata["annotations"] = {
-            ANNOTATION_ORGANIZATION: blueprint.name,
-            annotations.ORGANIZATION_UID: blueprint.organization.metadata.uid,
+            ANNOTATION_ORGANIZATION: name,
+            annotations.ORGANIZATION_UID: organization.metadata.uid,
         }
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 

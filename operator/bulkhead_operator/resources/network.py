@@ -78,7 +78,7 @@ def _egress(blueprint: Blueprint) -> Iterator[Manifest]:
         "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
     }
     out_of_reach = denied(blueprint.settings.denied_cidrs)
-    for rule in blueprint.organization.spec.network.egress:
+    for rule in blueprint.egress:
         yield {
             "to": [_destination(rule, out_of_reach)],
             "ports": [_tcp(port) for port in rule.ports],

@@ -1,5 +1,7 @@
 """A version of a package in the history: immutable content under a number that grows."""
 
+import orjson
+
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import annotations
 from bulkhead_operator.resources.blueprint import Blueprint, RevisionBlueprint, package_owner
@@ -20,9 +22,10 @@ def build(blueprint: Blueprint, revision: RevisionBlueprint) -> Manifest:
         owned=False,
         annotations={
             annotations.PACKAGE: revision.package,
+            annotations.PACKAGE_UID: revision.package_uid,
             annotations.PACKAGE_VERSION: revision.version,
             annotations.PACKAGE_CHECKSUM: revision.checksum,
         },
     )
     manifest["metadata"]["ownerReferences"] = [package_owner(revision)]
-    return manifest | {"data": revision.document, "revision": revision.number}
+    return manifest | {"data": orjson.loads(revision.document), "revision": revision.number}

@@ -35,9 +35,9 @@ class Configuration:
     refusal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
-    """What a reconcile found; what it did not come to is None."""
+    """What a reconcile found, filled in as it goes; what it did not come to is None."""
 
     namespace: str | None = None
     namespace_uid: str | None = None

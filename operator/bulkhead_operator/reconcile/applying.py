@@ -1,0 +1,139 @@
+"""Makes the cluster contain what is wanted, in as few rounds as safety allows.
+
+Everything is applied at once, but for two orders that matter: Secrets come after the RoleBinding
+that lets the operator write them, and the Deployment comes last, when the network policies stand.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bulkhead_api.names import PACKAGE_CONFIG_MAP_PREFIX
+
+from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey, digest
+from bulkhead_operator.context import Context
+from bulkhead_operator.errors import NotOurs, Refused, UserError
+from bulkhead_operator.reconcile import history
+from bulkhead_operator.reconcile.memory import Memory
+from bulkhead_operator.resources.blueprint import Blueprint
+from bulkhead_operator.status import reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What must be applied."""
+
+    manifests: Mapping[ObjectKey, Manifest]
+    repaired: tuple[ObjectKey, ...]
+    """Those that somebody changed or deleted since they were applied."""
+
+
+def due(
+    context: Context, organization: str, wanted: Mapping[ObjectKey, Manifest], memory: Memory
+) -> Due:
+    """Return what the cluster does not contain yet, and remember what it does."""
+    live = context.cluster.children(organization, wanted)
+    manifests: dict[ObjectKey, Manifest] = {}
+    repaired: list[ObjectKey] = []
+    for key, manifest in wanted.items():
+        fingerprint = digest(manifest)
+        child = live.get(key)
+        if child is not None and child.contained and child.wanted == fingerprint:
+            memory.applied[key] = fingerprint
+            continue
+        manifests[key] = manifest
+        if memory.applied.get(key) == fingerprint:
+            repaired.append(key)
+    return Due(manifests, tuple(repaired))
+
+
+async def apply(
+    context: Context,
+    blueprint: Blueprint,
+    manifests: Mapping[ObjectKey, Manifest],
+    memory: Memory,
+    *,
+    fresh: bool,
+    after_role: Callable[[], Awaitable[None]],
+) -> None:
+    """Apply what is due; `after_role` runs beside, as soon as the RoleBinding stands.
+
+    Raises `UserError` when an object of ours has a name that somebody else uses, or is invalid,
+    else the first error.
+    """
+
+    async def one(key: ObjectKey, manifest: Manifest) -> None:
+        # The claim has decided about the namespace; it may be one that we never applied to.
+        known = fresh or key.kind == "Namespace"
+        await context.cluster.apply(manifest, blueprint.name, fresh=known)
+        memory.applied[key] = digest(manifest)
+
+    async def role_then_secrets() -> None:
+        await _all([one(key, manifests[key]) for key in manifests if key.kind == "RoleBinding"])
+        await after_role()
+
+    others = [key for key in manifests if key.kind not in {"RoleBinding", "Deployment"}]
+    await _all([role_then_secrets(), *(one(key, manifests[key]) for key in others)])
+    await _all([one(key, manifests[key]) for key in manifests if key.kind == "Deployment"])
+
+
+async def _all(tasks: Sequence[Awaitable[None]]) -> None:
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=_gravity):
+        raise _explained(error)
+
+
+def _gravity(error: BaseException) -> int:
+    if isinstance(error, NotOurs):
+        return 0
+    return 1 if isinstance(error, Refused) else 2
+
+
+def _explained(error: BaseException) -> BaseException:
+    if isinstance(error, NotOurs):
+        return UserError(reasons.OBJECT_NOT_OURS, f"{error.message} Delete or rename that object.")
+    if isinstance(error, Refused):
+        return UserError(
+            reasons.REFUSED, f"{error.message} Change the field of the spec that it came from."
+        )
+    return error
+
+
+async def prune(context: Context, blueprint: Blueprint, memory: Memory) -> None:
+    """Delete what is wanted no more: empty package maps and the end of each history."""
+    children = context.cluster.children(blueprint.name)
+    obsolete = [
+        *_obsolete_maps(children, blueprint),
+        *_obsolete_revisions(children, blueprint),
+    ]
+    for key in obsolete:
+        await context.cluster.delete(key, uid=children[key].uid)
+        memory.applied.pop(key, None)
+
+
+def _obsolete_maps(children: Mapping[ObjectKey, Child], blueprint: Blueprint) -> list[ObjectKey]:
+    kept = {f"{PACKAGE_CONFIG_MAP_PREFIX}{index}" for index in range(len(blueprint.package_maps))}
+    return [
+        key
+        for key, child in children.items()
+        if key.kind == "ConfigMap"
+        and key.namespace == blueprint.namespace
+        and key.name.startswith(PACKAGE_CONFIG_MAP_PREFIX)
+        and key.name not in kept
+        and not child.terminating
+    ]
+
+
+def _obsolete_revisions(
+    children: Mapping[ObjectKey, Child], blueprint: Blueprint
+) -> list[ObjectKey]:
+    in_use = {revision.checksum for revision in blueprint.revisions}
+    return [
+        one.key
+        for versions in history.recorded(children, blueprint.namespace).values()
+        for one in history.superfluous(
+            versions, {version.checksum for version in versions} & in_use
+        )
+        if not children[one.key].terminating
+    ]

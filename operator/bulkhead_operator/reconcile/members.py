@@ -1,0 +1,113 @@
+"""What packages and the pool learn from their organization's reconcile."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bulkhead_api.runtime_state import RuntimeState
+
+from bulkhead_operator.context import Context
+from bulkhead_operator.errors import NotReadyYet, UserError
+from bulkhead_operator.reconcile.claiming import wanted_by
+from bulkhead_operator.reconcile.keys import Key
+from bulkhead_operator.reconcile.memory import Memories, Memory
+from bulkhead_operator.status import reasons
+from bulkhead_operator.status.package import PackageFound
+from bulkhead_operator.status.pool import PoolFound
+
+
+def organization_of(context: Context, namespace: str) -> str:
+    """Return the organization that a namespace belongs to.
+
+    Raises `NotReadyYet` while one is on its way there, `UserError` when none is.
+    """
+    name = context.inventory.organization_of(namespace)
+    if name is not None:
+        return name
+    for body in context.inventory.organizations():
+        if wanted_by(body) == namespace:
+            message = f"OrganizationRuntime '{body['metadata']['name']}' is not set up yet."
+            raise NotReadyYet(reasons.WAITING_FOR_ORGANIZATION, message)
+    raise UserError(
+        reasons.NO_ORGANIZATION,
+        f"`metadata.namespace` is '{namespace}', which belongs to no organization: move this "
+        "object to the namespace of an OrganizationRuntime (its `status.namespace`).",
+    )
+
+
+def package_found(memories: Memories, organization: str, body: Mapping[str, Any]) -> PackageFound:
+    """Return what is known of a package."""
+    memory = memories.find(organization)
+    metadata = body["metadata"]
+    if memory is None or memory.blueprint is None or metadata["name"] not in memory.verdicts:
+        return PackageFound(organization=organization)
+    generation, violation = memory.verdicts[metadata["name"]]
+    if generation != metadata["generation"]:
+        return PackageFound(organization=organization)
+    serving = _serving(memory, metadata["name"])
+    wanted = body["spec"]["version"]
+    return PackageFound(
+        organization=organization,
+        violation=violation,
+        serving=serving,
+        weights=_weights(memory, metadata["name"]),
+        current=violation is None and serving is not None and serving[0] == wanted,
+    )
+
+
+def _serving(memory: Memory, package: str) -> tuple[str, str] | None:
+    if memory.blueprint is None or not _followed(memory):
+        return None
+    for route in memory.blueprint.configuration.routes:
+        for version in route.versions:
+            if route.package == package and version.weight:
+                return version.version, version.checksum
+    return None
+
+
+def _followed(memory: Memory) -> bool:
+    wanted = memory.blueprint.configuration.hash if memory.blueprint else ""
+    return bool(wanted) and memory.following.followed == wanted
+
+
+def _states(memory: Memory) -> list[RuntimeState]:
+    replicas = memory.following.replicas.values()
+    return [replica.state for replica in replicas if replica.state is not None]
+
+
+def _weights(memory: Memory, package: str) -> dict[str, int] | None:
+    """Return the versions that every replica has loaded."""
+    loaded = [
+        {one.version: one.weight for one in state.versions if one.package == package}
+        for state in _states(memory)
+    ]
+    if not loaded:
+        return None
+    common = set.intersection(*(set(versions) for versions in loaded))
+    return {version: loaded[0][version] for version in common}
+
+
+def pool_found(memories: Memories, organization: str) -> PoolFound:
+    """Return what is known of the organization's pool."""
+    memory = memories.find(organization)
+    states = _states(memory) if memory is not None else []
+    usage = max((state.pool for state in states), key=lambda pool: pool.used_bytes, default=None)
+    return PoolFound(organization=organization, usage=usage)
+
+
+def news(
+    context: Context, memories: Memories, organization: str, namespace: str
+) -> dict[Key, object]:
+    """Return what each member of the organization should be rung with."""
+    told: dict[Key, object] = {}
+    for body in context.inventory.packages(namespace):
+        found = package_found(memories, organization, body)
+        violation = found.violation
+        told[Key.of(body)] = (
+            violation and (violation.reason, violation.message),
+            found.serving,
+            found.weights,
+            found.current,
+        )
+    for body in context.inventory.pools(namespace):
+        told[Key.of(body)] = pool_found(memories, organization).usage
+    return told

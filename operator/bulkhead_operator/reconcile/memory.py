@@ -1,0 +1,96 @@
+"""What is remembered of each organization between two reconciles of one term of leadership.
+
+Nothing here is needed to be right, only to be cheap: whatever is lost with the process is read
+from the cluster again.
+"""
+
+from dataclasses import dataclass, field, fields
+
+from bulkhead_api.runtime_config import PackageDocument
+from bulkhead_api.runtime_state import RuntimeState
+
+from bulkhead_operator.cluster.port import ObjectKey
+from bulkhead_operator.errors import UserError
+from bulkhead_operator.reconcile.keys import Key
+from bulkhead_operator.resources.blueprint import Blueprint
+
+
+@dataclass(slots=True)
+class Replica:
+    """One pod of the runtime."""
+
+    name: str
+    address: str
+    state: RuntimeState | None = None
+
+
+@dataclass(slots=True)
+class SecretsSeen:
+    """When the Secrets were looked at last, and what there was."""
+
+    at: float
+    internal_token: str
+    missing_credentials: str
+    asked_for: tuple[tuple[str, str], ...]
+    """Name and field of every Secret that providers name."""
+
+
+@dataclass(slots=True)
+class Following:
+    """How far the runtime follows the configuration."""
+
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    """By the pod's uid."""
+    asked_at: float = float("-inf")
+    signature: tuple[object, ...] = ()
+    """What was wanted and what the Deployment looked like when asked last."""
+    followed: str = ""
+    """Hash of the configuration that every replica follows."""
+    attempts: int = 0
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Files that the runtime refused for good: the checksum and the reason."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """One organization."""
+
+    namespace_uid: str = ""
+    blueprint: Blueprint | None = None
+    held: bool = False
+    """Whether an upgrade of the operator waits to restart the pods."""
+    applied: dict[ObjectKey, str] = field(default_factory=dict)
+    """Digests of what this process applied or found contained."""
+    documents: dict[str, PackageDocument] = field(default_factory=dict)
+    """Former versions in use, by the name of their ControllerRevision."""
+    verdicts: dict[str, tuple[int, UserError | None]] = field(default_factory=dict)
+    """What was decided about each package, at which generation."""
+    secrets: SecretsSeen | None = None
+    following: Following = field(default_factory=Following)
+    told: dict[Key, object] = field(default_factory=dict)
+    """What packages and the pool were last rung with."""
+
+    def reset(self) -> None:
+        """Forget everything: the namespace is another one, and nothing of before is in it."""
+        empty = Memory()
+        for one in fields(self):
+            setattr(self, one.name, getattr(empty, one.name))
+
+
+class Memories:
+    """All organizations."""
+
+    def __init__(self) -> None:
+        self._memories: dict[str, Memory] = {}
+
+    def of(self, organization: str) -> Memory:
+        """Return what is remembered of an organization, at first nothing."""
+        return self._memories.setdefault(organization, Memory())
+
+    def find(self, organization: str) -> Memory | None:
+        """Return what is remembered of an organization, or None."""
+        return self._memories.get(organization)
+
+    def forget(self, organization: str) -> Memory | None:
+        """Drop an organization that is gone and return what was remembered."""
+        return self._memories.pop(organization, None)
