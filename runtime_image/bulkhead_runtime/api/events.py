@@ -1,0 +1,60 @@
+"""Server-sent events: framing, and comments that keep a quiet stream open."""
+
+import asyncio
+from types import TracebackType
+from typing import Any, Final, Self
+
+import orjson
+
+from bulkhead_runtime.api.exchange import Exchange
+
+KEEP_ALIVE_SECONDS: Final = 10.0
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+
+def frame(event: str, data: Any) -> bytes:
+    """Return one named event."""
+    return b"event: %s\ndata: %s\n\n" % (event.encode(), orjson.dumps(data))
+
+
+class KeepAlive:
+    """Writes a comment whenever a stream was quiet for a while; costs one timer per stream."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._write: asyncio.Task[None] | None = None
+
+    def touch(self) -> None:
+        """Note that something was written."""
+        self._last = self._loop.time()
+
+    def __enter__(self) -> Self:
+        self._arm(KEEP_ALIVE_SECONDS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._write is not None:
+            self._write.cancel()
+
+    def _arm(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._fire)
+
+    def _fire(self) -> None:
+        quiet = self._loop.time() - self._last
+        if quiet < KEEP_ALIVE_SECONDS:
+            self._arm(KEEP_ALIVE_SECONDS - quiet)
+            return
+        if self._exchange.started and (self._write is None or self._write.done()):
+            self._write = self._loop.create_task(self._exchange.write(KEEP_ALIVE))
+        self.touch()
+        self._arm(KEEP_ALIVE_SECONDS)

@@ -1,0 +1,201 @@
+"""One request and its answer on plain ASGI: bounded reading, common headers, counting."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import TypeVar
+
+from bulkhead_runtime.api.types import Message, Receive, Scope, Send
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.telemetry.trace import Trace, continue_trace
+
+Result = TypeVar("Result")
+Header = tuple[bytes, bytes]
+Count = Callable[[str, int], None]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_JSON = b"application/json"
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its answer was complete."""
+
+
+class Exchange:
+    """What handlers of the hot path work with; `route` labels metrics and has no client text."""
+
+    __slots__ = (
+        "_close",
+        "_count",
+        "_receive",
+        "_send",
+        "headers",
+        "request_id",
+        "route",
+        "scope",
+        "started",
+        "trace",
+    )
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, close: bool, count: Count
+    ) -> None:
+        self.scope = scope
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.trace: Trace = continue_trace(self.headers.get(b"traceparent"))
+        self.request_id = self._own_request_id()
+        self.route = "other"
+        self.started = False
+        self._receive = receive
+        self._send = send
+        self._close = close
+        self._count = count
+
+    @property
+    def method(self) -> str:
+        """Return the request's method."""
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        """Return the path that routing and authentication both go by."""
+        return str(self.scope["path"])
+
+    def common_headers(self) -> list[Header]:
+        """Return the headers of every answer."""
+        headers = [
+            (b"date", _date()),
+            (b"x-request-id", self.request_id),
+            (b"traceparent", self.trace.traceparent.encode()),
+        ]
+        if self._close:
+            headers.append((b"connection", b"close"))
+        return headers
+
+    async def read_json(self, limit: int) -> bytes:
+        """Return the body; raise a 413 or 415 `Problem` before reading more than allowed."""
+        media_type = self.headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower()
+        if media_type != _JSON:
+            raise Problem(
+                415,
+                "unsupported_media_type",
+                "The body must be JSON: send the header `Content-Type: application/json`.",
+            )
+        announced = self.headers.get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > limit:
+            raise _too_large(limit)
+        return await self._read(limit)
+
+    async def respond(
+        self, status: int, body: bytes, *, content_type: bytes = _JSON, headers: list[Header] | None
+    ) -> None:
+        """Send a whole answer."""
+        await self._start(
+            status,
+            [
+                (b"content-type", content_type),
+                (b"content-length", b"%d" % len(body)),
+                *(headers or ()),
+            ],
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start_events(self) -> None:
+        """Begin a stream of server-sent events."""
+        await self._start(
+            200,
+            [
+                (b"content-type", b"text/event-stream; charset=utf-8"),
+                (b"cache-control", b"no-cache"),
+                (b"x-accel-buffering", b"no"),
+            ],
+        )
+
+    async def write(self, body: bytes) -> None:
+        """Send a part of a stream."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def finish(self) -> None:
+        """End a stream."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def note_started(self, status: int) -> None:
+        """Note and count that an answer began."""
+        self.started = True
+        self._count(self.route, status)
+
+    async def until_gone(self, work: Awaitable[Result]) -> Result:
+        """Await `work`, cancelling it when the client leaves; then raise `ClientGoneError`."""
+        task = asyncio.current_task()
+        assert task is not None
+        gone = False
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await self._receive())["type"] != "http.disconnect":
+                continue
+            gone = True
+            task.cancel()
+
+        watcher = asyncio.get_running_loop().create_task(watch())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not gone:
+                raise
+            task.uncancel()
+            raise ClientGoneError from None
+        finally:
+            watcher.cancel()
+
+    async def _start(self, status: int, headers: list[Header]) -> None:
+        self.note_started(status)
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": self.common_headers() + headers,
+            }
+        )
+
+    async def _read(self, limit: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message: Message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _own_request_id(self) -> bytes:
+        given = self.headers.get(b"x-request-id", b"")
+        return given if _REQUEST_ID.fullmatch(given) else b"req_" + secrets.token_hex(12).encode()
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        413, "body_too_large", f"The body has more than {limit} bytes, the most that is read."
+    )
+
+
+class _Clock:
+    """The Date header, formatted once a second."""
+
+    second = 0
+    text = b""
+
+
+def _date() -> bytes:
+    second = int(time.time())
+    if second != _Clock.second:
+        _Clock.second, _Clock.text = second, formatdate(second, usegmt=True).encode()
+    return _Clock.text

@@ -1,0 +1,91 @@
+"""Turns `Problem` into answers: RFC 9457 on our own API, OpenAI's shape where its clients call."""
+
+import math
+from typing import Any, Final
+
+import orjson
+
+from bulkhead_runtime.api.exchange import Exchange, Header
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.telemetry.trace import Trace
+
+TYPE_PREFIX: Final = "https://bulkhead.dev/problems/"
+OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models")
+"""Where clients expect OpenAI's error object."""
+
+PROBLEM_JSON: Final = b"application/problem+json"
+
+_TITLES: Final = {
+    400: "Bad request",
+    401: "Not authenticated",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    415: "Unsupported media type",
+    422: "Invalid request",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "The model failed",
+    503: "Not available",
+    504: "Took too long",
+    507: "No room",
+}
+
+_OPENAI_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_SERVER_ERRORS: Final = 500
+
+
+def problem_document(problem: Problem, trace: Trace) -> dict[str, Any]:
+    """Return the problem details of RFC 9457, with our code and the trace."""
+    document: dict[str, Any] = {
+        "type": TYPE_PREFIX + problem.code,
+        "title": _TITLES.get(problem.status, "Error"),
+        "status": problem.status,
+        "detail": problem.message,
+        "code": problem.code,
+        "trace_id": trace.trace_id,
+    }
+    if problem.field is not None:
+        document["field"] = problem.field
+    return document
+
+
+def openai_error(problem: Problem) -> dict[str, Any]:
+    """Return the error object that OpenAI's clients parse."""
+    fallback = "server_error" if problem.status >= _SERVER_ERRORS else "invalid_request_error"
+    return {
+        "error": {
+            "message": problem.message,
+            "type": _OPENAI_TYPES.get(problem.status, fallback),
+            "param": problem.field,
+            "code": problem.code,
+        }
+    }
+
+
+def problem_headers(problem: Problem) -> list[Header]:
+    """Return the headers that belong to a problem."""
+    headers: list[Header] = []
+    if problem.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(problem.retry_after))))
+    if problem.status == 401:  # noqa: PLR2004 (a status is clearest as its number)
+        headers.append((b"www-authenticate", b'Bearer realm="bulkhead"'))
+    return headers
+
+
+async def send_problem(exchange: Exchange, problem: Problem, *, openai: bool = False) -> None:
+    """Answer with a problem in the shape of the API that was called."""
+    if openai:
+        body, content_type = orjson.dumps(openai_error(problem)), b"application/json"
+    else:
+        body, content_type = orjson.dumps(problem_document(problem, exchange.trace)), PROBLEM_JSON
+    await exchange.respond(
+        problem.status, body, content_type=content_type, headers=problem_headers(problem)
+    )

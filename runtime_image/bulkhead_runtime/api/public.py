@@ -1,0 +1,109 @@
+"""The public port: authentication first, then the hot path on plain ASGI, the rest in FastAPI.
+
+Routing and authentication go by the same `scope["path"]`; what is not listed as open needs the
+key, also where nothing answers.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+from bulkhead_runtime.api import chat, execute, probes
+from bulkhead_runtime.api.authentication import authenticate, refuse_other_organization
+from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.guard import answering
+from bulkhead_runtime.api.types import App, Message, Receive, Scope, Send
+from bulkhead_runtime.errors import Problem, unknown_path
+from bulkhead_runtime.runtime import Runtime
+
+_EXECUTE: Final = re.compile(r"/v1/agents/(?P<agent>[^/]{1,63})/execute(?P<stream>/stream)?")
+_OPEN: Final = frozenset({"/openapi.json", "/docs"})
+_REST: Final = re.compile(r"/v1/(sessions|agents|models)(/.*)?")
+
+
+class PublicApp:
+    """ASGI application of the public port."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._rest: App | None = None
+        self._building = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+
+        async def route(exchange: Exchange) -> None:
+            await self._route(exchange, receive, send)
+
+        await answering(self._runtime, scope, receive, send, route)
+
+    async def _route(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        path = exchange.path
+        if path == "/health":
+            await probes.health(exchange, self._runtime)
+        elif path == "/readiness":
+            await probes.readiness(exchange, self._runtime)
+        elif path in _OPEN:
+            await self._serve_rest(exchange, receive, send)
+        else:
+            authenticate(exchange, self._runtime.api_key)
+            refuse_other_organization(exchange, self._runtime.settings.organization)
+            await self._route_authenticated(exchange, receive, send)
+
+    async def _route_authenticated(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        path = exchange.path
+        if match := _EXECUTE.fullmatch(path):
+            await self._execute(exchange, match["agent"], stream=match["stream"] is not None)
+        elif path == "/v1/chat/completions":
+            exchange.route = path
+            _require_post(exchange)
+            await chat.complete(exchange, self._runtime)
+        elif path == "/metrics":
+            await probes.metrics(exchange, self._runtime)
+        elif _REST.fullmatch(path):
+            await self._serve_rest(exchange, receive, send)
+        else:
+            raise unknown_path()
+
+    async def _execute(self, exchange: Exchange, agent: str, *, stream: bool) -> None:
+        _require_post(exchange)
+        if stream:
+            exchange.route = "/v1/agents/{agent}/execute/stream"
+            await execute.execute_stream(exchange, self._runtime, agent)
+        else:
+            exchange.route = "/v1/agents/{agent}/execute"
+            await execute.execute(exchange, self._runtime, agent)
+
+    async def _serve_rest(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        """Hand over to FastAPI, which is imported by the first request that needs it."""
+        rest = self._rest or await self._build_rest()
+        exchange.scope["trace"] = exchange.trace
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.route = getattr(exchange.scope.get("route"), "path", exchange.route)
+                exchange.note_started(message["status"])
+                message["headers"] = [*exchange.common_headers(), *message.get("headers", ())]
+            await send(message)
+
+        await rest(exchange.scope, receive, send_with_headers)
+
+    async def _build_rest(self) -> App:
+        async with self._building:
+            if self._rest is None:
+                self._rest = await asyncio.to_thread(_import_rest, self._runtime)
+            return self._rest
+
+
+def _import_rest(runtime: Runtime) -> App:
+    from bulkhead_runtime.api.rest import create_app  # noqa: PLC0415 (40 MB, a quarter second)
+
+    app: App = create_app(runtime)
+    return app
+
+
+def _require_post(exchange: Exchange) -> None:
+    if exchange.method != "POST":
+        raise Problem(405, "method_not_allowed", "Only POST is answered here.")

@@ -1,0 +1,200 @@
+"""What FastAPI's part of the API takes and shows, as pydantic models for its OpenAPI document."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from bulkhead_runtime.store.port import MessagePage, Session, SessionPage, StoredMessage
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class NewSessionBody(BaseModel):
+    """Asks for a session without sending a message yet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent: Annotated[str, Field(min_length=1, max_length=63)]
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
+
+
+class UsageView(BaseModel):
+    """Tokens and US dollars; the cost is null where a price is unknown."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cost: str | None
+
+
+class SessionView(BaseModel):
+    """A conversation."""
+
+    id: str
+    agent: str
+    package: str
+    version: str
+    status: str
+    created_at: datetime
+    updated_at: datetime
+    turns: int
+    message_count: int
+    usage: UsageView
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, session: Session) -> "SessionView":
+        """Return what clients see of a session."""
+        return cls(**_session_fields(session))
+
+
+class ToolCallView(BaseModel):
+    """A tool call that the model asked for."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class MessageView(BaseModel):
+    """A message of a conversation."""
+
+    sequence: int
+    turn: int
+    role: str
+    content: str
+    tool_calls: list[ToolCallView]
+    tool_call_id: str | None
+    tokens: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, stored: StoredMessage) -> "MessageView":
+        """Return what clients see of a message."""
+        message = stored.message
+        return cls(
+            sequence=stored.sequence,
+            turn=stored.turn,
+            role=message.role,
+            content=message.content,
+            tool_calls=[
+                ToolCallView(id=call.id, name=call.name, arguments=call.arguments)
+                for call in message.tool_calls
+            ],
+            tool_call_id=message.tool_call_id,
+            tokens=stored.tokens,
+            created_at=_time(stored.created_at),
+        )
+
+
+class MessagePageView(BaseModel):
+    """One page of messages, oldest first."""
+
+    data: list[MessageView]
+    next_cursor: str | None
+    has_more: bool
+
+    @classmethod
+    def of(cls, page: MessagePage) -> "MessagePageView":
+        """Return what clients see of a page."""
+        return cls(
+            data=[MessageView.of(item) for item in page.items],
+            next_cursor=page.next_cursor,
+            has_more=page.next_cursor is not None,
+        )
+
+
+class SessionWithHistoryView(SessionView):
+    """A conversation with one page of its messages."""
+
+    messages: MessagePageView
+
+    @classmethod
+    def with_history(cls, session: Session, page: MessagePage) -> "SessionWithHistoryView":
+        """Return a session and a page of its messages."""
+        return cls(**_session_fields(session), messages=MessagePageView.of(page))
+
+
+class SessionPageView(BaseModel):
+    """One page of sessions, newest first."""
+
+    data: list[SessionView]
+    next_cursor: str | None
+    has_more: bool
+
+    @classmethod
+    def of(cls, page: SessionPage) -> "SessionPageView":
+        """Return what clients see of a page."""
+        return cls(
+            data=[SessionView.of(item) for item in page.items],
+            next_cursor=page.next_cursor,
+            has_more=page.next_cursor is not None,
+        )
+
+
+class VersionView(BaseModel):
+    """A version of an agent in service and its share of new sessions in percent."""
+
+    version: str
+    weight: int
+
+
+class AgentView(BaseModel):
+    """An agent that answers."""
+
+    name: str
+    description: str
+    package: str
+    version: str
+    versions: list[VersionView]
+    model: str
+    tools: list[str]
+
+
+class AgentListView(BaseModel):
+    """All agents."""
+
+    data: list[AgentView]
+
+
+class ModelView(BaseModel):
+    """A name that POST /v1/chat/completions takes as `model`."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelListView(BaseModel):
+    """All models, in OpenAI's shape."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelView]
+
+
+def _session_fields(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "agent": session.agent,
+        "package": session.package,
+        "version": session.version,
+        "status": session.status,
+        "created_at": _time(session.created_at),
+        "updated_at": _time(session.updated_at),
+        "turns": session.turns,
+        "message_count": session.messages,
+        "usage": UsageView(
+            input_tokens=session.input_tokens,
+            output_tokens=session.output_tokens,
+            total_tokens=session.input_tokens + session.output_tokens,
+            cost=session.cost,
+        ),
+        "metadata": dict(session.metadata),
+    }
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

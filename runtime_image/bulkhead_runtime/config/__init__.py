@@ -1,0 +1,1 @@
+"""Configuration: mounted files become one immutable snapshot, followed without a restart."""

@@ -1,0 +1,144 @@
+"""Reads the mounted folder and says whether what is there can be followed.
+
+Nothing in the files is trusted: a configuration is followed only when it is this organization's,
+its hash is that of its content, and every version that its routes name is there with the checksum
+that the route names. Whatever else is found is a refusal with a reason, never an exception.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bulkhead_api import names
+from bulkhead_api.runtime_config import PackageDocument, PackageRoute, RuntimeConfig, VersionRoute
+from pydantic import ValidationError
+
+from bulkhead_runtime.config.snapshot import Configuration, Version
+
+MAX_FILE_BYTES = 1024 * 1024
+"""What one ConfigMap can hold."""
+
+MAX_REASON_CHARACTERS = 500
+FULL_WEIGHT = 100
+
+
+class Refused(Exception):  # noqa: N818 (an outcome that is reported, not an error of the program)
+    """The files cannot be followed; `hash` names the configuration as far as it was readable."""
+
+    def __init__(self, what: str, message: str, *, configuration_hash: str = "") -> None:
+        super().__init__(message)
+        self.what = what
+        self.message = message[:MAX_REASON_CHARACTERS]
+        self.configuration_hash = configuration_hash
+
+
+def load(directory: Path, organization: str, former: Configuration | None = None) -> Configuration:
+    """Return the configuration that lies in `directory`; raise `Refused` when there is none.
+
+    Documents that `former` already holds with the same checksum are not read again.
+    """
+    root = _switched_root(directory)
+    config = _read_config(root / names.CONFIG_FILE, organization)
+    try:
+        versions = _load_versions(root, config, former)
+        configuration = Configuration(config, versions)
+        _refuse_ambiguous_agents(configuration)
+    except Refused as refusal:
+        refusal.configuration_hash = config.hash
+        raise
+    return configuration
+
+
+def _switched_root(directory: Path) -> Path:
+    """Resolve the kubelet's `..data` link once, so that a switch midway mixes nothing."""
+    data = directory / "..data"
+    return data.resolve() if data.is_symlink() else directory
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Refused(path.name, f"{path.name} cannot be read: {reason}") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise Refused(path.name, f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
+    return content
+
+
+def _read_config(path: Path, organization: str) -> RuntimeConfig:
+    try:
+        config = RuntimeConfig.model_validate_json(_read(path))
+    except ValidationError as error:
+        raise Refused(path.name, f"{path.name} is not valid: {_first_reason(error)}") from error
+    if config.with_hash().hash != config.hash:
+        raise Refused(path.name, f"{path.name} does not match the hash that it names")
+    if config.organization != organization:
+        raise Refused(
+            path.name,
+            f"{path.name} belongs to organization {config.organization!r}, not {organization!r}",
+            configuration_hash=config.hash,
+        )
+    return config
+
+
+def _load_versions(
+    root: Path, config: RuntimeConfig, former: Configuration | None
+) -> Mapping[tuple[str, str], Version]:
+    versions: dict[tuple[str, str], Version] = {}
+    for route in config.routes:
+        _refuse_wrong_weights(route)
+        for wanted in route.versions:
+            key = (route.package, wanted.version)
+            versions[key] = _known(former, key, wanted) or _load_version(
+                root, route.package, wanted
+            )
+    return versions
+
+
+def _refuse_wrong_weights(route: PackageRoute) -> None:
+    total = sum(version.weight for version in route.versions)
+    if total not in {0, FULL_WEIGHT}:
+        raise Refused(
+            route.package, f"the weights of package {route.package!r} add up to {total}, not 100"
+        )
+
+
+def _known(
+    former: Configuration | None, key: tuple[str, str], wanted: VersionRoute
+) -> Version | None:
+    known = former.versions.get(key) if former else None
+    if known is None or known.checksum != wanted.checksum:
+        return None
+    return Version(known.package, known.version, known.checksum, wanted.weight, known.agents)
+
+
+def _load_version(root: Path, package: str, wanted: VersionRoute) -> Version:
+    name = names.package_key(package, wanted.version)
+    try:
+        document = PackageDocument.model_validate_json(_read(root / name))
+    except ValidationError as error:
+        raise Refused(name, f"{name} is not valid: {_first_reason(error)}") from error
+    if (document.package, document.version) != (package, wanted.version):
+        raise Refused(
+            name, f"{name} holds {document.package} {document.version}, which its name does not say"
+        )
+    if not document.intact():
+        raise Refused(name, f"{name} is damaged: its content does not match its checksum")
+    if document.checksum != wanted.checksum:
+        raise Refused(name, f"{name} has another checksum than the route names")
+    return Version.of(document, wanted.weight)
+
+
+def _refuse_ambiguous_agents(configuration: Configuration) -> None:
+    for agent, versions in configuration.serving.items():
+        packages = sorted({version.package for version in versions})
+        if len(packages) > 1:
+            raise Refused(agent, f"agent {agent!r} is defined by packages {', '.join(packages)}")
+
+
+def _first_reason(error: ValidationError) -> str:
+    """Return where and why, without the value: a document's text does not belong into logs."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the document"
+    return f"{place}: {first['msg']}"

@@ -1,0 +1,82 @@
+"""A configuration as the rest of the runtime sees it: complete, checked, immutable.
+
+It is replaced as a whole, so that one request never sees half of a change.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
+from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.organization_runtime import Limits
+
+MIN_BODY_BYTES = 1024 * 1024
+BYTES_PER_CHARACTER = 12
+"""A character outside the basic plane, escaped in JSON as a surrogate pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of one package, loaded; `weight` is its percentage of new sessions."""
+
+    package: str
+    version: str
+    checksum: str
+    weight: int
+    agents: Mapping[str, Agent]
+
+    @classmethod
+    def of(cls, document: PackageDocument, weight: int) -> "Version":
+        """Return the version that a document describes."""
+        agents = {agent.name: agent for agent in document.agents}
+        return cls(
+            document.package,
+            document.version,
+            document.checksum,
+            weight,
+            MappingProxyType(agents),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What is followed; `serving` maps an agent's name to the versions new sessions may get."""
+
+    source: RuntimeConfig
+    versions: Mapping[tuple[str, str], Version]
+    serving: Mapping[str, tuple[Version, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        serving: dict[str, list[Version]] = {}
+        for version in self.versions.values():
+            if version.weight > 0:
+                for name in version.agents:
+                    serving.setdefault(name, []).append(version)
+        frozen = {name: tuple(versions) for name, versions in sorted(serving.items())}
+        object.__setattr__(self, "serving", MappingProxyType(frozen))
+
+    @property
+    def hash(self) -> str:
+        """Return the hash that the operator gave this configuration."""
+        return self.source.hash
+
+    @property
+    def limits(self) -> Limits:
+        """Return the organization's limits."""
+        return self.source.limits
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Return how large a request's body may be, so that every allowed message fits in it."""
+        escaped = self.limits.max_input_characters * BYTES_PER_CHARACTER
+        return max(MIN_BODY_BYTES, escaped + MIN_BODY_BYTES // 4)
+
+    def model_of(self, agent: Agent) -> str:
+        """Return the model that an agent answers with, as PROVIDER/MODEL."""
+        return agent.model or self.source.models.default
+
+    def timeout_of(self, agent: Agent) -> int:
+        """Return the seconds that one message to an agent may take."""
+        limit = self.limits.max_execution_time_seconds
+        return min(limit, agent.timeout_seconds or limit)

@@ -1,0 +1,1 @@
+"""Kernel: the one way through which everything that runs an agent or a model goes."""

@@ -1,0 +1,160 @@
+"""Who may run now: a bounded number at once, a bounded queue in order of arrival, a rate.
+
+All bounds are read when they are needed, so a changed configuration holds at once.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bulkhead_runtime import errors
+
+WINDOW_SECONDS = 60
+_MAX_RETRY_SECONDS = 60.0
+_SMOOTHING = 0.1
+
+
+class RateWindow:
+    """Counts executions started in the last 60 seconds, in steps of one second.
+
+    The oldest step counts whole until it has left, so no 60 seconds ever hold more than the limit.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._steps: deque[tuple[int, int]] = deque()
+        self._total = 0
+
+    def admit(self, limit: int) -> None:
+        """Count one execution; raise a 429 `Problem` when the limit is reached."""
+        now = self._clock()
+        second = math.floor(now)
+        while self._steps and self._steps[0][0] <= second - WINDOW_SECONDS - 1:
+            self._total -= self._steps.popleft()[1]
+        if self._total >= limit:
+            wait = self._steps[0][0] + WINDOW_SECONDS + 1 - now
+            raise errors.Problem(
+                429,
+                "rate_limited",
+                f"More than {limit} executions per minute were asked for "
+                "(spec.limits.rateLimitPerMinute). Try again later.",
+                retry_after=max(1.0, wait),
+            )
+        if self._steps and self._steps[-1][0] == second:
+            second, count = self._steps.pop()
+            self._steps.append((second, count + 1))
+        else:
+            self._steps.append((second, 1))
+        self._total += 1
+
+
+class Admission:
+    """Places for executions; those beyond wait in order, those beyond the queue are refused."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._places = 0
+        self._average_seconds = 1.0
+
+    @property
+    def queued(self) -> int:
+        """Return how many executions wait."""
+        return len(self._waiting)
+
+    def resize(self, places: int) -> None:
+        """Follow another number of places; those who can run now do."""
+        self._places = places
+        self._wake()
+
+    @asynccontextmanager
+    async def place(self, places: int, max_queue: int) -> AsyncIterator[None]:
+        """Hold one of `places`; raise a 429 `Problem` when the queue is full."""
+        self._places = places
+        if self.active < places and not self._waiting:
+            self.active += 1
+        else:
+            await self._wait(max_queue)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.active -= 1
+            took = time.monotonic() - started
+            self._average_seconds += _SMOOTHING * (took - self._average_seconds)
+            self._wake()
+
+    async def _wait(self, max_queue: int) -> None:
+        if len(self._waiting) >= max_queue:
+            rounds = (len(self._waiting) + 1) / max(1, self._places)
+            raise errors.Problem(
+                429,
+                "queue_full",
+                f"{self.active} executions run and {len(self._waiting)} wait already "
+                "(spec.limits.maxConcurrentAgents, spec.limits.maxQueueSize). Try again later.",
+                retry_after=min(_MAX_RETRY_SECONDS, max(1.0, rounds * self._average_seconds)),
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.active -= 1
+                self._wake()
+            else:
+                self._waiting.remove(turn)
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self.active < self._places:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.active += 1
+                turn.set_result(None)
+
+
+class SessionGate:
+    """Lets the turns of one session through one after the other, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def enter(self, session_id: str, max_waiting: int) -> AsyncIterator[None]:
+        """Hold the session; raise a 429 `Problem` when too many turns wait for theirs."""
+        lock, holders = self._gates.get(session_id, (asyncio.Lock(), 0))
+        if holders and self._waiting >= max_waiting:
+            raise errors.Problem(
+                429,
+                "queue_full",
+                f"{self._waiting} messages wait for the turn before theirs already "
+                "(spec.limits.maxQueueSize). Try again later.",
+                retry_after=1,
+            )
+        self._gates[session_id] = (lock, holders + 1)
+        try:
+            async with self._counted(lock):
+                yield
+        finally:
+            lock, holders = self._gates[session_id]
+            if holders == 1:
+                del self._gates[session_id]
+            else:
+                self._gates[session_id] = (lock, holders - 1)
+
+    @asynccontextmanager
+    async def _counted(self, lock: asyncio.Lock) -> AsyncIterator[None]:
+        self._waiting += 1
+        try:
+            await lock.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            lock.release()

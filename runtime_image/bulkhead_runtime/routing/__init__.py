@@ -1,0 +1,1 @@
+"""Routing: which version of a package a session gets and keeps."""

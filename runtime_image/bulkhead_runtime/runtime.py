@@ -1,0 +1,229 @@
+"""The composition root: everything one process is made of, opened and closed in one place."""
+
+import asyncio
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
+
+from bulkhead_runtime.config.holder import ConfigurationHolder
+from bulkhead_runtime.config.secrets import Token
+from bulkhead_runtime.config.snapshot import Configuration
+from bulkhead_runtime.config.watcher import watch
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.admission import Admission, RateWindow
+from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.kernel.direct import DirectModels
+from bulkhead_runtime.kernel.loop import AgentLoop
+from bulkhead_runtime.kernel.middleware import (
+    Concurrency,
+    Deadline,
+    InputLimit,
+    Kernel,
+    RateLimit,
+    Telemetry,
+)
+from bulkhead_runtime.kernel.turns import AgentTurns
+from bulkhead_runtime.models.router import ModelRouter
+from bulkhead_runtime.readiness import Dependency, Readiness
+from bulkhead_runtime.routing.versions import VersionRouter
+from bulkhead_runtime.settings import Settings
+from bulkhead_runtime.store.retention import RetentionSweep
+from bulkhead_runtime.store.sqlite import SqliteStore
+from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
+from bulkhead_runtime.tools.registry import builtin_tools
+
+
+class Runtime:
+    """One organization's runtime; made inside the event loop that serves it."""
+
+    def __init__(self, settings: Settings) -> None:
+        secrets = settings.secrets_directory
+        self.settings = settings
+        self.draining = False
+        self.api_key = Token(secrets / "api-key" / "token")
+        self.internal_token = Token(secrets / "internal" / "token")
+        self.holder = ConfigurationHolder(settings.config_directory, settings.organization)
+        self.store = SqliteStore(settings.data_directory)
+        self.router = ModelRouter(secrets / "providers", organization=settings.organization)
+        self.tools = builtin_tools()
+        self.versions = VersionRouter()
+        self.admission = Admission()
+        self.metrics = Metrics(self._gauges)
+        self._usage_at_scrape = PoolUsage()
+        self.background = Background()
+        kernel = Kernel(
+            (
+                Telemetry(self.metrics),
+                InputLimit(),
+                RateLimit(RateWindow()),
+                Deadline(),
+                Concurrency(self.admission),
+            )
+        )
+        self.turns = AgentTurns(
+            kernel=kernel,
+            loop=AgentLoop(self.router.client_for, self.tools),
+            store=self.store,
+            tools=self.tools,
+            versions=self.versions,
+            holder=self.holder,
+            background=self.background,
+        )
+        self.direct = DirectModels(kernel, self.router, self.store, self.holder)
+        self._sweep = RetentionSweep(self.store, self.holder)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Follow what is mounted now and from now on."""
+        self.holder.subscribe(self._follow)
+        self.holder.reload()
+        await self.store.recover()
+        config, secrets = self.settings.config_directory, self.settings.secrets_directory
+        self._tasks = [
+            asyncio.create_task(watch(lambda: [config], self.holder.reload)),
+            asyncio.create_task(watch(lambda: _folders(secrets), self._reload_secrets)),
+            asyncio.create_task(self._sweep.run()),
+        ]
+
+    async def close(self) -> None:
+        """Let what runs in the background end, then close everything."""
+        for task in self._tasks:
+            task.cancel()
+        await self.background.finish()
+        await self.router.aclose()
+        await self.store.close()
+
+    def readiness(self) -> Readiness:
+        """Return the state of every dependency by name."""
+        missing = self.router.missing_credentials()
+        return Readiness(
+            draining=self.draining,
+            dependencies=(
+                self._configuration_dependency(),
+                self._agents_dependency(),
+                self._store_dependency(),
+                Dependency(
+                    "api_key",
+                    self.api_key.present,
+                    "loaded" if self.api_key.present else "the Secret runtime-api-key is missing",
+                ),
+                Dependency(
+                    "model_credentials",
+                    not missing,
+                    f"missing for {', '.join(missing)}" if missing else "complete",
+                    required=False,
+                ),
+            ),
+        )
+
+    def state(self) -> RuntimeState:
+        """Return what the operator asks for."""
+        configuration = self.holder.current
+        refusals = [self.holder.refusal] if self.holder.refusal else []
+        if self.store.set_aside is not None:
+            message = f"a damaged database was set aside as {self.store.set_aside.name}"
+            refusals.append(Refusal(what="store", message=message))
+        usage, sessions = self._usage()
+        return RuntimeState(
+            organization=self.settings.organization,
+            runtime_id=self.settings.runtime_id,
+            runtime_version=runtime_version(),
+            configuration_hash=configuration.hash if configuration else "",
+            versions=_loaded(configuration, sessions) if configuration else (),
+            refusals=tuple(refusals),
+            pool=usage,
+            missing_credentials=self.router.missing_credentials(),
+            draining=self.draining,
+        )
+
+    async def render_metrics(self) -> bytes:
+        """Return the exposition text, rendered off the event loop."""
+        self._usage_at_scrape, _ = self._usage()
+        return await asyncio.to_thread(self.metrics.render)
+
+    def _usage(self) -> tuple[PoolUsage, dict[tuple[str, str], int]]:
+        try:
+            usage = self.store.usage()
+            sessions = dict(self.store.sessions_by_version())
+        except Problem:
+            return PoolUsage(), {}
+        return PoolUsage(used_bytes=usage.used_bytes, sessions=usage.sessions), sessions
+
+    def _follow(self, configuration: Configuration) -> None:
+        self.router.configure(configuration.source.models)
+        self.versions.forget_departed(configuration)
+        self.metrics.forget_departed(configuration.versions)
+        self.admission.resize(configuration.limits.max_concurrent_agents)
+
+    def _reload_secrets(self) -> None:
+        self.api_key.reload()
+        self.internal_token.reload()
+        self.router.reload_credentials()
+
+    def _configuration_dependency(self) -> Dependency:
+        followed = self.holder.current is not None
+        if self.holder.refusal is not None:
+            return Dependency("configuration", followed, self.holder.refusal.message)
+        return Dependency("configuration", followed, "followed" if followed else "not seen yet")
+
+    def _agents_dependency(self) -> Dependency:
+        count = len(self.holder.current.serving) if self.holder.current else 0
+        return Dependency("agents", ok=True, message=f"{count} in service", required=False)
+
+    def _store_dependency(self) -> Dependency:
+        if self.store.corrupt:
+            return Dependency("store", ok=False, message="the database is damaged")
+        try:
+            self.store.usage()
+        except Problem as problem:
+            return Dependency("store", ok=False, message=problem.message)
+        if self.store.set_aside is not None:
+            return Dependency(
+                "store", ok=True, message=f"new; damaged one kept as {self.store.set_aside.name}"
+            )
+        return Dependency("store", ok=True, message="open")
+
+    def _gauges(self) -> Gauges:
+        """Return what a scrape shows; called from the thread that renders."""
+        configuration = self.holder.current
+        versions = configuration.versions if configuration else {}
+        return Gauges(
+            active=self.admission.active,
+            queued=self.admission.queued,
+            sessions=self._usage_at_scrape.sessions,
+            pool_bytes=self._usage_at_scrape.used_bytes,
+            versions={key: version.weight for key, version in versions.items()},
+        )
+
+
+def runtime_version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return version("bulkhead")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def _folders(secrets: Path) -> Iterable[Path]:
+    """Return the folder of all secrets and those of the single ones."""
+    yield secrets
+    for name in ("api-key", "internal", "providers"):
+        yield secrets / name
+
+
+def _loaded(
+    configuration: Configuration, sessions: dict[tuple[str, str], int]
+) -> tuple[LoadedVersion, ...]:
+    return tuple(
+        LoadedVersion(
+            package=version.package,
+            version=version.version,
+            checksum=version.checksum,
+            weight=version.weight,
+            agents=tuple(version.agents),
+            sessions=sessions.get(key, 0),
+        )
+        for key, version in configuration.versions.items()
+    )

@@ -1,0 +1,1 @@
+"""Store: conversations on disk, and nothing acknowledged that is not there."""

@@ -1,0 +1,1 @@
+"""Telemetry: logs, metrics and trace ids of the runtime."""
