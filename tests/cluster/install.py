@@ -44,14 +44,7 @@ def release(kubectl: Kubectl, operator: Image, runtime: Image) -> str:
         ],
         remedy="`helm lint --strict charts/bulkhead` checks the chart by itself.",
     )
-    kubectl.run(
-        "rollout",
-        "status",
-        "deployment/bulkhead-operator",
-        f"--namespace={NAMESPACE}",
-        "--timeout=120s",
-        remedy=f"see `kubectl --namespace {NAMESPACE} describe pods` and the operator's logs.",
-    )
+    _wait_for_operator(kubectl)
     return f"operator {operator.tag}, runtime {runtime.tag}"
 
 
@@ -102,6 +95,19 @@ def next_commands(kubectl: Kubectl) -> str:
             ),
             "  kubectl explain organizationruntime.spec.limits",
         ]
+    )
+
+
+def _wait_for_operator(kubectl: Kubectl) -> None:
+    where = f"--namespace={NAMESPACE}"
+    deployment = "deployment/bulkhead-operator"
+    if kubectl.succeeds("rollout", "status", deployment, where, "--timeout=120s"):
+        return
+    pods = kubectl.run("get", "pods", where)
+    logs = kubectl.run("logs", deployment, where, "--tail=15", "--all-pods=true")
+    raise ClusterError(
+        f"The operator did not become available:\n{pods}\n{logs}",
+        remedy=f"kubectl {where} describe pods",
     )
 
 
