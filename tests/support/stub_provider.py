@@ -11,7 +11,7 @@ import asyncio
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +31,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    client: tuple[str, int]
 
 
 @dataclass
@@ -48,7 +49,7 @@ class StubProvider:
         exchange = Exchange(receive, send)
         call = Call.of(headers, await exchange.read_body())
         if len(self.requests) < KEPT_REQUESTS:
-            self.requests.append(Seen(scope["path"], headers, call.body))
+            self._note(Seen(scope["path"], headers, call.body, scope["client"]))
         self._counts[call.model] += 1
         call.number = self._counts[call.model]
         try:
@@ -67,10 +68,28 @@ class StubProvider:
         else:
             await refuse(exchange, 404, f"nothing at {path} for {call.model}", "not_found")
 
-    def wait_for_cancellations(self, count: int, seconds: float = 5) -> bool:
+    def forget(self) -> None:
+        """Begin anew with what was seen; requests under way are not waited for."""
+        self.requests.clear()
+        self._counts.clear()
+        self.cancellations = 0
+
+    async def cancelled(self, count: int = 1, seconds: float = 5) -> bool:
         """Tell whether so many clients left before their answer ended, within the seconds."""
+        return await asyncio.to_thread(self._holds, lambda: self.cancellations >= count, seconds)
+
+    async def asked(self, count: int = 1, seconds: float = 5) -> bool:
+        """Tell whether so many requests came, within the seconds."""
+        return await asyncio.to_thread(self._holds, lambda: len(self.requests) >= count, seconds)
+
+    def _holds(self, condition: Callable[[], bool], seconds: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self.cancellations >= count, seconds)
+            return self._changed.wait_for(condition, seconds)
+
+    def _note(self, seen: Seen) -> None:
+        with self._changed:
+            self.requests.append(seen)
+            self._changed.notify_all()
 
 
 @contextmanager

@@ -30,8 +30,8 @@ class FastLaneClient:
     ) -> None:
         self._upstream = Upstream(provider, key, connections, retries or Retries())
         self._limit_name = limit_field(provider)
-        self._accounting = Accounting(provider)
-        self.passthrough = FastLanePassthrough(self._upstream, self._accounting, self._limit_name)
+        self.accounting = Accounting(provider)
+        self.passthrough = FastLanePassthrough(self._upstream, self.accounting, self._limit_name)
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[Part]:
         """Yield the parts of the answer as they arrive; raise `ModelError` when it fails.
@@ -62,8 +62,8 @@ class FastLaneClient:
     def _usage(self, request: ModelRequest, answer: AnswerReader) -> Usage:
         model = request.model.partition("/")[2]
         if answer.usage is not None:
-            return self._accounting.counted(model, answer.usage)
-        return self._accounting.bounded(model, bytes_of_text(request.messages), answer.output_bytes)
+            return self.accounting.counted(model, answer.usage)
+        return self.accounting.bounded(model, bytes_of_text(request.messages), answer.output_bytes)
 
 
 async def _next(stream: UpstreamStream, answer: AnswerReader) -> list[bytes] | None:

@@ -27,13 +27,13 @@ class EventReader:
         Comments, names and identifiers of events are dropped. Raises `ModelError` of kind garbage
         for an event larger than 1 MiB.
         """
-        if not self._begun:
-            read = read.removeprefix(_BYTE_ORDER_MARK)
-            self._begun = True
         text = self._rest + read if self._rest else read
         if b"\r" in text:
             text = _normalized(text)
         *events, self._rest = text.split(b"\n\n")
+        if events and not self._begun:
+            events[0] = events[0].removeprefix(_BYTE_ORDER_MARK)
+            self._begun = True
         if len(self._rest) > MAX_EVENT_BYTES:
             raise ModelError(
                 "garbage", f"The provider sent an event of more than {MAX_EVENT_BYTES} bytes."

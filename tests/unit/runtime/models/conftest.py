@@ -1,0 +1,67 @@
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_runtime.models.fast_lane.client import FastLaneClient
+from bulkhead_runtime.models.fast_lane.connections import Connections
+from bulkhead_runtime.models.fast_lane.upstream import Retries
+from bulkhead_runtime.models.port import ModelMessage, ModelRequest, ToolSpec
+
+from tests.support.stub_provider import StubProvider, running
+
+KEY = "sk-canary-0123456789abcdef"
+CALCULATE = ToolSpec("calculate", "Calculates.", {"type": "object"})
+
+MakeClient = Callable[..., FastLaneClient]
+
+
+@pytest.fixture(scope="session")
+def provider_process() -> Iterator[StubProvider]:
+    with running() as stub:
+        yield stub
+
+
+@pytest.fixture
+def stub(provider_process: StubProvider) -> StubProvider:
+    provider_process.forget()
+    return provider_process
+
+
+@pytest.fixture
+async def make_client(stub: StubProvider) -> AsyncIterator[MakeClient]:
+    """Make clients of the stub; `base_url` and `timeout_seconds` of the provider can be told."""
+    connections = Connections()
+
+    def make(
+        base_url: str | None = None, timeout_seconds: int = 5, attempts: int = 2
+    ) -> FastLaneClient:
+        provider = ProviderConfig(
+            name="up",
+            type="OpenAICompatible",
+            base_url=base_url or stub.base_url,
+            has_credentials=True,
+            timeout_seconds=timeout_seconds,
+        )
+        retries = Retries(attempts=attempts, first_wait_seconds=0.01, longest_wait_seconds=1)
+        return FastLaneClient(provider, KEY, connections, retries)
+
+    yield make
+    await connections.aclose()
+
+
+def request(
+    model: str,
+    *,
+    text: str = "Hello",
+    seconds: float = 10,
+    tools: tuple[ToolSpec, ...] = (),
+    messages: tuple[ModelMessage, ...] = (),
+) -> ModelRequest:
+    return ModelRequest(
+        model=model,
+        messages=messages or (ModelMessage("user", text),),
+        max_output_tokens=64,
+        deadline=time.monotonic() + seconds,
+        tools=tools,
+    )

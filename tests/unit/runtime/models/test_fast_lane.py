@@ -1,0 +1,268 @@
+import asyncio
+import contextlib
+import socket
+from decimal import Decimal
+
+import pytest
+from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.fast_lane.client import FastLaneClient
+from bulkhead_runtime.models.fast_lane.connections import Connections
+from bulkhead_runtime.models.fast_lane.request_body import limit_field
+from bulkhead_runtime.models.port import (
+    Finished,
+    ModelMessage,
+    Part,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
+
+from tests.support.stub_provider import StubProvider
+from tests.unit.runtime.models.conftest import CALCULATE, KEY, MakeClient, request
+
+FIVE_WORDS = "word0 word1 word2 word3 word4 "
+
+
+async def parts_of(client: FastLaneClient, model: str, seconds: float = 10) -> list[Part]:
+    return [part async for part in client.stream(request(f"up/{model}", seconds=seconds))]
+
+
+def text(parts: list[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, TextDelta))
+
+
+@pytest.mark.parametrize("model", ["words", "no-done", "duplicate-finish", "words;delay_ms=5"])
+async def test_an_answer_is_its_text_then_usage_then_the_end(
+    make_client: MakeClient, model: str
+) -> None:
+    parts = await parts_of(make_client(), model)
+    assert text(parts) == FIVE_WORDS
+    assert isinstance(parts[-2], Usage)
+    assert parts[-1] == Finished("stop", model)
+    assert sum(isinstance(part, Usage | Finished) for part in parts) == 2
+
+
+async def test_usage_is_what_the_provider_counted(make_client: MakeClient) -> None:
+    parts = await parts_of(make_client(), "words;chunks=20")
+    assert parts[-2] == Usage(input_tokens=7, output_tokens=20, cost=None, estimated=False)
+
+
+async def test_usage_that_nobody_counted_is_bounded_by_bytes_and_says_so(
+    make_client: MakeClient,
+) -> None:
+    parts = await parts_of(make_client(), "no-usage")
+    usage = parts[-2]
+    assert isinstance(usage, Usage)
+    assert usage.estimated
+    assert usage.output_tokens >= len(FIVE_WORDS)
+    assert usage.input_tokens >= len("Hello")
+
+
+async def test_parts_arrive_while_the_provider_is_still_talking(
+    make_client: MakeClient,
+) -> None:
+    stream = make_client().stream(request("up/hang"))
+    assert await anext(stream) == TextDelta("word0 ")
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_request_carries_key_limit_tools_and_history(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    call = ToolCall("call_1", "calculate", '{"expression":"1+1"}')
+    history = (
+        ModelMessage("system", "Be kind."),
+        ModelMessage("user", "1+1?"),
+        ModelMessage("assistant", "", (call,)),
+        ModelMessage("tool", '{"ok":true,"data":2}', tool_call_id="call_1"),
+    )
+    asked = request("up/words", messages=history, tools=(CALCULATE,))
+    async for _ in make_client().stream(asked):
+        pass
+    (seen,) = stub.requests
+    assert seen.path == "/v1/chat/completions"
+    assert seen.headers["authorization"] == f"Bearer {KEY}"
+    assert seen.body["max_tokens"] == 64
+    assert seen.body["tools"][0]["function"]["name"] == "calculate"
+    assert seen.body["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "1+1?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "calculate", "arguments": '{"expression":"1+1"}'},
+                }
+            ],
+        },
+        {"role": "tool", "content": '{"ok":true,"data":2}', "tool_call_id": "call_1"},
+    ]
+
+
+async def test_a_tool_call_is_held_back_until_it_is_complete(make_client: MakeClient) -> None:
+    asked = request("up/tools;delay_ms=5", tools=(CALCULATE,))
+    parts = [part async for part in make_client().stream(asked)]
+    assert parts == [
+        ToolCall("call_up", "calculate", '{"expression": "6 * 7"}'),
+        Usage(7, 9),
+        Finished("tool_calls", "tools;delay_ms=5"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "status", "hint"),
+    [
+        ("garbage", "garbage", None, "not JSON"),
+        ("wrong-shape", "garbage", None, "no part of a chat completion"),
+        ("html", "garbage", None, "text/html instead of text/event-stream"),
+        ("oversized", "garbage", None, "more than 1048576 bytes"),
+        ("endless", "garbage", None, "more than 4194304 bytes"),
+        ("error-frame", "unavailable", None, "overloaded"),
+        ("cut", "unavailable", None, "the connection broke"),
+        ("ends-early", "unavailable", None, "ended its answer early"),
+        ("redirect", "refused", 307, "write the final address as baseURL"),
+        ("rate-limited", "rate_limited", 429, "try again later"),
+        ("error", "unavailable", 500, "try again later"),
+        ("unauthorized", "unauthorized", 401, "credentialsRef"),
+        ("unknown", "unknown_model", 404, "'unknown'"),
+        ("context", "invalid_request", 400, "maximum context length is 8192"),
+    ],
+)
+async def test_a_failure_has_a_kind_and_a_remedy_and_never_the_key(
+    make_client: MakeClient, model: str, kind: str, status: int | None, hint: str
+) -> None:
+    with pytest.raises(ModelError) as failed:
+        await parts_of(make_client(), model)
+    assert (failed.value.kind, failed.value.status) == (kind, status)
+    assert hint in failed.value.message
+    assert KEY not in failed.value.message
+    assert len(failed.value.message) < 400
+    assert failed.value.__cause__ is None
+
+
+async def test_the_wait_that_a_provider_asks_for_is_handed_on(make_client: MakeClient) -> None:
+    with pytest.raises(ModelError) as failed:
+        await parts_of(make_client(), "rate-limited;retry_after=30")
+    assert failed.value.retry_after == 30
+
+
+@pytest.mark.parametrize("model", ["hang", "silent"])
+async def test_a_provider_that_falls_silent_ends_at_its_timeout(
+    make_client: MakeClient, stub: StubProvider, model: str
+) -> None:
+    with pytest.raises(ModelError, match="timeoutSeconds") as failed:
+        await parts_of(make_client(timeout_seconds=1), model)
+    assert failed.value.kind == "timeout"
+    assert await stub.cancelled()
+
+
+@pytest.mark.parametrize("model", ["hang", "silent", "words;chunks=9999;delay_ms=20"])
+async def test_the_deadline_of_the_request_ends_any_call(
+    make_client: MakeClient, model: str
+) -> None:
+    with pytest.raises(ModelError) as failed:
+        await parts_of(make_client(timeout_seconds=60), model, seconds=0.3)
+    assert failed.value.kind == "timeout"
+
+
+async def test_a_deadline_that_has_passed_sends_nothing(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    with pytest.raises(ModelError) as failed:
+        await parts_of(make_client(), "words", seconds=-1)
+    assert failed.value.kind == "timeout"
+    assert not stub.requests
+
+
+async def test_a_provider_that_is_busy_for_a_moment_is_asked_again(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    assert text(await parts_of(make_client(), "busy-once;times=2")) == FIVE_WORDS
+    assert len(stub.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "requests"),
+    [
+        pytest.param("error", 3, id="a server error is tried three times in all"),
+        pytest.param("rate-limited;retry_after=0", 3, id="so is a limit that is over at once"),
+        pytest.param("rate-limited;retry_after=30", 1, id="a long wait is left to the caller"),
+        pytest.param("unauthorized", 1, id="a wrong key stays wrong"),
+        pytest.param("context", 1, id="a refused request stays refused"),
+        pytest.param("cut", 1, id="an answer that has begun is not begun again"),
+        pytest.param("garbage", 1, id="garbage is not asked for twice"),
+    ],
+)
+async def test_only_what_is_safe_is_tried_again(
+    make_client: MakeClient, stub: StubProvider, model: str, requests: int
+) -> None:
+    with pytest.raises(ModelError):
+        await parts_of(make_client(), model)
+    assert len(stub.requests) == requests
+
+
+async def test_a_provider_that_nobody_listens_for_names_address_and_egress(
+    make_client: MakeClient,
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        client = make_client(base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+        with pytest.raises(ModelError, match=r"check baseURL and spec\.network\.egress") as failed:
+            await parts_of(client, "words")
+    assert failed.value.kind == "unavailable"
+
+
+async def test_closing_the_stream_ends_the_call_at_the_provider(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    stream = make_client().stream(request("up/hang"))
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert await stub.cancelled()
+
+
+async def test_cancelling_the_task_ends_the_call_at_the_provider(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    task = asyncio.create_task(parts_of(make_client(), "silent"))
+    assert await stub.asked()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert await stub.cancelled()
+
+
+async def test_calls_share_connections(make_client: MakeClient, stub: StubProvider) -> None:
+    client = make_client()
+    for _ in range(5):
+        await parts_of(client, "words")
+    assert len({seen.client for seen in stub.requests}) == 1
+
+
+async def test_a_known_seller_is_paid_in_exact_decimals(stub: StubProvider) -> None:
+    connections = Connections()
+    provider = ProviderConfig(
+        name="gpt", type="OpenAICompatible", base_url="https://api.openai.com/v1"
+    )
+    client = FastLaneClient(provider, None, connections)
+    usage = client.accounting.counted("gpt-4o", (1_000, 100))
+    assert usage == Usage(1_000, 100, Decimal("0.0035"))
+    await connections.aclose()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "field"),
+    [
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://acme.openai.azure.com/openai/v1", "max_completion_tokens"),
+        ("http://ollama:11434/v1", "max_tokens"),
+        ("https://openai.com.evil.example/v1", "max_tokens"),
+    ],
+)
+def test_the_output_limit_has_the_name_that_the_provider_knows(base_url: str, field: str) -> None:
+    provider = ProviderConfig(name="p", type="OpenAICompatible", base_url=base_url)
+    assert limit_field(provider) == field
