@@ -5,7 +5,7 @@ once, so that the event that is still on its way cannot make a second write. Whi
 namespace belongs to is read from status that only the operator writes, never from a label.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bulkhead_operator.cluster.port import Manifest
@@ -17,16 +17,10 @@ def version_of(body: Mapping[str, Any]) -> int:
     return int(body["metadata"]["resourceVersion"])
 
 
-def _nothing(_: Key) -> None:
-    return None
-
-
 class Inventory:
     """Bodies of OrganizationRuntimes, AgentPackages and MemoryPools."""
 
-    def __init__(self, on_change: Callable[[Key], None] = _nothing) -> None:
-        """Call `on_change` with the key of every body that was put in, replaced or taken out."""
-        self._on_change = on_change
+    def __init__(self) -> None:
         self._organizations: dict[str, Manifest] = {}
         self._members: dict[str, dict[str, dict[str, Manifest]]] = {PACKAGE: {}, POOL: {}}
         self._owners: dict[str, str] = {}
@@ -54,7 +48,7 @@ class Inventory:
             return self._organizations.get(key.name)
         return self._members[key.kind].get(key.namespace or "", {}).get(key.name)
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """Return the keys of all bodies."""
         return [
             *(Key.organization(name) for name in self._organizations),
@@ -84,7 +78,6 @@ class Inventory:
         else:
             bodies = self._members[key.kind].setdefault(key.namespace or "", {})
             bodies[key.name] = body
-        self._on_change(key)
         return True
 
     def forget(self, key: Key, version: int) -> bool:
@@ -101,7 +94,6 @@ class Inventory:
             if not bodies:
                 del self._members[key.kind][key.namespace or ""]
         self._delivered.pop(key, None)
-        self._on_change(key)
         return True
 
     def mark_delivered(self, body: Manifest) -> None:

@@ -1,0 +1,249 @@
+"""A thin asyncio client of the API server: bytes in, JSON out, nothing deserialized into models.
+
+One pool of connections for requests and one for watches, so that long streams never take a place.
+Idempotent calls are retried a bounded time; a write asks its fence before every single sending.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import orjson
+
+from bulkhead_operator.backoff import Backoff
+from bulkhead_operator.cluster.answers import RETRIED, error_of, retry_after
+from bulkhead_operator.cluster.credentials import Credentials
+from bulkhead_operator.cluster.port import Manifest
+from bulkhead_operator.errors import ClusterError
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+ATTEMPTS: Final = 5
+LONGEST_WAIT: Final = 10.0
+REQUEST_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 70.0
+"""Bookmarks come about every minute; a watch silent for longer is a half-open connection."""
+CONNECTIONS: Final = 100
+
+Fence = Callable[[], float]
+"""Returns for how many seconds this process may still write; raises `LeaseLost` when it may not."""
+
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    method: str
+    path: str
+    query: Query
+    body: bytes | None
+    headers: Mapping[str, str]
+    idempotent: bool = True
+    fence: Fence | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class _Unanswered(ClusterError):  # noqa: N818 (kept apart from an answer that is an error)
+    """No answer came; `sent` tells whether the API server may have acted all the same."""
+
+    def __init__(self, call: _Call, error: BaseException, *, sent: bool) -> None:
+        super().__init__("Unreachable", f"{call}: no answer ({type(error).__name__})")
+        self.sent = sent
+
+
+class ApiClient:
+    """Reads, writes and watches; raises the `ClusterError` subclasses and nothing else."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        user_agent: str,
+        on_answer: Callable[[str, int], None] = lambda _method, _status: None,
+    ) -> None:
+        """Call `on_answer` with the method and status (0 for none) of every request."""
+        self._credentials = credentials
+        self._agent = user_agent
+        self._on_answer = on_answer
+        self._requests: aiohttp.ClientSession | None = None
+        self._watches: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        tls = self._credentials.tls()
+        self._requests = self._session(
+            aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls, keepalive_timeout=60)
+        )
+        self._watches = self._session(aiohttp.TCPConnector(limit=0, ssl=tls))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for session in (self._requests, self._watches):
+            if session is not None:
+                await session.close()
+
+    async def read(self, path: str, query: Query | None = None, *, accept: str = JSON) -> Manifest:
+        """Return one object or one page of a list."""
+        return await self._attempts(_Call("GET", path, query or {}, None, {"Accept": accept}))
+
+    async def write(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        fence: Fence,
+        content_type: str = JSON,
+        query: Query | None = None,
+    ) -> Manifest:
+        """Send one write and return its answer; a POST is never sent twice after it may have acted.
+
+        Raises `LeaseLost` (from `fence`) before anything is sent.
+        """
+        call = _Call(
+            method,
+            path,
+            query or {},
+            orjson.dumps(body),
+            {"Accept": JSON, "Content-Type": content_type},
+            idempotent=method != "POST",
+            fence=fence,
+        )
+        return await self._attempts(call)
+
+    @asynccontextmanager
+    async def watch(self, path: str, query: Query) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a watch and give its lines; raises `ClusterError` on an answer that is an error."""
+        session = self._opened(self._watches)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS
+        )
+        call = _Call("GET", path, {**query, "watch": "true"}, None, {"Accept": JSON})
+        try:
+            async with session.get(
+                self._credentials.server + path,
+                params=call.query,
+                headers=self._headers(call),
+                timeout=timeout,
+            ) as response:
+                self._on_answer("WATCH", response.status)
+                if response.status != 200:  # noqa: PLR2004 (the one good answer)
+                    self._note_refusal(response.status)
+                    raise error_of(response.status, await response.read(), str(call))
+                yield _lines(response, str(call))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _Unanswered(call, error, sent=True) from error
+
+    async def _attempts(self, call: _Call) -> Manifest:
+        backoff = Backoff(0.1, LONGEST_WAIT)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                status, content, wait = await self._once(call)
+            except _Unanswered as error:
+                if attempt == ATTEMPTS or (error.sent and not call.idempotent):
+                    raise
+                await asyncio.sleep(backoff.next())
+                continue
+            if status < 300:  # noqa: PLR2004 (the good answers end here)
+                return _decoded(content, call)
+            if attempt == ATTEMPTS or not self._may_retry(call, status, attempt):
+                raise error_of(status, content, str(call))
+            await asyncio.sleep(min(LONGEST_WAIT, max(backoff.next(), wait or 0.0)))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _may_retry(self, call: _Call, status: int, attempt: int) -> bool:
+        if status == 401:  # noqa: PLR2004 (a renewed token may be on disk already)
+            return attempt == 1
+        # 429 says that nothing was done; the others leave that open.
+        return status in RETRIED and (call.idempotent or status == 429)  # noqa: PLR2004
+
+    async def _once(self, call: _Call) -> tuple[int, bytes, float | None]:
+        session = self._opened(self._requests)
+        seconds = REQUEST_SECONDS if call.fence is None else min(REQUEST_SECONDS, call.fence())
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        try:
+            async with session.request(
+                call.method,
+                self._credentials.server + call.path,
+                params=call.query,
+                data=call.body,
+                headers=self._headers(call),
+                timeout=timeout,
+            ) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._on_answer(call.method, 0)
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            raise _Unanswered(call, error, sent=sent) from error
+        self._on_answer(call.method, response.status)
+        self._note_refusal(response.status)
+        return response.status, content, retry_after(response.headers.get("Retry-After"))
+
+    def _note_refusal(self, status: int) -> None:
+        if status == 401:  # noqa: PLR2004 (Unauthorized)
+            self._credentials.token.refused()
+
+    def _headers(self, call: _Call) -> dict[str, str]:
+        token = self._credentials.token.current()
+        if not token:
+            return dict(call.headers)
+        return {**call.headers, "Authorization": f"Bearer {token}"}
+
+    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        # Compressed answers cost more CPU than they save on a cluster's own network.
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**18,
+        )
+
+    @staticmethod
+    def _opened(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
+        if session is None:
+            raise RuntimeError("the client is used outside of its `async with`")
+        return session
+
+
+LONGEST_LINE: Final = 16 * 2**20
+"""Objects are at most 1.5 MiB in etcd; this bounds what a broken server can make us keep."""
+
+
+async def _lines(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
+    rest = bytearray()
+    async for chunk in response.content.iter_any():
+        rest += chunk
+        if b"\n" not in chunk:
+            if len(rest) > LONGEST_LINE:
+                raise ClusterError("LineTooLong", f"{what}: a line of over {LONGEST_LINE} bytes")
+            continue
+        *lines, tail = bytes(rest).split(b"\n")
+        rest = bytearray(tail)
+        for line in lines:
+            if line:
+                yield line
+
+
+def _decoded(content: bytes, call: _Call) -> Manifest:
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ClusterError("InvalidAnswer", f"{call}: the answer is not JSON") from error
+    if not isinstance(document, dict):
+        raise ClusterError("InvalidAnswer", f"{call}: the answer is not an object")
+    return document

@@ -1,0 +1,115 @@
+"""Keeps the children's records true: one list and one endless watch per kind.
+
+Resumes where it stopped, lists anew after a gap (410), and survives every answer: an error only
+means a jittered wait. When something was last heard is recorded, so that liveness can tell a quiet
+watch (which still brings bookmarks) from a deaf one.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+import structlog
+from bulkhead_api.names import LABEL_ORGANIZATION
+
+from bulkhead_operator.backoff import Backoff
+from bulkhead_operator.cluster.children import Children
+from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.kinds import Kind
+from bulkhead_operator.cluster.port import ObjectKey
+from bulkhead_operator.errors import ClusterError, Gone
+
+WATCH_SECONDS: Final = 290
+LONGEST_BACKOFF: Final = 30.0
+SHORTEST_STREAM: Final = 1.0
+"""A stream that ended sooner was cut; opening the next at once could become a hot loop."""
+YIELD_EVERY: Final = 100
+
+_log = structlog.get_logger(__name__)
+
+
+class KindWatch:
+    """Lists and watches one kind for as long as `run` runs."""
+
+    def __init__(self, client: ApiClient, kind: Kind, children: Children) -> None:
+        self._client = client
+        self._children = children
+        self._version = ""
+        self.kind: Final = kind
+        self.synced: Final = asyncio.Event()
+        self.heard = time.monotonic()
+        """When the watch last heard an event, a bookmark, or an answer that was an error."""
+
+    async def run(self) -> None:
+        """Follow the kind until cancelled."""
+        backoff = Backoff(0.2, LONGEST_BACKOFF)
+        while True:
+            began = time.monotonic()
+            try:
+                await self._list_and_follow()
+            except ClusterError as error:
+                self.heard = time.monotonic()
+                if isinstance(error, Gone):
+                    self._version = ""
+                _log.warning("watch interrupted", watched=self.kind.name, error=error.message)
+            else:
+                if time.monotonic() - began > SHORTEST_STREAM:
+                    backoff.reset()
+                    continue
+            await asyncio.sleep(backoff.next())
+
+    async def _list_and_follow(self) -> None:
+        if not self._version:
+            await self._list()
+            self.synced.set()
+        query = {
+            "labelSelector": LABEL_ORGANIZATION,
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_SECONDS - random.randrange(30)),  # noqa: S311 (spreads)
+        }
+        async with self._client.watch(self.kind.collection(), query) as lines:
+            async for line in lines:
+                self.heard = time.monotonic()
+                self._take(orjson.loads(line))
+
+    async def _list(self) -> None:
+        seen: set[ObjectKey] = set()
+        query = {"labelSelector": LABEL_ORGANIZATION, "limit": str(self.kind.page)}
+        while True:
+            page = await self._client.read(self.kind.collection(), query)
+            self.heard = time.monotonic()
+            version = page["metadata"]["resourceVersion"]
+            if "continue" not in query and self._children.went_back(self.kind, int(version)):
+                _log.warning("versions went back: the store was restored", watched=self.kind.name)
+            for index, live in enumerate(page.get("items") or ()):
+                self._children.observed(self.kind, live)
+                seen.add(self.kind.key(live))
+                if index % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+            if not page["metadata"].get("continue"):
+                break
+            query = {**query, "continue": page["metadata"]["continue"]}
+        self._children.relisted(self.kind, seen, int(version))
+        self._version = version
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        kind, live = event["type"], event["object"]
+        if kind == "ERROR":
+            # Whatever it says, a complete list is always right.
+            self._version = ""
+            raise ClusterError(
+                live.get("reason") or "WatchError",
+                f"watch of {self.kind.plural}: {str(live.get('message', ''))[:300]}",
+                int(live.get("code") or 0),
+            )
+        version = int(live["metadata"]["resourceVersion"])
+        if kind == "DELETED":
+            self._children.vanished(self.kind.key(live), version)
+        elif kind != "BOOKMARK":
+            self._children.observed(self.kind, live)
+        self._children.progressed(self.kind, version)
+        self._version = str(version)
