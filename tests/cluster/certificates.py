@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 _VALID_DAYS = 3650
 # Machines disagree about the time by a little; a certificate must not be from the future.
@@ -62,6 +63,11 @@ class Authority:
         builder = (
             _builder(_name(user, groups), key)
             .issuer_name(self._certificate.subject)
+            # Python 3.13 and later refuse a certificate that does not say which key signed it.
+            .add_extension(self._own_identifier(), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage(
@@ -75,6 +81,11 @@ class Authority:
         signed = builder.sign(self._key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM), _pem(key)
 
+    def _own_identifier(self) -> x509.AuthorityKeyIdentifier:
+        extensions = self._certificate.extensions
+        own = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
     def _fits(self, pair: Pair, user: str, groups: Sequence[str], hosts: Sequence[str]) -> bool:
         if not (pair.certificate.exists() and pair.key.exists()):
             return False
@@ -83,11 +94,12 @@ class Authority:
             return False
         try:
             there.verify_directly_issued_by(self._certificate)
+            there.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
             found = there.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        except x509.ExtensionNotFound:
-            return not hosts
-        except Exception:  # noqa: BLE001 - any doubt about it is a reason to sign a new one
+        except (InvalidSignature, ValueError):
             return False
+        except x509.ExtensionNotFound as missing:
+            return not hosts and missing.oid == ExtensionOID.SUBJECT_ALTERNATIVE_NAME
         return found == _alternatives(hosts)
 
 
