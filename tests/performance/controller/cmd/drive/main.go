@@ -146,6 +146,8 @@ func run(kubeconfig, templateFile string, p plan) error {
 	}
 	select {
 	case <-seen.all:
+	case err := <-seen.deaf:
+		return fmt.Errorf("a watch ended: %w", err)
 	case <-ctx.Done():
 		return fmt.Errorf("not done after %s: %s", p.timeout, seen.missing())
 	}
@@ -160,7 +162,7 @@ func main() {
 	rate := flag.Float64("rate", 0, "organizations a second; 0 creates all at once")
 	prefix := flag.String("prefix", "bench", "names are PREFIX-NNNNN")
 	ready := flag.Bool("ready", false, "an organization is done only when its Ready is True")
-	timeout := flag.Duration("timeout", 5*time.Minute, "give up after this time")
+	timeout := flag.Duration("timeout", 3*time.Minute, "give up after this time")
 	flag.Parse()
 	p := plan{
 		first: *first, count: *count, rate: *rate, prefix: *prefix, ready: *ready, timeout: *timeout,

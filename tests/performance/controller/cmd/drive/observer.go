@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,14 +17,30 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"bulkhead.dev/performance/internal/template"
 )
 
-var (
-	createOptions = metav1.CreateOptions{}
-	watchOptions  = metav1.ListOptions{ResourceVersion: "0", AllowWatchBookmarks: true}
-)
+var createOptions = metav1.CreateOptions{}
+
+// resource is what the dynamic and the metadata client have in common, apart from their objects.
+type resource[L metav1.ListInterface] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+// watchOf watches a resource from now on. The API server ends watches at will, most of all under
+// load; the retrying watcher goes on where the former ended.
+func watchOf[L metav1.ListInterface](ctx context.Context, r resource[L]) (watch.Interface, error) {
+	list, err := r.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	source := &cache.ListWatch{WatchFuncWithContext: r.Watch}
+	return watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), source)
+}
 
 type childKey struct{ kind, namespace, name string }
 
@@ -38,6 +55,7 @@ type observer struct {
 	begun    map[string]time.Time
 	done     map[string]time.Time
 	all      chan struct{}
+	deaf     chan error
 	closing  sync.Once
 }
 
@@ -45,7 +63,7 @@ func newObserver(p plan, children *template.Template) *observer {
 	seen := &observer{
 		plan: p, kinds: map[schema.GroupVersionKind]bool{}, owners: map[childKey]string{},
 		waiting: map[string]int{}, reported: map[string]bool{}, begun: map[string]time.Time{},
-		done: map[string]time.Time{}, all: make(chan struct{}),
+		done: map[string]time.Time{}, all: make(chan struct{}), deaf: make(chan error, 32),
 	}
 	for index := range p.count {
 		name := p.name(index)
@@ -69,7 +87,7 @@ func (o *observer) watch(ctx context.Context, configuration *rest.Config) error 
 	if err != nil {
 		return err
 	}
-	stream, err := objects.Resource(organizations).Watch(ctx, watchOptions)
+	stream, err := watchOf(ctx, objects.Resource(organizations))
 	if err != nil {
 		return err
 	}
@@ -88,7 +106,7 @@ func (o *observer) watch(ctx context.Context, configuration *rest.Config) error 
 		if err != nil {
 			return err
 		}
-		stream, err := client.Resource(mapping.Resource).Watch(ctx, watchOptions)
+		stream, err := watchOf(ctx, client.Resource(mapping.Resource))
 		if err != nil {
 			return err
 		}
@@ -99,6 +117,10 @@ func (o *observer) watch(ctx context.Context, configuration *rest.Config) error 
 
 func (o *observer) follow(stream watch.Interface, note func(metav1.Object)) {
 	for happened := range stream.ResultChan() {
+		if happened.Type == watch.Error {
+			o.deaf <- apierrors.FromObject(happened.Object)
+			return
+		}
 		if happened.Type != watch.Added && happened.Type != watch.Modified {
 			continue
 		}
