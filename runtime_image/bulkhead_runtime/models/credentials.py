@@ -3,14 +3,13 @@
 Keys live in this object and in the headers of calls under way, nowhere else.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 MAX_KEY_BYTES: Final = 16_384
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ProviderKeys:
@@ -42,6 +41,6 @@ class ProviderKeys:
         key = content.strip().decode("ascii", errors="replace")
         if len(content) > MAX_KEY_BYTES or not key.isascii() or not key.isprintable():
             # Anything else would not survive as an HTTP header, or would change it.
-            _log.warning("provider key is not usable", provider=provider)
+            _log.warning("Provider key is not usable", extra={"provider": provider})
             return None
         return key

@@ -5,12 +5,12 @@ whole execution passes through.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import orjson
-import structlog
 
 from bulkhead_runtime.tools.arguments import ArgumentCheck
 from bulkhead_runtime.tools.calculate import CALCULATE
@@ -20,7 +20,7 @@ from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope, ToolFai
 
 MAX_RESULT_BYTES: Final = 65_536
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class ToolRegistry:
@@ -56,7 +56,7 @@ class ToolRegistry:
         except TimeoutError:
             return _failed("timeout", f"{tool.name} gave no result within {max(seconds, 0):.1f} s.")
         except Exception as error:  # noqa: BLE001 (the outermost place of a tool call)
-            _log.warning("tool failed", tool=tool.name, error=type(error).__name__)
+            _log.warning("Tool failed", extra={"tool": tool.name, "error": type(error).__name__})
             return _failed("internal_error", f"{tool.name} failed; try something else.")
 
 
