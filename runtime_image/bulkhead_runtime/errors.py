@@ -9,7 +9,10 @@ a secret, a user's text or a stack.
 
 
 class Problem(Exception):  # noqa: N818 (RFC 9457's word for it)
-    """A refusal or failure with a stable `code`; `retry_after` is in seconds."""
+    """A refusal or failure with a stable `code`; `retry_after` is in seconds.
+
+    `session_id` is set when the refused or failed turn belongs to a session that exists.
+    """
 
     def __init__(
         self,
@@ -26,6 +29,7 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's word for it)
         self.message = message
         self.retry_after = retry_after
         self.field = field
+        self.session_id: str | None = None
 
 
 def unknown_agent(name: str) -> Problem:

@@ -12,7 +12,7 @@ from bulkhead_runtime.config.secrets import Token
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.config.watcher import watch
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.admission import Admission, RateWindow
+from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.direct import DirectModels
 from bulkhead_runtime.kernel.loop import AgentLoop
@@ -21,6 +21,7 @@ from bulkhead_runtime.kernel.middleware import (
     Deadline,
     InputLimit,
     Kernel,
+    OneTurnAtATime,
     RateLimit,
     Telemetry,
 )
@@ -59,6 +60,7 @@ class Runtime:
                 InputLimit(),
                 RateLimit(RateWindow()),
                 Deadline(),
+                OneTurnAtATime(SessionGate()),
                 Concurrency(self.admission),
             )
         )

@@ -21,8 +21,8 @@ from bulkhead_runtime.api.chat_body import (
 )
 from bulkhead_runtime.api.chat_format import ChatFormat
 from bulkhead_runtime.api.events import KeepAlive
-from bulkhead_runtime.api.exchange import Exchange
-from bulkhead_runtime.api.problems import openai_error
+from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
+from bulkhead_runtime.api.problems import answerable, openai_error
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.direct import PassthroughRequest
 from bulkhead_runtime.kernel.execution import Event, Token, UsageTotal, discard
@@ -118,8 +118,8 @@ async def _agent_stream(
 
         try:
             result = await exchange.until_gone(runtime.turns.answer(request, emit))
-        except Problem as problem:
-            await _end_failed(exchange, problem)
+        except Exception as error:  # noqa: BLE001 (ends in an answer or in the stream)
+            await _end_failed(exchange, error)
             return
         usage = _usage(result.usage) if body.include_usage else None
         await exchange.write(answer.end(result.finish_reason, usage))
@@ -161,8 +161,8 @@ async def _model_stream(
 
         try:
             await exchange.until_gone(runtime.direct.call(request, exchange.trace, take))
-        except Problem as problem:
-            await _end_failed(exchange, problem)
+        except Exception as error:  # noqa: BLE001 (ends in an answer or in the stream)
+            await _end_failed(exchange, error)
             return
         usage = _usage(collected.usage) if body.include_usage else None
         await exchange.write(answer.end(collected.finish_reason, usage))
@@ -194,8 +194,8 @@ async def _pass_through(
 
         try:
             await exchange.until_gone(runtime.direct.pass_through(request, write))
-        except Problem as problem:
-            await _end_failed(exchange, problem)
+        except Exception as error:  # noqa: BLE001 (ends in an answer or in the stream)
+            await _end_failed(exchange, error)
             return
         await exchange.finish()
 
@@ -207,10 +207,11 @@ def _bounded(raw: dict[str, Any], body: ChatBody) -> dict[str, Any]:
     return raw
 
 
-async def _end_failed(exchange: Exchange, problem: Problem) -> None:
+async def _end_failed(exchange: Exchange, error: Exception) -> None:
     """Say in the stream what went wrong; before it began, with a status."""
-    if not exchange.started:
-        raise problem
+    if not exchange.started or isinstance(error, ClientGoneError):
+        raise error
+    problem = answerable(error, exchange.trace)
     await exchange.write(chat_format.error_frame(openai_error(problem)))
     await exchange.finish()
 

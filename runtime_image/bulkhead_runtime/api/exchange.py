@@ -18,6 +18,7 @@ Count = Callable[[str, int], None]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON = b"application/json"
+BODY_SECONDS = 30
 
 
 class ClientGoneError(Exception):
@@ -87,7 +88,13 @@ class Exchange:
         announced = self.headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
             raise _too_large(limit)
-        return await self._read(limit)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read(limit)
+        except TimeoutError as error:
+            raise Problem(
+                408, "body_timeout", f"The body did not arrive within {BODY_SECONDS} seconds."
+            ) from error
 
     async def respond(
         self, status: int, body: bytes, *, content_type: bytes = _JSON, headers: list[Header] | None

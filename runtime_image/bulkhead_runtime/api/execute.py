@@ -9,7 +9,7 @@ from bulkhead_runtime.api import problems
 from bulkhead_runtime.api.authentication import PRINCIPAL
 from bulkhead_runtime.api.bodies import decode
 from bulkhead_runtime.api.events import KeepAlive, frame
-from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Event, Token, UsageTotal, discard
 from bulkhead_runtime.kernel.turns import TurnRequest, TurnResult
@@ -64,9 +64,10 @@ async def execute_stream(exchange: Exchange, runtime: Runtime, agent: str) -> No
 
         try:
             result = await exchange.until_gone(runtime.turns.execute(request, emit))
-        except Problem as problem:
-            if not exchange.started:
+        except Exception as error:
+            if not exchange.started or isinstance(error, ClientGoneError):
                 raise
+            problem = problems.answerable(error, exchange.trace)
             await exchange.write(frame("error", problems.problem_document(problem, exchange.trace)))
         else:
             await exchange.write(frame("done", payload(result)))
@@ -100,6 +101,13 @@ def usage_payload(usage: UsageTotal) -> dict[str, Any]:
 async def _request(exchange: Exchange, runtime: Runtime, agent: str) -> TurnRequest:
     limit = runtime.holder.require().max_body_bytes
     body = decode(_decoder, await exchange.read_json(limit))
+    if body.session_id is not None and body.metadata:
+        raise Problem(
+            422,
+            "metadata_not_allowed",
+            "`metadata` belongs to a new session. Leave it out when `session_id` is given.",
+            field="metadata",
+        )
     return TurnRequest(
         agent=agent,
         message=body.message,

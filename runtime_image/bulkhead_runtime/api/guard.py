@@ -1,15 +1,12 @@
 """The outermost step of every request: nothing raised inside leaves without an answer."""
 
-import logging
 from collections.abc import Awaitable, Callable
 
 from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
-from bulkhead_runtime.api.problems import OPENAI_PATHS, send_problem
+from bulkhead_runtime.api.problems import OPENAI_PATHS, answerable, send_problem
 from bulkhead_runtime.api.types import Receive, Scope, Send
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.runtime import Runtime
-
-log = logging.getLogger(__name__)
 
 
 async def answering(
@@ -29,17 +26,8 @@ async def answering(
         return
     except Problem as problem:
         await _answer(exchange, problem)
-    except Exception:
-        log.exception("Request failed", extra={"trace_id": exchange.trace.trace_id})
-        if exchange.started:
-            raise
-        await _answer(exchange, _internal_error())
-
-
-def _internal_error() -> Problem:
-    return Problem(
-        500, "internal_error", "Something failed here. The trace id finds it in the logs."
-    )
+    except Exception as error:  # noqa: BLE001 (the outermost step; logged with its trace)
+        await _answer(exchange, answerable(error, exchange.trace))
 
 
 async def _answer(exchange: Exchange, problem: Problem) -> None:

@@ -1,5 +1,6 @@
 """Turns `Problem` into answers: RFC 9457 on our own API, OpenAI's shape where its clients call."""
 
+import logging
 import math
 from typing import Any, Final
 
@@ -8,6 +9,8 @@ import orjson
 from bulkhead_runtime.api.exchange import Exchange, Header
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.telemetry.trace import Trace
+
+log = logging.getLogger(__name__)
 
 TYPE_PREFIX: Final = "https://bulkhead.dev/problems/"
 OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models")
@@ -20,6 +23,7 @@ _TITLES: Final = {
     401: "Not authenticated",
     403: "Not allowed",
     404: "Not found",
+    408: "Too slow",
     405: "Method not allowed",
     409: "Conflict",
     413: "Body too large",
@@ -52,6 +56,8 @@ def problem_document(problem: Problem, trace: Trace) -> dict[str, Any]:
         "code": problem.code,
         "trace_id": trace.trace_id,
     }
+    if problem.session_id is not None:
+        document["session_id"] = problem.session_id
     if problem.field is not None:
         document["field"] = problem.field
     return document
@@ -78,6 +84,16 @@ def problem_headers(problem: Problem) -> list[Header]:
     if problem.status == 401:  # noqa: PLR2004 (a status is clearest as its number)
         headers.append((b"www-authenticate", b'Bearer realm="bulkhead"'))
     return headers
+
+
+def answerable(error: Exception, trace: Trace) -> Problem:
+    """Return what a client may know of an error; one that nobody foresaw goes to the log."""
+    if isinstance(error, Problem):
+        return error
+    log.error("Request failed", exc_info=error, extra={"trace_id": trace.trace_id})
+    return Problem(
+        500, "internal_error", "Something failed here. The trace id finds it in the logs."
+    )
 
 
 async def send_problem(exchange: Exchange, problem: Problem, *, openai: bool = False) -> None:

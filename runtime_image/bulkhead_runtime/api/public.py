@@ -13,10 +13,12 @@ from bulkhead_runtime.api.authentication import authenticate, refuse_other_organ
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.guard import answering
 from bulkhead_runtime.api.types import App, Message, Receive, Scope, Send
+from bulkhead_runtime.config.snapshot import MIN_BODY_BYTES
 from bulkhead_runtime.errors import Problem, unknown_path
 from bulkhead_runtime.runtime import Runtime
 
 _EXECUTE: Final = re.compile(r"/v1/agents/(?P<agent>[^/]{1,63})/execute(?P<stream>/stream)?")
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _OPEN: Final = frozenset({"/openapi.json", "/docs"})
 _REST: Final = re.compile(r"/v1/(sessions|agents|models)(/.*)?")
 
@@ -80,6 +82,9 @@ class PublicApp:
         """Hand over to FastAPI, which is imported by the first request that needs it."""
         rest = self._rest or await self._build_rest()
         exchange.scope["trace"] = exchange.trace
+        if exchange.method not in _WITHOUT_BODY:
+            body = await exchange.read_json(MIN_BODY_BYTES)
+            receive = _replay(body, receive)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -95,6 +100,16 @@ class PublicApp:
             if self._rest is None:
                 self._rest = await asyncio.to_thread(_import_rest, self._runtime)
             return self._rest
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that brings a body which was read, bounded, before."""
+    pending: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
 
 
 def _import_rest(runtime: Runtime) -> App:

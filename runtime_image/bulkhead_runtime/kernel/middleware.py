@@ -1,7 +1,7 @@
 """What every execution passes, in this order, before and after it runs.
 
 Telemetry is outermost, so that refusals are counted too; limits come before anything costs; the
-deadline covers waiting for a place. Policy decisions get their place in this list.
+deadline covers waiting for the turn before and for a place. Policy gets its place in this list.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from bulkhead_runtime import errors
-from bulkhead_runtime.kernel.admission import Admission, RateWindow
+from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
 from bulkhead_runtime.telemetry.metrics import Metrics
 
@@ -130,6 +130,22 @@ class Deadline:
                 f"The execution was ended after {seconds:g} seconds, its limit "
                 "(spec.limits.maxExecutionTimeSeconds or the agent's timeoutSeconds).",
             ) from error
+
+
+class OneTurnAtATime:
+    """Lets the turns of one session through one after the other."""
+
+    def __init__(self, gate: SessionGate) -> None:
+        self._gate = gate
+
+    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
+        """Run the rest when the turns before have ended."""
+        if execution.session_id is None:
+            await proceed()
+            return
+        waiting = execution.configuration.limits.max_queue_size
+        async with self._gate.enter(execution.session_id, waiting):
+            await proceed()
 
 
 class Concurrency:

@@ -12,7 +12,6 @@ from bulkhead_runtime import errors
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration, Version
 from bulkhead_runtime.kernel import failures
-from bulkhead_runtime.kernel.admission import SessionGate
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Started, UsageTotal
 from bulkhead_runtime.kernel.loop import AgentLoop, LoopState
@@ -111,7 +110,6 @@ class AgentTurns:
         self._versions = versions
         self._holder = holder
         self._background = background
-        self._gate = SessionGate()
 
     async def execute(self, request: TurnRequest, emit: Emit) -> TurnResult:
         """Run one turn in a session; when this returns the turn is on disk.
@@ -130,17 +128,14 @@ class AgentTurns:
         async def work() -> None:
             results.append(await self._turn(execution, request, session, emit))
 
-        if session is None:
-            await self._kernel.run(execution, work)
-        else:
-            waiting = configuration.limits.max_queue_size
-            async with self._gate.enter(session.id, waiting):
-                await self._kernel.run(execution, work)
+        await self._kernel.run(execution, work)
         return results[0]
 
     async def answer(self, request: StatelessRequest, emit: Emit) -> TurnResult:
         """Run an agent over a conversation that the client brings."""
         configuration = self._holder.require()
+        if request.agent not in configuration.serving:
+            raise errors.unknown_agent(request.agent)
         longest = max(len(message.content) for message in request.messages)
         execution = self._execution(configuration, request.agent, request.trace, longest)
         results: list[TurnResult] = []
@@ -203,6 +198,8 @@ class AgentTurns:
             if isinstance(error, asyncio.CancelledError) and time.monotonic() < execution.deadline:
                 status = "interrupted"
             await self._settle(execution, turn, status, ())
+            if isinstance(error, errors.Problem):
+                error.session_id = turn.session_id
             raise
         await self._settle(execution, turn, prepared.state.outcome, prepared.state.added)
         return _result(execution, prepared)

@@ -27,7 +27,7 @@ from bulkhead_runtime.store.port import (
     SessionPage,
     Turn,
 )
-from bulkhead_runtime.store.writer import GroupWriter, as_problem
+from bulkhead_runtime.store.writer import GroupWriter, as_problem, damaged
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,10 @@ class SqliteStore:
     def record_use(self, entry: LedgerEntry) -> None:
         """Write a use outside any session to the ledger, without waiting for it."""
         now = _now()
-        self._writer.submit(lambda connection: turns.record(connection, entry, now))
+        try:
+            self._writer.submit(lambda connection: turns.record(connection, entry, now))
+        except errors.Problem as problem:
+            log.warning("Use not recorded", extra={"reason": problem.message})
 
     async def remove_expired(self, bounds: PoolBounds) -> int:
         """Remove a bounded number of sessions past the retention; return how many."""
@@ -155,6 +158,8 @@ class SqliteStore:
         )
 
     def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+        if self.corrupt:
+            raise damaged()
         try:
             return query(self._reader)
         except sqlite3.Error as error:

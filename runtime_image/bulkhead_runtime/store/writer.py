@@ -152,7 +152,12 @@ def as_problem(error: sqlite3.Error) -> errors.Problem:
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return errors.store_unavailable("The conversation store is busy. Try again.")
     if database.is_corrupt(error):
-        return errors.store_unavailable(
-            "The conversation store is damaged. The runtime restarts and sets it aside."
-        )
+        return damaged()
     return errors.store_unavailable("The conversation store could not be read or written.")
+
+
+def damaged() -> errors.Problem:
+    """Return the answer once the file is known to be damaged."""
+    return errors.store_unavailable(
+        "The conversation store is damaged. The runtime restarts and sets it aside."
+    )

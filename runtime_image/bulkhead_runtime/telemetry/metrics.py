@@ -35,7 +35,7 @@ class Metrics:
     """The registry of one runtime."""
 
     def __init__(self, gauges: Callable[[], Gauges]) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it so
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "bulkhead_requests",
