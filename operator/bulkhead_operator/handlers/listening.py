@@ -43,7 +43,9 @@ def settings() -> kopf.OperatorSettings:
     kopf_settings.networking.connect_timeout = 5
     kopf_settings.networking.request_timeout = 30
     kopf_settings.networking.error_backoffs = EndlessBackoffs()
-    kopf_settings.persistence.finalizer = FINALIZER
+    # Never put on anything: kopf takes its finalizer off wherever no handler of its own needs it,
+    # and so would take off ours.
+    kopf_settings.persistence.finalizer = f"{FINALIZER}-kopf"
     kopf_settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     kopf_settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
     return kopf_settings
