@@ -146,8 +146,6 @@ func run(kubeconfig, templateFile string, p plan) error {
 	}
 	select {
 	case <-seen.all:
-	case err := <-seen.deaf:
-		return fmt.Errorf("a watch ended: %w", err)
 	case <-ctx.Done():
 		return fmt.Errorf("not done after %s: %s", p.timeout, seen.missing())
 	}

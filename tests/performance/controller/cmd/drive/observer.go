@@ -2,45 +2,27 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 
 	"bulkhead.dev/performance/internal/template"
 )
 
 var createOptions = metav1.CreateOptions{}
-
-// resource is what the dynamic and the metadata client have in common, apart from their objects.
-type resource[L metav1.ListInterface] interface {
-	List(context.Context, metav1.ListOptions) (L, error)
-	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
-}
-
-// watchOf watches a resource from now on. The API server ends watches at will, most of all under
-// load; the retrying watcher goes on where the former ended.
-func watchOf[L metav1.ListInterface](ctx context.Context, r resource[L]) (watch.Interface, error) {
-	list, err := r.List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return nil, err
-	}
-	source := &cache.ListWatch{WatchFuncWithContext: r.Watch}
-	return watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), source)
-}
 
 type childKey struct{ kind, namespace, name string }
 
@@ -55,7 +37,6 @@ type observer struct {
 	begun    map[string]time.Time
 	done     map[string]time.Time
 	all      chan struct{}
-	deaf     chan error
 	closing  sync.Once
 }
 
@@ -63,7 +44,7 @@ func newObserver(p plan, children *template.Template) *observer {
 	seen := &observer{
 		plan: p, kinds: map[schema.GroupVersionKind]bool{}, owners: map[childKey]string{},
 		waiting: map[string]int{}, reported: map[string]bool{}, begun: map[string]time.Time{},
-		done: map[string]time.Time{}, all: make(chan struct{}), deaf: make(chan error, 32),
+		done: map[string]time.Time{}, all: make(chan struct{}),
 	}
 	for index := range p.count {
 		name := p.name(index)
@@ -87,11 +68,12 @@ func (o *observer) watch(ctx context.Context, configuration *rest.Config) error 
 	if err != nil {
 		return err
 	}
-	stream, err := watchOf(ctx, objects.Resource(organizations))
-	if err != nil {
+	status := dynamicinformer.NewFilteredDynamicInformer(
+		objects, organizations, metav1.NamespaceAll, 0, cache.Indexers{}, nil,
+	)
+	if err := follow(ctx, status.Informer(), o.statusSeen); err != nil {
 		return err
 	}
-	go o.follow(stream, o.statusSeen)
 	client, err := metadata.NewForConfig(configuration)
 	if err != nil {
 		return err
@@ -106,28 +88,31 @@ func (o *observer) watch(ctx context.Context, configuration *rest.Config) error 
 		if err != nil {
 			return err
 		}
-		stream, err := watchOf(ctx, client.Resource(mapping.Resource))
-		if err != nil {
+		child := metadatainformer.NewFilteredMetadataInformer(
+			client, mapping.Resource, metav1.NamespaceAll, 0, cache.Indexers{}, nil,
+		)
+		seen := func(object metav1.Object) { o.childSeen(kind.Kind, object) }
+		if err := follow(ctx, child.Informer(), seen); err != nil {
 			return err
 		}
-		go o.follow(stream, func(object metav1.Object) { o.childSeen(kind.Kind, object) })
 	}
 	return nil
 }
 
-func (o *observer) follow(stream watch.Interface, note func(metav1.Object)) {
-	for happened := range stream.ResultChan() {
-		if happened.Type == watch.Error {
-			o.deaf <- apierrors.FromObject(happened.Object)
-			return
-		}
-		if happened.Type != watch.Added && happened.Type != watch.Modified {
-			continue
-		}
-		if object, err := meta.Accessor(happened.Object); err == nil {
-			note(object)
-		}
+// follow returns once the informer has caught up, so that nothing created later is missed.
+func follow(ctx context.Context, informer cache.SharedIndexInformer, note func(metav1.Object)) error {
+	handler := cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(object any) { note(object.(metav1.Object)) },
+		UpdateFunc: func(_, object any) { note(object.(metav1.Object)) },
 	}
+	if _, err := informer.AddEventHandler(handler); err != nil {
+		return err
+	}
+	go informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return errors.New("a watch did not begin")
+	}
+	return nil
 }
 
 func (o *observer) childSeen(kind string, object metav1.Object) {
