@@ -31,9 +31,14 @@ def expired(updated_at: int, bounds: PoolBounds, now: int) -> bool:
     return updated_at + bounds.retention_seconds * MILLISECONDS < now
 
 
+def encode_metadata(new: NewSession) -> str:
+    """Return the JSON text of a new session's metadata."""
+    return orjson.dumps(dict(new.metadata)).decode()
+
+
 def insert(connection: sqlite3.Connection, new: NewSession, now: int) -> None:
     """Store a session without messages."""
-    metadata = orjson.dumps(dict(new.metadata)).decode()
+    metadata = encode_metadata(new)
     size = rows.session_bytes(metadata)
     connection.execute(
         "INSERT INTO sessions (id, principal, agent, package, version, status, created_at, "
@@ -57,7 +62,8 @@ def create(
     connection: sqlite3.Connection, new: NewSession, bounds: PoolBounds, now: int
 ) -> Session:
     """Store a session that the pool has room for."""
-    if usage(connection).used_bytes + rows.SESSION_OVERHEAD_BYTES > bounds.max_bytes:
+    size = rows.session_bytes(encode_metadata(new))
+    if usage(connection).used_bytes + size > bounds.max_bytes:
         raise errors.pool_full(bounds.name, bounds.max_memory_mb)
     insert(connection, new, now)
     return find(connection, new.id, new.principal, bounds, now)

@@ -13,7 +13,7 @@ from bulkhead_runtime import errors
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store import rows
 from bulkhead_runtime.store.port import BeginTurn, FinishTurn, LedgerEntry, PoolBounds, Turn
-from bulkhead_runtime.store.sessions import expired, insert
+from bulkhead_runtime.store.sessions import encode_metadata, expired, insert
 
 Alive = Callable[[str], bool]
 Outcome = Literal["stored", "lost", "pool_full"]
@@ -157,7 +157,10 @@ def _used(connection: sqlite3.Connection) -> int:
 def _refuse_full_pool(
     connection: sqlite3.Connection, request: BeginTurn, bounds: PoolBounds
 ) -> None:
-    if _used(connection) + request.expected_bytes > bounds.max_bytes:
+    expected = request.expected_bytes
+    if request.new is not None:
+        expected += rows.session_bytes(encode_metadata(request.new))
+    if _used(connection) + expected > bounds.max_bytes:
         raise errors.pool_full(bounds.name, bounds.max_memory_mb)
 
 
