@@ -1,0 +1,167 @@
+"""A stand-in for kubelet and runtime, which an API server alone does not have.
+
+It gives pods an address and lets them become ready, and answers the internal port for all of them
+by following the ConfigMaps as they were when the pod was last touched, as a kubelet syncs them.
+"""
+
+import base64
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from bulkhead_api import names
+from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
+from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
+
+from tests.support.api_observer import Observer
+
+
+@dataclass
+class Pod:
+    """One pod that runs."""
+
+    namespace: str
+    name: str
+    address: str
+    seen: str = "never"
+    """The touch annotation at the last sync."""
+    config: RuntimeConfig | None = None
+    documents: dict[tuple[str, str], PackageDocument] = field(default_factory=dict)
+    refusal: Refusal | None = None
+
+
+@dataclass
+class StubRuntime:
+    """All pods of all organizations."""
+
+    observer: Observer
+    port: int = 0
+    pods: dict[str, Pod] = field(default_factory=dict)
+    usage: PoolUsage = field(default_factory=PoolUsage)
+    sessions: dict[tuple[str, str], int] = field(default_factory=dict)
+    refuse: set[str] = field(default_factory=set)
+    """File names of documents that the runtime will not load."""
+    asked: int = 0
+    syncs: bool = True
+    """Whether the kubelet syncs files when a pod is touched."""
+    _runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/internal/state", self._state)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "0.0.0.0", 0)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def run_pods(self, namespace: str) -> list[Pod]:
+        """Let every pod of a namespace run and become ready, as a kubelet would."""
+        started = []
+        for pod in await self.observer.items(f"/api/v1/namespaces/{namespace}/pods"):
+            name = pod["metadata"]["name"]
+            if any(known.name == name for known in self.pods.values()):
+                continue
+            if "deletionTimestamp" in pod["metadata"]:
+                continue
+            address = f"127.77.{len(self.pods) // 250}.{len(self.pods) % 250 + 1}"
+            known = Pod(namespace, name, address)
+            self.pods[address] = known
+            await self._sync(known, pod)
+            await self.set_ready(known, ready=True)
+            started.append(known)
+        return started
+
+    async def set_ready(self, pod: Pod, *, ready: bool) -> None:
+        """Write the pod's status as a kubelet does."""
+        status = {
+            "phase": "Running",
+            "podIP": pod.address,
+            "podIPs": [{"ip": pod.address}],
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        }
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
+        await self.observer.merge(path, {"status": status})
+
+    async def _state(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        transport = request.transport
+        assert transport is not None
+        pod = self.pods[transport.get_extra_info("sockname")[0]]
+        if not await self._authorized(pod, request.headers.get("Authorization", "")):
+            return web.json_response({"title": "Unauthorized"}, status=401)
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        live = await self.observer.get(path)
+        if live is not None and self.syncs:
+            await self._sync(pod, live)
+        return web.json_response(self._report(pod).model_dump(by_alias=True, mode="json"))
+
+    async def _authorized(self, pod: Pod, header: str) -> bool:
+        path = f"/api/v1/namespaces/{pod.namespace}/secrets/{names.INTERNAL_SECRET}"
+        secret = await self.observer.get(path)
+        if secret is None:
+            return False
+        token = base64.b64decode(secret["data"][names.TOKEN_FIELD]).decode()
+        return header == f"Bearer {token}"
+
+    async def _sync(self, pod: Pod, live: dict[str, object]) -> None:
+        metadata = live["metadata"]
+        assert isinstance(metadata, dict)
+        touch = (metadata.get("annotations") or {}).get(names.ANNOTATION_CONFIGURATION_HASH, "")
+        if touch == pod.seen:
+            return
+        pod.seen = touch
+        data: dict[str, str] = {}
+        for item in await self.observer.items(f"/api/v1/namespaces/{pod.namespace}/configmaps"):
+            if item["metadata"]["name"].startswith("runtime-"):
+                data |= item.get("data") or {}
+        documents = [
+            PackageDocument.model_validate_json(text)
+            for name, text in data.items()
+            if name.startswith("package_") and name not in self.refuse
+        ]
+        loaded = {(one.package, one.version): one for one in documents}
+        config = RuntimeConfig.model_validate_json(data[names.CONFIG_FILE])
+        if config.with_hash().hash == config.hash and self._missing(config, loaded) is None:
+            pod.config, pod.documents = config, loaded
+        pod.refusal = self._missing(config, loaded)
+
+    def _missing(
+        self, config: RuntimeConfig, loaded: dict[tuple[str, str], PackageDocument]
+    ) -> Refusal | None:
+        for route in config.routes:
+            for version in route.versions:
+                found = loaded.get((route.package, version.version))
+                if found is None or found.checksum != version.checksum or not found.intact():
+                    name = names.package_key(route.package, version.version)
+                    return Refusal(what=name, message=f"{name} cannot be loaded")
+        return None
+
+    def _report(self, pod: Pod) -> RuntimeState:
+        config = pod.config
+        versions = tuple(
+            LoadedVersion(
+                package=route.package,
+                version=version.version,
+                checksum=version.checksum,
+                weight=version.weight,
+                agents=tuple(
+                    agent.name for agent in pod.documents[route.package, version.version].agents
+                ),
+                sessions=self.sessions.get((route.package, version.version), 0),
+            )
+            for route in (config.routes if config else ())
+            for version in route.versions
+        )
+        return RuntimeState(
+            organization=config.organization if config else "",
+            runtime_id=config.runtime_id if config else "",
+            runtime_version="0.0.0",
+            configuration_hash=config.hash if config else "",
+            versions=versions,
+            refusals=(pod.refusal,) if pod.refusal else (),
+            pool=self.usage,
+        )

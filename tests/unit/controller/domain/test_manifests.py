@@ -1,0 +1,151 @@
+"""What the operator makes of a spec, in full and by the promises that tenants rely on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bulkhead_api import names
+from bulkhead_operator.cluster.port import ObjectKey
+from bulkhead_operator.reconcile import deletion
+from bulkhead_operator.resources import labels, pod, secret, storage
+from bulkhead_operator.resources.desired import desired
+
+from tests.support.blueprints import SETTINGS, agent, blueprint, package
+
+FULL_SPEC: dict[str, Any] = {
+    "namespace": "acme-prod",
+    "limits": {
+        "maxMemoryMB": 1024,
+        "maxCPUPercent": 150,
+        "maxExecutionTimeSeconds": 600,
+        "requests": {"cpuMillicores": 500, "memoryMB": 256},
+    },
+    "models": {
+        "default": "local/small",
+        "providers": [
+            {"name": "local", "baseURL": "http://models.gateway.svc/v1"},
+            {
+                "name": "hosted",
+                "baseURL": "https://api.example.com/v1",
+                "credentialsRef": {"name": "hosted-key"},
+            },
+        ],
+    },
+    "network": {
+        "egress": [
+            {"cidr": "0.0.0.0/0", "ports": [443]},
+            {"cidr": "::/0", "ports": [443]},
+            {"namespace": "gateway", "ports": [80, 8080]},
+        ]
+    },
+    "storage": {"sizeMB": 2048, "storageClassName": "fast"},
+}
+
+SHAPES: Mapping[str, Any] = {
+    "default": blueprint,
+    "full": lambda: blueprint(
+        FULL_SPEC, made=False, packages=(package("support", "1.2.0", agent("helper")),)
+    ),
+    "suspended": lambda: blueprint({"suspend": True}),
+    "adopted": lambda: blueprint({"namespace": "team-a"}, made=False),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_manifests_are_as_reviewed(
+    shape: str, matches_golden: Callable[[str, Mapping[str, Any]], None]
+) -> None:
+    manifests = desired(SHAPES[shape]())
+    matches_golden(
+        shape, {f"{key.kind}/{key.name}": manifest for key, manifest in manifests.items()}
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_child_carries_the_standard_labels_and_only_those(shape: str) -> None:
+    built = SHAPES[shape]()
+    for manifest in desired(built).values():
+        found = {
+            name: value
+            for name, value in manifest["metadata"]["labels"].items()
+            if not name.startswith("pod-security.kubernetes.io/")
+        }
+        component = found["app.kubernetes.io/component"]
+        assert found == labels.standard(built.name, component)
+
+
+def test_data_and_the_namespace_are_not_collected_with_their_organization() -> None:
+    built = blueprint(packages=(package("support", "1.0.0"),))
+    children = [*desired(built).values(), secret.api_key(built, "k", None), storage.pool(built)]
+    unowned = {
+        manifest["kind"] for manifest in children if not manifest["metadata"].get("ownerReferences")
+    }
+    assert unowned == {"Namespace", "PersistentVolumeClaim", "Secret", "MemoryPool"}
+
+
+def test_deletion_knows_every_child_that_is_applied() -> None:
+    built = blueprint()
+    applied = {(key.kind, key.name) for key in desired(built) if key.kind != "Namespace"}
+    assert applied <= deletion.OURS
+
+
+def test_a_pod_mounts_no_token_and_may_do_nothing() -> None:
+    spec = pod.template(blueprint())["spec"]
+    (container,) = spec["containers"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_a_pod_is_given_time_to_drain_and_to_finish_the_longest_execution() -> None:
+    built = blueprint({"limits": {"maxExecutionTimeSeconds": 600}})
+    grace = pod.template(built)["spec"]["terminationGracePeriodSeconds"]
+    assert grace == built.settings.runtime_drain_seconds + 600 + 5
+
+
+def test_the_configuration_is_one_projected_volume_over_optional_maps() -> None:
+    volumes = {one["name"]: one for one in pod.template(blueprint())["spec"]["volumes"]}
+    sources = volumes["config"]["projected"]["sources"]
+    maps = [source["configMap"] for source in sources]
+    assert [one["name"] for one in maps] == [
+        names.CONFIG_MAP,
+        *(f"{names.PACKAGE_CONFIG_MAP_PREFIX}{n}" for n in range(names.PACKAGE_CONFIG_MAPS)),
+    ]
+    assert all(one["optional"] for one in maps)
+
+
+def test_secrets_are_mounted_where_the_runtime_looks_and_in_no_configuration() -> None:
+    built = blueprint(FULL_SPEC)
+    (container,) = pod.template(built)["spec"]["containers"]
+    mounts = {one["mountPath"] for one in container["volumeMounts"]}
+    assert {
+        f"{names.SECRETS_DIRECTORY}/{n}" for n in ("api-key", "internal", "providers")
+    } <= mounts
+    assert "hosted-key" not in built.configuration.model_dump_json()
+
+
+def test_without_gateways_nobody_reaches_the_public_port() -> None:
+    closed = SETTINGS.model_copy(update={"gateways": ()})
+    built = replace(blueprint(), settings=closed)
+    policy = desired(built)[
+        ObjectKey("networking.k8s.io/v1", "NetworkPolicy", built.namespace, names.RUNTIME)
+    ]
+    ports = [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
+    assert ports == [names.INTERNAL_PORT]
+    assert all(rule["from"] for rule in policy["spec"]["ingress"])
+
+
+def test_the_default_pool_fits_into_the_smallest_volume() -> None:
+    assert storage.pool(blueprint({"storage": {"sizeMB": 64}}))["spec"]["maxMemoryMB"] == 32
+
+
+def test_a_suspended_organization_keeps_everything_but_its_pods() -> None:
+    running, suspended = desired(blueprint()), desired(blueprint({"suspend": True}))
+    assert set(running) == set(suspended)
+    different = {key.kind for key in running if running[key] != suspended[key]}
+    assert different == {"Deployment"}
