@@ -180,7 +180,8 @@ def _judged(child: Child, live: Mapping[str, Any], wanted: Manifest | None) -> C
 def _needs_a_look(before: Child | None, entry: _Entry) -> bool:
     child = entry.child
     if before is None:
-        return entry.unjudged is not None or not child.contained or bool(child.facts)
+        # One that is as wanted is the echo of an apply whose answer is still on its way.
+        return not child.contained
     return (
         not child.contained
         or child.uid != before.uid

@@ -117,30 +117,37 @@ def _list(name: str, wanted: Sequence[Any], live: Any) -> bool:
         return False
     if name in _SETS:
         return all(item in live for item in wanted)
-    keys = _list_keys(name, wanted)
-    if keys:
-        return _keyed(name, wanted, live, keys)
+    by_key = _by_key(name, wanted)
+    if by_key is not None:
+        live_by_key = _by_key(name, live) or {}
+        return all(
+            _field(name, item, live_by_key.get(key), parent=name) for key, item in by_key.items()
+        )
     return len(wanted) == len(live) and all(
         _field(name, item, other, parent=name) for item, other in zip(wanted, live, strict=True)
     )
 
 
-def _list_keys(name: str, wanted: Sequence[Any]) -> tuple[str, ...]:
-    if name == "ports" and wanted and isinstance(wanted[0], Mapping):
+def _list_keys(name: str, items: Sequence[Any]) -> tuple[str, ...]:
+    if name == "ports" and items and isinstance(items[0], Mapping):
         # Three kinds of list have this name; a policy's is atomic, an extra port there is a hole.
-        if "containerPort" in wanted[0]:
+        if "containerPort" in items[0]:
             return ("containerPort", "protocol")
-        if "targetPort" in wanted[0]:
+        if "targetPort" in items[0]:
             return ("port", "protocol")
     return _LIST_KEYS.get(name, ())
 
 
-def _keyed(name: str, wanted: Sequence[Any], live: list[Any], keys: tuple[str, ...]) -> bool:
-    def key(item: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(item.get(part, _KEY_DEFAULTS.get(part)) for part in keys)
-
-    by_key = {key(item): item for item in live if isinstance(item, Mapping)}
-    return all(_field(name, item, by_key.get(key(item)), parent=name) for item in wanted)
+def _by_key(name: str, items: Sequence[Any]) -> Mapping[tuple[str, ...], Any] | None:
+    """Return the items by their natural key, None unless each has one of its own."""
+    parts = _list_keys(name, items)
+    if not parts or not all(isinstance(item, Mapping) for item in items):
+        return None
+    by_key = {
+        tuple(str(item.get(part, _KEY_DEFAULTS.get(part))) for part in parts): item
+        for item in items
+    }
+    return by_key if len(by_key) == len(items) else None
 
 
 def _scalar(name: str, wanted: Any, live: Any, parent: str) -> bool:
