@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.events import DONE
-from bulkhead_runtime.models.fast_lane.failures import Failures
 from bulkhead_runtime.models.port import FinishReason, TextDelta, ToolCall
 
 MAX_ANSWER_BYTES: Final = 4_194_304

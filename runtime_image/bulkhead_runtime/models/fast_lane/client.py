@@ -9,13 +9,13 @@ from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.answer import AnswerReader
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.passthrough import FastLanePassthrough
-from bulkhead_runtime.models.fast_lane.request_body import (
+from bulkhead_runtime.models.fast_lane.upstream import Retries, Upstream, UpstreamStream
+from bulkhead_runtime.models.port import Finished, ModelRequest, Part, Usage
+from bulkhead_runtime.models.request_body import (
     bytes_of_text,
     limit_field,
     request_body,
 )
-from bulkhead_runtime.models.fast_lane.upstream import Retries, Upstream, UpstreamStream
-from bulkhead_runtime.models.port import Finished, ModelRequest, Part, Usage
 
 
 class FastLaneClient:

@@ -11,6 +11,7 @@ import orjson
 
 from bulkhead_runtime.models.accounting import Accounting
 from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.answer import (
     MAX_ANSWER_BYTES,
     bytes_of_delta,
@@ -18,7 +19,6 @@ from bulkhead_runtime.models.fast_lane.answer import (
     usage_of,
 )
 from bulkhead_runtime.models.fast_lane.events import DONE
-from bulkhead_runtime.models.fast_lane.failures import Failures
 from bulkhead_runtime.models.fast_lane.upstream import Upstream, UpstreamStream
 from bulkhead_runtime.models.port import PassthroughResult, Usage, Write
 

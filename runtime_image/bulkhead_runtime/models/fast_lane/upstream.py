@@ -15,9 +15,10 @@ import orjson
 from bulkhead_api.runtime_config import ProviderConfig
 
 from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.events import EventReader
-from bulkhead_runtime.models.fast_lane.failures import Failures
+from bulkhead_runtime.models.fast_lane.failures import broken, refused
 
 MAX_ERROR_BYTES: Final = 8_192
 CONNECT_SECONDS: Final = 10
@@ -54,7 +55,7 @@ class UpstreamStream:
         try:
             read = await self._response.content.readany()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._failures.of_exception(error, self._timeout_seconds) from None
+            raise broken(self._failures, error, self._timeout_seconds) from None
         if read:
             return self._events.feed(read)
         return self._events.finish() or None
@@ -125,7 +126,7 @@ class Upstream:
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self.failures.of_exception(error, self._timeout_seconds) from None
+            raise broken(self.failures, error, self._timeout_seconds) from None
         if response.status == 200 and response.content_type == EVENT_STREAM:  # noqa: PLR2004
             return response
         try:
@@ -140,7 +141,7 @@ class Upstream:
             body = await response.content.read(MAX_ERROR_BYTES)
         except (aiohttp.ClientError, TimeoutError):
             body = b""
-        return self.failures.of_status(response.status, response.headers, body, model)
+        return refused(self.failures, model, response.status, response.headers, body)
 
     def _timeout(self, deadline: float) -> aiohttp.ClientTimeout:
         left = deadline - time.monotonic()

@@ -8,7 +8,6 @@ from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.fast_lane.connections import Connections
-from bulkhead_runtime.models.fast_lane.request_body import limit_field
 from bulkhead_runtime.models.port import (
     Finished,
     ModelMessage,
@@ -17,6 +16,7 @@ from bulkhead_runtime.models.port import (
     ToolCall,
     Usage,
 )
+from bulkhead_runtime.models.request_body import limit_field
 
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import CALCULATE, KEY, MakeClient, request
@@ -211,7 +211,7 @@ async def test_a_provider_that_nobody_listens_for_names_address_and_egress(
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         client = make_client(base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
-        with pytest.raises(ModelError, match=r"check baseURL and spec\.network\.egress") as failed:
+        with pytest.raises(ModelError, match=r"spec\.network\.egress allows") as failed:
             await parts_of(client, "words")
     assert failed.value.kind == "unavailable"
 

@@ -1,0 +1,112 @@
+"""A provider that litellm translates for, behind the port."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from bulkhead_api.runtime_config import ProviderConfig
+
+from bulkhead_runtime.models.accounting import Accounting
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.failures import Failures
+from bulkhead_runtime.models.litellm_lane import wire
+from bulkhead_runtime.models.litellm_lane.child import ChildCall
+from bulkhead_runtime.models.litellm_lane.process import LiteLLMProcess
+from bulkhead_runtime.models.port import (
+    Finished,
+    ModelRequest,
+    Part,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
+from bulkhead_runtime.models.request_body import bytes_of_text, request_body
+
+OPTIONS: Final = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "stop",
+        "tool_choice",
+        "top_p",
+        "user",
+    }
+)
+"""litellm takes addresses, keys and files by further names, which no caller may set."""
+
+
+class LiteLLMClient:
+    """Calls one provider through the litellm process."""
+
+    def __init__(self, provider: ProviderConfig, key: str | None, process: LiteLLMProcess) -> None:
+        self._provider = provider
+        self._key = key
+        self._process = process
+        self._failures = Failures(provider.name, key)
+        self._accounting = Accounting(provider)
+
+    async def stream(self, request: ModelRequest) -> AsyncIterator[Part]:
+        """Yield the parts of the answer as they arrive; raise `ModelError` when it fails.
+
+        Closing the iterator cancels the call at the provider.
+        """
+        output_bytes = 0
+        async with self._process.call(self._start(request), request.deadline) as call:
+            while not isinstance(message := await self._next(call, request), wire.Ended):
+                part = self._part(message, request)
+                output_bytes += len(part.text.encode()) if isinstance(part, TextDelta) else 0
+                yield part
+        yield self._usage(request, message, output_bytes)
+        yield Finished(message.reason, message.model or request.model)
+
+    async def aclose(self) -> None:
+        """Do nothing: the process is shared and closed by who shares it."""
+
+    def _start(self, request: ModelRequest) -> wire.Start:
+        options = request.options or {}
+        allowed = {name: value for name, value in options.items() if name in OPTIONS}
+        body = request_body(dataclasses.replace(request, options=allowed), "max_tokens")
+        del body["model"]
+        return wire.Start(
+            id=0,
+            model=request.model,
+            body=body,
+            seconds=self._provider.timeout_seconds,
+            key=self._key,
+            base_url=self._provider.base_url,
+        )
+
+    async def _next(self, call: ChildCall, request: ModelRequest) -> wire.OfCall:
+        left = request.deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, min(self._provider.timeout_seconds, left))):
+                return await call.next()
+        except TimeoutError:
+            raise self._failures.timeout(self._provider.timeout_seconds) from None
+
+    def _part(self, message: wire.OfCall, request: ModelRequest) -> TextDelta | ToolCall:
+        match message:
+            case wire.Text():
+                return TextDelta(message.text)
+            case wire.Called():
+                return ToolCall(message.call_id, message.name, message.arguments)
+            case wire.Failed():
+                model = request.model.partition("/")[2]
+                raise self._failures.of_kind(
+                    message.kind, model, status=message.status, said=message.said
+                )
+            case _:
+                raise ModelError("garbage", "The translating process broke its protocol.")
+
+    def _usage(self, request: ModelRequest, ended: wire.Ended, output_bytes: int) -> Usage:
+        model = request.model.partition("/")[2]
+        if ended.input_tokens is None or ended.output_tokens is None:
+            return self._accounting.bounded(model, bytes_of_text(request.messages), output_bytes)
+        return self._accounting.counted(model, (ended.input_tokens, ended.output_tokens))

@@ -1,0 +1,276 @@
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.litellm_lane import wire
+from bulkhead_runtime.models.litellm_lane.child import Timing
+from bulkhead_runtime.models.litellm_lane.client import LiteLLMClient
+from bulkhead_runtime.models.litellm_lane.process import LiteLLMProcess
+from bulkhead_runtime.models.port import (
+    Finished,
+    ModelMessage,
+    ModelRequest,
+    Part,
+    TextDelta,
+    ToolCall,
+    ToolSpec,
+    Usage,
+)
+
+from tests.support.deadline import until
+from tests.support.stub_provider import StubProvider
+from tests.unit.runtime.models.conftest import CALCULATE, KEY, request
+
+FIVE_WORDS = "word0 word1 word2 word3 word4 "
+STARTING = 120.0
+"""Seconds for a request that may have to wait for litellm's import on a busy machine."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def process() -> AsyncIterator[LiteLLMProcess]:
+    process = LiteLLMProcess()
+    yield process
+    await process.aclose()
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def client_of(
+    process: LiteLLMProcess, stub: StubProvider, *, name: str = "anthropic", timeout: int = 60
+) -> LiteLLMClient:
+    base_url = stub.base_url.removesuffix("/v1") if name == "anthropic" else stub.base_url
+    provider = ProviderConfig(name=name, type="LiteLLM", base_url=base_url, timeout_seconds=timeout)
+    return LiteLLMClient(provider, KEY, process)
+
+
+def stopped(pid: int) -> Callable[[], Awaitable[bool]]:
+    async def is_stopped() -> bool:
+        return not await asyncio.to_thread(Path(f"/proc/{pid}").exists)
+
+    return is_stopped
+
+
+def told_to_process(pid: int | None) -> str:
+    """Return the arguments and the environment that a process was started with."""
+    return "".join(Path(f"/proc/{pid}/{what}").read_text() for what in ("cmdline", "environ"))
+
+
+def ask(model: str, tools: tuple[ToolSpec, ...] = ()) -> ModelRequest:
+    return request(model, seconds=STARTING, tools=tools)
+
+
+async def parts_of(client: LiteLLMClient, asked: ModelRequest) -> list[Part]:
+    return [part async for part in client.stream(asked)]
+
+
+def text(parts: list[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, TextDelta))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("anthropic", "/v1/messages"), ("openai", "/v1/chat/completions")]
+)
+async def test_a_conversation_is_translated_into_the_providers_own_words(
+    process: LiteLLMProcess, stub: StubProvider, name: str, path: str
+) -> None:
+    parts = await parts_of(client_of(process, stub, name=name), ask(f"{name}/words"))
+    assert text(parts) == FIVE_WORDS
+    usage = parts[-2]
+    assert isinstance(usage, Usage)
+    assert (usage.input_tokens, usage.output_tokens, usage.estimated) == (7, 5, False)
+    assert isinstance(parts[-1], Finished)
+    assert parts[-1].reason == "stop"
+    (seen,) = stub.requests
+    assert seen.path == path
+    assert KEY in (seen.headers.get("x-api-key"), seen.headers.get("authorization", "")[7:])
+
+
+async def test_the_serving_process_never_imports_litellm(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    await parts_of(client_of(process, stub), ask("anthropic/words"))
+    assert not [name for name in sys.modules if name.partition(".")[0] in {"litellm", "openai"}]
+    assert process.pid not in {None, os.getpid()}
+
+
+async def test_the_key_is_in_neither_arguments_nor_environment_of_the_process(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    await parts_of(client_of(process, stub), ask("anthropic/words"))
+    told = told_to_process(process.pid)
+    assert "LITELLM_LOCAL_MODEL_COST_MAP=True" in told
+    assert KEY not in told
+
+
+async def test_a_tool_call_comes_complete_and_its_result_goes_back(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    client = client_of(process, stub)
+    parts = await parts_of(client, ask("anthropic/tools", (CALCULATE,)))
+    call = parts[0]
+    assert call == ToolCall("toolu_up", "calculate", '{"expression": "6 * 7"}')
+    assert isinstance(parts[-1], Finished)
+    assert parts[-1].reason == "tool_calls"
+    answered = request(
+        "anthropic/tools",
+        seconds=STARTING,
+        tools=(CALCULATE,),
+        messages=(
+            ModelMessage("user", "6 * 7?"),
+            ModelMessage("assistant", "", (call,)),
+            ModelMessage("tool", '{"ok":true,"data":"42"}', tool_call_id="toolu_up"),
+        ),
+    )
+    assert text(await parts_of(client, answered)) == FIVE_WORDS
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ("anthropic/rate-limited", "rate_limited"),
+        ("anthropic/unauthorized", "unauthorized"),
+        ("anthropic/unheard-of", "unknown_model"),
+        ("openai/context", "invalid_request"),
+        ("openai/error", "unavailable"),
+        ("openai/garbage", "unavailable"),
+    ],
+)
+async def test_a_failure_has_a_kind_and_never_the_key(
+    process: LiteLLMProcess, stub: StubProvider, model: str, kind: str
+) -> None:
+    client = client_of(process, stub, name=model.partition("/")[0])
+    with pytest.raises(ModelError) as failed:
+        await parts_of(client, ask(model))
+    assert failed.value.kind == kind
+    assert KEY not in failed.value.message
+    assert len(failed.value.message) < 400
+
+
+async def test_many_calls_share_the_process_and_keep_their_answers_apart(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    client = client_of(process, stub)
+    counts = (1, 80, 3, 200, 5)
+    answers = await asyncio.gather(
+        *(parts_of(client, ask(f"anthropic/words;chunks={count}")) for count in counts)
+    )
+    assert [len(text(parts).split()) for parts in answers] == list(counts)
+
+
+async def test_a_reader_that_stops_is_sent_no_more_than_its_credit(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    start = wire.Start(
+        id=0,
+        model="anthropic/words;chunks=500",
+        body={
+            "messages": [{"role": "user", "content": "Hello"}],
+            "stream": True,
+            "max_tokens": 9,
+        },
+        seconds=60,
+        key=KEY,
+        base_url=stub.base_url.removesuffix("/v1"),
+    )
+    async with process.call(start, time.monotonic() + STARTING) as stalled:
+        quick = await parts_of(client_of(process, stub), ask("anthropic/words;chunks=300"))
+        assert len(text(quick).split()) == 300
+        assert stalled.unread <= wire.CREDIT
+        received = 0
+        while not isinstance(await stalled.next(), wire.Ended):
+            received += 1
+        assert received == 500
+
+
+async def test_closing_the_stream_ends_the_call_at_the_provider(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    stream = client_of(process, stub).stream(ask("anthropic/words;chunks=1000;delay_ms=10"))
+    assert isinstance(await anext(stream), TextDelta)
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert await stub.cancelled()
+
+
+async def test_a_provider_that_falls_silent_ends_at_its_timeout(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    with pytest.raises(ModelError, match="timeoutSeconds") as failed:
+        await parts_of(client_of(process, stub, timeout=1), ask("anthropic/hang"))
+    assert failed.value.kind == "timeout"
+    assert await stub.cancelled()
+
+
+async def test_a_callers_options_cannot_choose_address_or_key(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    asked = ModelRequest(
+        model="anthropic/words",
+        messages=(ModelMessage("user", "Hello"),),
+        max_output_tokens=64,
+        deadline=time.monotonic() + STARTING,
+        options={"api_base": "http://127.0.0.1:9", "mock_response": "fake", "top_p": 0.5},
+    )
+    assert text(await parts_of(client_of(process, stub), asked)) == FIVE_WORDS
+    assert stub.requests[0].body["top_p"] == 0.5
+
+
+async def test_a_process_that_dies_fails_its_calls_and_is_started_again(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    client = client_of(process, stub)
+    stream = client.stream(ask("anthropic/words;chunks=1000;delay_ms=10"))
+    await anext(stream)
+    former = process.pid
+    assert former is not None
+    os.kill(former, signal.SIGKILL)
+    with pytest.raises(ModelError, match="ended during the call") as failed:
+        async for _ in stream:
+            pass
+    assert failed.value.kind == "unavailable"
+    assert text(await parts_of(client, ask("anthropic/words"))) == FIVE_WORDS
+    assert process.pid not in {None, former}
+
+
+async def test_a_process_that_keeps_dying_is_given_time_before_the_next_start(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    client = client_of(process, stub)
+    for _ in range(2):
+        stream = client.stream(ask("anthropic/hang"))
+        task = asyncio.ensure_future(anext(stream))
+        assert await stub.asked(len(stub.requests) + 1, STARTING)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(ModelError, match="ended during the call"):
+            await task
+    with pytest.raises(ModelError, match="try again in") as refused:
+        await parts_of(client, ask("anthropic/words"))
+    assert refused.value.retry_after is not None
+    assert refused.value.retry_after > 0
+
+
+async def test_an_idle_process_is_stopped_and_a_silent_one_killed(stub: StubProvider) -> None:
+    process = LiteLLMProcess(Timing(ping=0.2, silence=1.0, idle=0.1))
+    client = client_of(process, stub)
+    try:
+        await parts_of(client, ask("anthropic/words"))
+        child = process.pid
+        assert child is not None
+        await until(stopped(child), "the idle process is stopped")
+        task = asyncio.ensure_future(anext(client.stream(ask("anthropic/hang"))))
+        assert await stub.asked(2, STARTING)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(ModelError, match="ended during the call"):
+            await asyncio.wait_for(task, 10)
+    finally:
+        await process.aclose()
