@@ -6,7 +6,17 @@ from pathlib import Path
 
 from tests.performance.harness.results import Bar
 from tests.performance.harness.rounds import Round
-from tests.performance.rows import runtime_start, streams, turns
+from tests.performance.rows import (
+    operator_growth,
+    operator_writes,
+    organization_ready,
+    package_upgrade,
+    reconcile,
+    rolling_updates,
+    runtime_start,
+    streams,
+    turns,
+)
 
 
 @dataclass(frozen=True)
@@ -23,4 +33,10 @@ FAMILIES = (
     Family("Runtime start", runtime_start.BARS, runtime_start.measure),
     Family("Stateless streams", streams.BARS, streams.measure),
     Family("Durable turns", turns.BARS, turns.measure),
+    Family("Organization ready", organization_ready.BARS, organization_ready.measure),
+    Family("Package upgrade", package_upgrade.BARS, package_upgrade.measure, rounds=10),
+    Family("Operator writes", operator_writes.BARS, operator_writes.measure, rounds=1),
+    Family("Reconcile", reconcile.BARS, reconcile.measure, rounds=2),
+    Family("Operator growth", operator_growth.BARS, operator_growth.measure, rounds=1),
+    Family("Rolling updates", rolling_updates.BARS, rolling_updates.measure, rounds=1),
 )

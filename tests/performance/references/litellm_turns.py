@@ -74,6 +74,8 @@ async def _run(messages: list[dict[str, Any]]) -> tuple[str, int]:
             tools=TOOLS,
             api_base=UPSTREAM,
             api_key=UPSTREAM_KEY,
+            # With tools litellm otherwise imports its gateway for MCP, whose package is not there.
+            _skip_mcp_handler=True,
         )
         tokens += reply.usage.total_tokens
         said = reply.choices[0].message

@@ -1,7 +1,7 @@
 """Reconciling against the API server alone: 15 organizations a second, then 1,000 at once."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count as numbers
 from pathlib import Path
@@ -36,7 +36,7 @@ def measure(directory: Path, count: int) -> list[Round]:
     """Measure both, each on a control plane of its own in every round."""
     template = example(directory / "example")
     runs = numbers()
-    starts: dict[str, Start] = {OURS: operator, GO: partial(_peer, template)}
+    starts: dict[str, Start] = {OURS: operator, GO: partial(peer, template=template)}
     variants = {
         name: partial(_reconcile, directory, runs, start, template)
         for name, start in starts.items()
@@ -66,12 +66,6 @@ def template_of(made: Cluster, organization: dict[str, Any], path: Path) -> Path
     return children.template(children.written(made.kubectl), uid, path)
 
 
-@contextmanager
-def _peer(template: Path, made: Cluster) -> Iterator[Controller]:
-    with peer(made, template) as controller:
-        yield controller
-
-
 def _reconcile(directory: Path, runs: Iterator[int], start: Start, template: Path) -> Measurement:
     with cluster(directory / f"run-{next(runs)}") as made, start(made) as controller:
         drive(made, template, "warm", 5)
@@ -94,5 +88,6 @@ def drive(
 ) -> dict[str, Any]:
     """Create organizations and return the report of the independent watch on them."""
     arguments: list[str | Path] = ["-kubeconfig", made.plane.kubeconfig, "-template", template]
-    arguments += ["-prefix", prefix, "-count", str(count), "-rate", str(rate), *flags]
+    arguments += ["-prefix", prefix, "-count", str(count), "-rate", str(rate)]
+    arguments += ["-timeout", "8m", *flags]
     return ask("drive", *arguments)
