@@ -15,7 +15,8 @@ RELEASE = "bulkhead"
 NAMESPACE = "bulkhead-system"
 ORGANIZATIONS = ("acme", "globex")
 AGENT = "assistant"
-_QUESTION = "What is 6 times 7?"
+_QUESTION = "Who are you?"
+_SHOWN_CHARACTERS = 110
 _REFUSED = 401
 _ANSWER_SECONDS = 30.0
 
@@ -45,7 +46,7 @@ def release(kubectl: Kubectl, operator: Image, runtime: Image) -> str:
         remedy="`helm lint --strict charts/bulkhead` checks the chart by itself.",
     )
     _wait_for_operator(kubectl)
-    return f"operator {operator.tag}, runtime {runtime.tag}"
+    return f"operator {operator.tag}"
 
 
 def examples(kubectl: Kubectl) -> str:
@@ -67,17 +68,16 @@ def demonstration(kubectl: Kubectl, url: Url) -> None:
         name: url(organizations.namespace(kubectl, name), organizations.SERVICE)
         for name in ORGANIZATIONS
     }
-    say("")
     for name in ORGANIZATIONS:
         status, answer = _until_answered(urls[name], keys[name])
         if status != 200:
             raise ClusterError(f"{name} answered {status}: {json.dumps(answer)}")
-        say(f"  {name} at {urls[name]}: {_shown(answer)}")
+        say(f"    {name:<7} {urls[name]}\n            {_shown(answer)}")
     owner, other = ORGANIZATIONS
     status, answer = _ask(urls[other], keys[owner])
     if status != _REFUSED:
         raise ClusterError(f"{other} should refuse {owner}'s key but answered {status}.")
-    say(f"  {owner}'s key at {other}: refused ({status} {answer.get('title', '')})".rstrip())
+    say(f"    {owner}'s key at {other}: refused ({status} {answer.get('title', '')})".rstrip())
 
 
 def next_commands(kubectl: Kubectl) -> str:
@@ -151,5 +151,5 @@ def _ask(url: str, key: str) -> tuple[int, dict[str, object]]:
 
 
 def _shown(answer: dict[str, object]) -> str:
-    text = answer.get("output", answer.get("message", answer))
-    return text if isinstance(text, str) else json.dumps(text)
+    text = str(answer.get("answer", answer))
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -12,7 +12,7 @@ from pathlib import Path
 # A line after this much silence tells a compiling step from one that hangs.
 _REMIND_AFTER_SECONDS = 30.0
 _LOG_LINES = 15
-_TITLE_WIDTH = 58
+_TITLE_WIDTH = 62
 _print_lock = threading.Lock()
 
 
