@@ -4,6 +4,9 @@ Connections and the litellm process outlive a configuration; the small clients t
 provider's address and key are made anew, so that a call under way ends on what it began with.
 """
 
+import sys
+import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from bulkhead_runtime.models.litellm_lane.client import LiteLLMClient
     from bulkhead_runtime.models.litellm_lane.process import LiteLLMProcess
 
+_FAST_LANE: Final = "bulkhead_runtime.models.fast_lane.client"
 _OFFLINE: Final = ModelInfo(id=OFFLINE_MODEL, provider=OFFLINE_PROVIDER)
 
 
@@ -43,6 +47,8 @@ class ModelRouter:
         """Follow a new configuration; calls under way end on what they began with."""
         self._providers = {provider.name: provider for provider in models.providers}
         self.reload_credentials()
+        if any(provider.type == "OpenAICompatible" for provider in models.providers):
+            self._import_fast_lane()
 
     def reload_credentials(self) -> None:
         """Read the mounted key files again (their folder changed)."""
@@ -106,6 +112,11 @@ class ModelRouter:
                 "credentialsRef names, with that field, in the organization's namespace.",
             )
         return provider
+
+    def _import_fast_lane(self) -> None:
+        # A sixth of a second: beside the event loop, so that no stream under way stops for it.
+        if _FAST_LANE not in sys.modules:
+            threading.Thread(target=import_module, args=(_FAST_LANE,), daemon=True).start()
 
     def _is_keyless(self, provider: ProviderConfig) -> bool:
         return provider.has_credentials and self._keys.get(provider.name) is None

@@ -21,6 +21,8 @@ from bulkhead_runtime.models.redaction import redacted
 
 KEPT_LINES: Final = 5
 MAX_LINE_BYTES: Final = 65_536
+LAST_LINES_SECONDS: Final = 1.0
+"""Within which a process that has ended is heard out."""
 
 _INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """All that the process learns of the environment, which may hold what is not its business."""
@@ -155,8 +157,7 @@ class LiteLLMChild:
     async def stop(self) -> None:
         """End the process and wait for it."""
         self.alive = False
-        for task in self._tasks:
-            task.cancel()
+        self._cancel_tasks()
         self._close_connection()
         if self._process.returncode is None:
             self._process.kill()
@@ -165,10 +166,8 @@ class LiteLLMChild:
 
     async def _open(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._connection)
-        self._tasks = [
-            asyncio.create_task(self._receive(reader)),
-            asyncio.create_task(self._keep_lines()),
-        ]
+        lines = asyncio.create_task(self._keep_lines())
+        self._tasks = [lines, asyncio.create_task(self._receive(reader, lines))]
         try:
             async with asyncio.timeout(self._timing.start):
                 await self._ready.wait()
@@ -178,7 +177,7 @@ class LiteLLMChild:
             raise self._not_started()
         self._tasks.append(asyncio.create_task(self._watch()))
 
-    async def _receive(self, reader: asyncio.StreamReader) -> None:
+    async def _receive(self, reader: asyncio.StreamReader, lines: asyncio.Task[None]) -> None:
         decoder = msgspec.msgpack.Decoder(wire.FromChild)
         try:
             while (data := await wire.read_frame(reader)) is not None:
@@ -188,6 +187,7 @@ class LiteLLMChild:
             _log.warning("the litellm process breaks its protocol and is killed", pid=self.pid)
             self._process.kill()
         await self._process.wait()
+        await asyncio.wait([lines], timeout=LAST_LINES_SECONDS)
         self._died()
 
     def _take(self, message: wire.FromChild) -> None:
@@ -203,7 +203,7 @@ class LiteLLMChild:
 
     async def _watch(self) -> None:
         """Kill a process that gives no sign of life; nothing else ends a call that hangs there."""
-        while self.alive:
+        while True:
             self.send(wire.Ping())
             await asyncio.sleep(self._timing.ping)
             if asyncio.get_running_loop().time() - self._last_sign > self._timing.silence:
@@ -219,6 +219,7 @@ class LiteLLMChild:
         self.alive = False
         self._ready.set()
         self._close_connection()
+        self._cancel_tasks()
         _log.warning(
             "the litellm process ended",
             pid=self.pid,
@@ -226,6 +227,11 @@ class LiteLLMChild:
             last_lines=[redacted(line.decode(errors="replace"), None) for line in self._lines],
         )
         self._fail_calls()
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
 
     def _close_connection(self) -> None:
         if self._writer is None:
