@@ -1,11 +1,13 @@
 """The local cluster as a person finds it after `make up`: acme and globex are there."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.support.cluster import Endpoint, Kubectl, organization, package, ready
+from tests.support.deadline import until
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,10 @@ class Organizations:
         self._kubectl("wait", "--for=create", f"namespace/org-{name}", "--timeout=30s")
         self._kubectl.apply(package(f"org-{name}", version))
         ready(self._kubectl, name, f"org-{name}", version)
-        return Endpoint.of(name)
+        endpoint = Endpoint.of(name)
+        # A new Service works once kube-proxy has written its rules, a moment after the pods.
+        asyncio.run(until(endpoint.answers, f"{endpoint.url} is routed", seconds=15))
+        return endpoint
 
     def remove(self, name: str) -> None:
         """Delete the organization and whatever its policy left."""

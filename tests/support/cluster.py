@@ -81,6 +81,18 @@ class Endpoint:
         async with aiohttp.ClientSession(self.url, headers=headers, timeout=timeout) as session:
             yield session
 
+    async def answers(self) -> bool:
+        """Tell whether the address leads to a runtime."""
+        timeout = aiohttp.ClientTimeout(total=2)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{self.url}/health") as response,
+            ):
+                return response.status == 200 and (await response.json())["status"] == "ok"
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
     async def execute(self, message: str, **fields: object) -> dict[str, Any]:
         """Say `message` to the agent `assistant` and return its answer."""
         async with (
