@@ -14,16 +14,18 @@ from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.port import Tool, ToolContext
 
 MAX_EXPRESSION_CHARACTERS: Final = 256
-MAX_EXPONENT: Final = 1_000
 SIGNIFICANT_DIGITS: Final = 50
 
 _PLAIN_DIGITS: Final = 60
 """Numbers longer than this are written with an exponent."""
 
+MAX_MAGNITUDE: Final = 9_999
+"""Powers of ten beyond which a result is too large, however it came about."""
+
 _ARITHMETIC: Final = decimal.Context(
     prec=SIGNIFICANT_DIGITS,
-    Emax=9_999,
-    Emin=-9_999,
+    Emax=MAX_MAGNITUDE,
+    Emin=-MAX_MAGNITUDE,
     traps=[decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow],
 )
 
@@ -112,18 +114,12 @@ def _signed(node: ast.UnaryOp, source: str) -> Decimal:
     raise ToolError("invalid_expression", f"{type(node.op).__name__} is not arithmetic.")
 
 
-def _power(base: Decimal, exponent: Decimal) -> Decimal:
-    if abs(exponent) > MAX_EXPONENT:
-        raise ToolError("too_large", f"The exponent {exponent:.3g} is beyond {MAX_EXPONENT}.")
-    return _ARITHMETIC.power(base, exponent)
-
-
 _OPERATIONS: Final[dict[type[ast.operator], Callable[[Decimal, Decimal], Decimal]]] = {
     ast.Add: _ARITHMETIC.add,
     ast.Sub: _ARITHMETIC.subtract,
     ast.Mult: _ARITHMETIC.multiply,
     ast.Div: _ARITHMETIC.divide,
-    ast.Pow: _power,
+    ast.Pow: _ARITHMETIC.power,
 }
 
 

@@ -10,6 +10,7 @@ STREAM = (
     '\ufeffdata: {"a": "ä"}\r\n\r\n'
     ": PROCESSING\n\n"
     "event: chunk\nid: 4\ndata:first\ndata: second\n\n"
+    "event: chunk\r\ndata: one\r\ndata: two\r\n\r\n"
     "data: \r\r"
     "data: lone carriage returns\r\r"
     "data: [DONE]\n\n"
@@ -18,6 +19,7 @@ STREAM = (
 EVENTS = [
     '{"a": "ä"}'.encode(),
     b"first\nsecond",
+    b"one\ntwo",
     b"lone carriage returns",
     b"[DONE]",
     b"no empty line after this",
