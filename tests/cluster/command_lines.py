@@ -97,6 +97,9 @@ def api_server(
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
+        # Debian's etcd cannot report progress, and without it a watch from version 0 (kwok's, and
+        # every older client's) would be taken for a streamed list and refused.
+        "--feature-gates=WatchList=false",
         f"--client-ca-file={identity.authority}",
         f"--tls-cert-file={identity.serving.certificate}",
         f"--tls-private-key-file={identity.serving.key}",

@@ -3,6 +3,7 @@
 kwok proves the control path only: no container starts and no image is pulled.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from bulkhead_api.names import INTERNAL_PORT
 
 from tests.cluster import binaries
 from tests.cluster.commands import run
+from tests.cluster.simulated import simulated_nodes
 from tests.performance.harness.processes import free_port, listens, started
 from tests.performance.harness.programs import program
 from tests.performance.harness.rounds import MeasurementError
@@ -19,7 +21,6 @@ from tests.performance.rows.control_plane import Cluster, cluster
 
 # Reserved for benchmarks of networks (RFC 2544); routed to this machine for as long as it takes.
 _POD_RANGE = "198.18.0.0/15"
-_PODS_PER_NODE = 5000
 _CONTROLLERS = ("deployment-controller", "replicaset-controller", "resourcequota-controller")
 # A cluster's controllers throttle themselves to 20 requests a second; here they are not measured.
 _UNTHROTTLED = ("--kube-api-qps=1000", "--kube-api-burst=2000")
@@ -28,12 +29,12 @@ _UNTHROTTLED = ("--kube-api-qps=1000", "--kube-api-burst=2000")
 @contextmanager
 def simulated_cluster(directory: Path) -> Iterator[Cluster]:
     """Run a control plane whose pods become ready at once and say that they follow."""
-    programs = binaries.ensure("kwok", "kube-controller-manager", "kube-scheduler")
+    programs = binaries.ensure("kube-controller-manager", "kube-scheduler")
     with ExitStack() as stack:
         made = stack.enter_context(cluster(directory))
         stack.enter_context(_runtimes(directory))
         kubeconfig = made.plane.kubeconfig
-        commands: dict[str, list[str | Path]] = {
+        commands: dict[str, list[str]] = {
             "kube-controller-manager": [
                 f"--kubeconfig={kubeconfig}",
                 "--leader-elect=false",
@@ -48,19 +49,19 @@ def simulated_cluster(directory: Path) -> Iterator[Cluster]:
                 f"--config={_scheduler_configuration(directory, kubeconfig)}",
                 f"--secure-port={free_port()}",
             ],
-            "kwok": [
-                f"--kubeconfig={kubeconfig}",
-                "--manage-all-nodes=true",
-                f"--cidr={_POD_RANGE}",
-                "--node-ip=127.0.0.1",
-                *(f"--config={stage}" for stage in _stages()),
-            ],
         }
         for name, flags in commands.items():
             stack.enter_context(started(name, [programs[name], *flags], directory))
-        made.apply(_node())
-        made.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
+        nodes = simulated_nodes(made.plane, 1, scheduler=False)
+        _admit_pods(made, *stack.enter_context(nodes))
         yield made
+
+
+def _admit_pods(made: Cluster, node: str) -> None:
+    """Give the node addresses that reach this machine, and take what a controller would take."""
+    addresses = {"podCIDR": _POD_RANGE, "podCIDRs": [_POD_RANGE]}
+    change = json.dumps({"spec": {**addresses, "taints": None}})
+    made.kubectl("patch", "node", node, "--type=merge", f"--patch={change}")
 
 
 @contextmanager
@@ -80,12 +81,6 @@ def _runtimes(directory: Path) -> Iterator[None]:
         run(["ip", "route", "del", "local", _POD_RANGE, "dev", "lo"])
 
 
-def _stages() -> list[Path]:
-    folder = binaries.folder("kwok") / "stages"
-    found = [*(folder / "node" / "fast").glob("*.yaml"), *(folder / "pod" / "fast").glob("*.yaml")]
-    return sorted(path for path in found if path.name != "kustomization.yaml")
-
-
 def _scheduler_configuration(directory: Path, kubeconfig: Path) -> Path:
     """Return a configuration without volumes: no provisioner binds the simulated claims."""
     volumes = ("VolumeBinding", "VolumeZone", "VolumeRestrictions", "NodeVolumeLimits")
@@ -103,17 +98,3 @@ def _scheduler_configuration(directory: Path, kubeconfig: Path) -> Path:
         )
     )
     return path
-
-
-def _node() -> dict[str, object]:
-    room = {"cpu": "100000", "memory": "100Ti", "pods": str(_PODS_PER_NODE)}
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": "simulated",
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
-            "labels": {"kubernetes.io/hostname": "simulated"},
-        },
-        "status": {"allocatable": room, "capacity": room},
-    }
