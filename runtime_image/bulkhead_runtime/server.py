@@ -69,9 +69,9 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends at once."""
     stopping = _Stopping()
     runtime = Runtime(settings)
-    public = Listener(PublicApp(runtime), settings.host, settings.public_port)
-    internal = Listener(InternalApp(runtime), settings.host, settings.internal_port)
     await runtime.start()
+    internal = Listener(InternalApp(runtime), settings.host, settings.internal_port)
+    public = Listener(PublicApp(runtime), settings.host, settings.public_port)
     await internal.start()
     await public.start()
     log.info("Serving", extra={"port": settings.public_port})

@@ -10,7 +10,9 @@ async def events(response: aiohttp.ClientResponse) -> list[tuple[str, Any]]:
     """All named events of a stream that ends."""
     found = []
     for block in (await response.text()).split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        fields = dict(
+            line.split(": ", 1) for line in block.splitlines() if not line.startswith(":")
+        )
         if "event" in fields:
             found.append((fields["event"], json.loads(fields["data"])))
     return found

@@ -53,6 +53,7 @@ class Execution:
     package: str = ""
     version: str = ""
     session_id: str | None = None
+    turn_begun: bool = False
     model: str = ""
     outcome: Outcome = "error"
     usage: UsageTotal = field(default_factory=UsageTotal)

@@ -128,7 +128,11 @@ class AgentTurns:
         async def work() -> None:
             results.append(await self._turn(execution, request, session, emit))
 
-        await self._kernel.run(execution, work)
+        try:
+            await self._kernel.run(execution, work)
+        except errors.Problem as problem:
+            problem.session_id = execution.session_id if execution.turn_begun else None
+            raise
         return results[0]
 
     async def answer(self, request: StatelessRequest, emit: Emit) -> TurnResult:
@@ -189,6 +193,7 @@ class AgentTurns:
             )
         begin = self._begin_request(execution, request, session, version, agent)
         turn = await self._begin(begin, execution)
+        execution.turn_begun = True
         user = ModelMessage("user", request.message)
         prepared = self._prepare(execution, version, agent, (*turn.history, user))
         try:
@@ -198,8 +203,6 @@ class AgentTurns:
             if isinstance(error, asyncio.CancelledError) and time.monotonic() < execution.deadline:
                 status = "interrupted"
             await self._settle(execution, turn, status, ())
-            if isinstance(error, errors.Problem):
-                error.session_id = turn.session_id
             raise
         await self._settle(execution, turn, prepared.state.outcome, prepared.state.added)
         return _result(execution, prepared)
