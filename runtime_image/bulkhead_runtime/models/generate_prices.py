@@ -20,12 +20,17 @@ Row = list[str | int | None]
 
 def main() -> None:
     """Write the table beside the module that reads it."""
+    TABLE.write_text(render_table())
+
+
+def render_table() -> str:
+    """Return the file's content, a line for each seller."""
     table = make_table(json.loads(_source().read_text(), parse_float=Decimal))
     lines = (
         f"{json.dumps(seller)}:{json.dumps(models, separators=(',', ':'), sort_keys=True)}"
         for seller, models in sorted(table.items())
     )
-    TABLE.write_text("{" + ",\n".join(lines) + "}\n")
+    return "{" + ",\n".join(lines) + "}\n"
 
 
 def make_table(models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Row]]:

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 from bulkhead_api.runtime_config import ProviderConfig
-from bulkhead_runtime.models.generate_prices import make_table
+from bulkhead_runtime.models.generate_prices import make_table, render_table
 from bulkhead_runtime.models.prices import TABLE, price_of, seller_of
 
 
@@ -42,6 +42,10 @@ def test_what_is_unknown_has_no_price(seller: str | None, model: str) -> None:
 
 def test_the_table_is_small_enough_to_load_with_the_first_answer() -> None:
     assert TABLE.stat().st_size < 256 * 1024
+
+
+def test_the_table_is_that_of_the_locked_litellm() -> None:
+    assert TABLE.read_text() == render_table()
 
 
 def test_the_table_names_models_as_calls_do() -> None:
