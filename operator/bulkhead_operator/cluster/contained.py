@@ -34,6 +34,10 @@ _LIST_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
     "conditions": ("type",),
 }
+_SELECTORS: Final = frozenset(
+    {"podSelector", "namespaceSelector", "labelSelector", "selector", "matchLabels"}
+)
+"""Whole values: what somebody adds to one changes what it selects."""
 _SETS: Final = frozenset({"finalizers"})
 _KEY_DEFAULTS: Final = {"protocol": "TCP"}
 
@@ -105,7 +109,11 @@ def _field(name: str, wanted: Any, live: Any, *, parent: str) -> bool:
 def _map(name: str, wanted: Mapping[str, Any], live: Any) -> bool:
     if live is None:
         return not wanted and name in _STRING_MAPS
-    return isinstance(live, Mapping) and all(
+    if not isinstance(live, Mapping):
+        return False
+    if name in _SELECTORS and any(live[field] for field in live.keys() - wanted.keys()):
+        return False
+    return all(
         _field(field, value, live.get(field), parent=name) for field, value in wanted.items()
     )
 

@@ -2,11 +2,13 @@
 
 Everything is applied at once, but for two orders that matter: Secrets come after the RoleBinding
 that lets the operator write them, and the Deployment comes last, when the network policies stand.
+The quota comes with it: until its controller has counted, a new quota refuses whatever it bounds.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bulkhead_api.names import PACKAGE_CONFIG_MAP_PREFIX
 
@@ -17,6 +19,8 @@ from bulkhead_operator.reconcile import history
 from bulkhead_operator.reconcile.memory import Memory
 from bulkhead_operator.resources.blueprint import Blueprint
 from bulkhead_operator.status import reasons
+
+LAST: Final = frozenset({"Deployment", "ResourceQuota"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,10 @@ async def apply(
         await _all([one(key, manifests[key]) for key in manifests if key.kind == "RoleBinding"])
         await after_role()
 
-    others = [key for key in manifests if key.kind not in {"RoleBinding", "Deployment"}]
+    last = [key for key in manifests if key.kind in LAST]
+    others = [key for key in manifests if key not in last and key.kind != "RoleBinding"]
     await _all([role_then_secrets(), *(one(key, manifests[key]) for key in others)])
-    await _all([one(key, manifests[key]) for key in manifests if key.kind == "Deployment"])
+    await _all([one(key, manifests[key]) for key in last])
 
 
 async def _all(tasks: Sequence[Awaitable[None]]) -> None:

@@ -34,6 +34,12 @@ def organization_of(context: Context, namespace: str) -> str:
     )
 
 
+def is_reconciled(memories: Memories, organization: str | None) -> bool:
+    """Tell whether the organization was looked at since this process leads; it rings after."""
+    memory = memories.find(organization) if organization is not None else None
+    return organization is None or (memory is not None and memory.reconciled)
+
+
 def package_found(memories: Memories, organization: str, body: Mapping[str, Any]) -> PackageFound:
     """Return what is known of a package."""
     memory = memories.find(organization)

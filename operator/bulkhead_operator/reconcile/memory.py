@@ -67,6 +67,8 @@ class Memory:
     """What was decided about each package, at which generation."""
     secrets: SecretsSeen | None = None
     following: Following = field(default_factory=Following)
+    reconciled: bool = False
+    """Whether this process came to an outcome; before, members know nothing worth reporting."""
     told: dict[Key, object] = field(default_factory=dict)
     """What packages and the pool were last rung with."""
 

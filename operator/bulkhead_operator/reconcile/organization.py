@@ -226,6 +226,7 @@ class OrganizationReconciler:
         if body is None or body["metadata"]["uid"] != organization.metadata.uid:
             return DONE
         await report(self._context, key, body, status(organization, found, conditions.now()))
+        memory.reconciled = True
         if found.namespace is not None:
             news = members.news(self._context, self._memories, key.name, found.namespace)
             ring_changed(self._context.ring, memory.told, news)

@@ -29,6 +29,8 @@ class PackageReconciler:
             return DONE
         package, invalid = parsed(AgentPackage, body)
         found = self._found(key, body)
+        if not members.is_reconciled(self._memories, found.organization):
+            return DONE
         if invalid is not None:
             found = PackageFound(organization=found.organization, violation=invalid)
         wrote = await report(self._context, key, body, status(package, found, conditions.now()))

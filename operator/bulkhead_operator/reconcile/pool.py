@@ -35,6 +35,8 @@ class PoolReconciler:
             return DONE
         pool, invalid = parsed(MemoryPool, body)
         found = PoolFound(violation=invalid) if invalid is not None else self._found(key, pool)
+        if not members.is_reconciled(self._memories, found.organization):
+            return DONE
         silent = found.violation is None and found.usage is None
         if silent and pool.status.observed_generation == UNSEEN:
             # It reads as in progress already; a write would say nothing new.

@@ -38,7 +38,13 @@ def denied(extra: Sequence[str]) -> tuple[Network, ...]:
 def default_deny(blueprint: Blueprint) -> Manifest:
     """Return the policy that shuts every pod of the namespace in both directions."""
     return blueprint.child(_API_VERSION, "NetworkPolicy", DEFAULT_DENY) | {
-        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            # Wanted empty, so that a rule that somebody adds is drift and goes.
+            "ingress": [],
+            "egress": [],
+        }
     }
 
 

@@ -87,6 +87,11 @@ def test_is_contained(wanted: dict[str, Any], live: dict[str, Any]) -> None:
         pytest.param({"containers": [CONTAINER]}, {"containers": []}, id="a container is gone"),
         pytest.param({"a": {"b": 1}}, {"a": "text"}, id="text in the place of a map"),
         pytest.param({"args": ["a"]}, {"args": "a"}, id="text in the place of a list"),
+        pytest.param(
+            {"podSelector": {}},
+            {"podSelector": {"matchLabels": {"a": "b"}}},
+            id="a selector that was narrowed",
+        ),
     ],
 )
 def test_is_not_contained(wanted: dict[str, Any], live: dict[str, Any]) -> None:

@@ -1,0 +1,195 @@
+"""A control plane with controllers, a stand-in for kubelet and runtime, and the operator."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bulkhead_operator.settings import Settings
+
+from tests.cluster.control_plane import ControlPlane
+from tests.support.api_observer import OURS, Object, Observer, observing, path_of
+from tests.support.deadline import until
+from tests.support.running_operator import RunningOperator, running
+from tests.support.stub_runtime import StubRuntime
+
+SETTINGS = Settings(usage_seconds=5, resync_seconds=10, identity="test")
+READS = {"get", "list", "watch"}
+
+
+@dataclass
+class World:
+    """Everything that a test talks to."""
+
+    control_plane: ControlPlane
+    api: Observer
+    runtime: StubRuntime
+    names: list[str] = field(default_factory=list)
+
+    def operator(self, **settings: Any) -> AbstractAsyncContextManager[RunningOperator]:
+        """Return the operator, not running yet."""
+        chosen = SETTINGS.model_copy(update=settings)
+        return running(self.control_plane.kubeconfig, chosen, runtime_port=self.runtime.port)
+
+    async def organization(self, name: str, **spec: Any) -> Object:
+        """Create an OrganizationRuntime."""
+        self.names.append(name)
+        return await self.api.create(organization(name, **spec))
+
+    async def read(self, name: str) -> Object:
+        """Return an OrganizationRuntime."""
+        found = await self.api.get(f"{OURS}/organizationruntimes/{name}")
+        assert found is not None
+        return found
+
+    async def reported(self, name: str, **wanted: str) -> Object:
+        """Return the organization once Ready's status, reason or message is as wanted."""
+        return await self.ready(organization(name), **wanted)
+
+    async def ready(self, manifest: Object, **wanted: str) -> Object:
+        """Return one of our objects once Ready is as wanted for the present generation."""
+        found: list[Object] = []
+
+        async def holds() -> bool:
+            live = await self.api.get(path_of(manifest))
+            assert live is not None
+            found[:] = [live]
+            condition = condition_of(live, "Ready")
+            current = live["status"]["observedGeneration"] == live["metadata"]["generation"]
+            return current and all(
+                value in condition.get(name, "")
+                if name == "message"
+                else condition.get(name) == value
+                for name, value in wanted.items()
+            )
+
+        try:
+            await until(holds, f"{path_of(manifest)} is {wanted}", seconds=20)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {json.dumps(found[0]['status'])}") from None
+        return found[0]
+
+    async def active(self, name: str, **spec: Any) -> Object:
+        """Create an organization, run its pod and wait until it is ready."""
+        await self.organization(name, **spec)
+        await self.reported(name, reason="WaitingForPods")
+        await self.run_pods(spec.get("namespace", f"org-{name}"))
+        return await self.reported(name, status="True")
+
+    async def run_pods(self, namespace: str) -> None:
+        """Wait for a pod that does not run yet, and run it."""
+
+        async def started() -> bool:
+            return bool(await self.runtime.run_pods(namespace))
+
+        await until(started, f"a new pod in {namespace}")
+
+    async def gone(self, path: str, seconds: float = 20) -> None:
+        """Wait until an object is not there any more."""
+
+        async def absent() -> bool:
+            return await self.api.get(path) is None
+
+        await until(absent, f"{path} is gone", seconds=seconds)
+
+    async def there(self, path: str) -> Object:
+        """Wait for an object and return it."""
+        found: list[Object] = []
+
+        async def present() -> bool:
+            live = await self.api.get(path)
+            found[:] = [live] if live is not None else []
+            return bool(found)
+
+        await until(present, f"{path} is there", seconds=10)
+        return found[0]
+
+    def writes(self) -> list[str]:
+        """Return every write that the operator made so far: verb and path, Leases apart."""
+        made = []
+        for line in self.control_plane.audit_log.read_text().splitlines():
+            entry = json.loads(line)
+            uri = entry["requestURI"].partition("?")[0]
+            ours = entry.get("userAgent", "").startswith(("bulkhead-operator", "kopf"))
+            if (
+                ours
+                and entry["verb"] not in READS
+                and "/leases" not in uri
+                and "/events" not in uri
+            ):
+                made.append(f"{entry['verb']} {uri}")
+        return made
+
+    async def clean(self) -> None:
+        """Take away what a test left, so that the next one meets none of it."""
+        for body in await self.api.items(f"{OURS}/organizationruntimes"):
+            path = path_of(organization(body["metadata"]["name"]))
+            await self.api.call("DELETE", path)
+            await self.api.call(
+                "PATCH", path, {"metadata": {"finalizers": None}}, "application/merge-patch+json"
+            )
+
+
+def organization(name: str, **spec: Any) -> Object:
+    """Return an OrganizationRuntime to create."""
+    return {
+        "apiVersion": "bulkhead.dev/v1alpha1",
+        "kind": "OrganizationRuntime",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def package(namespace: str, name: str, version: str, **agents: dict[str, Any]) -> Object:
+    """Return an AgentPackage to create; agents by name."""
+    return {
+        "apiVersion": "bulkhead.dev/v1alpha1",
+        "kind": "AgentPackage",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "version": version,
+            "agents": [{"name": agent, **fields} for agent, fields in agents.items()],
+        },
+    }
+
+
+def condition_of(live: Object, kind: str) -> dict[str, str]:
+    """Return a condition, empty when there is none."""
+    conditions = (live.get("status") or {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    directory: Path = tmp_path_factory.mktemp("reconcile")
+    with ControlPlane(directory, controller_manager=True) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def installed() -> list[bool]:
+    return []
+
+
+@pytest.fixture
+async def world(control_plane: ControlPlane, installed: list[bool]) -> AsyncIterator[World]:
+    async with observing(control_plane.kubeconfig) as api:
+        if not installed:
+            await api.install()
+            await api.namespace(SETTINGS.namespace)
+            installed.append(True)
+        runtime = StubRuntime(api)
+        await runtime.start()
+        made = World(control_plane, api, runtime)
+        yield made
+        await made.clean()
+        await runtime.stop()
+
+
+@pytest.fixture
+async def operated(world: World) -> AsyncIterator[World]:
+    async with world.operator():
+        yield world
