@@ -89,5 +89,5 @@ def drive(
     """Create organizations and return the report of the independent watch on them."""
     arguments: list[str | Path] = ["-kubeconfig", made.plane.kubeconfig, "-template", template]
     arguments += ["-prefix", prefix, "-count", str(count), "-rate", str(rate)]
-    arguments += ["-timeout", "30s", *flags]
+    arguments += ["-timeout", "8m", *flags]
     return ask("drive", *arguments)

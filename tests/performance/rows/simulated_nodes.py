@@ -32,7 +32,7 @@ def simulated_cluster(directory: Path) -> Iterator[Cluster]:
     programs = binaries.ensure("kube-controller-manager", "kube-scheduler")
     with ExitStack() as stack:
         made = stack.enter_context(cluster(directory))
-        stack.enter_context(_runtimes(directory))
+        stack.enter_context(_runtimes(made))
         kubeconfig = made.plane.kubeconfig
         commands: dict[str, list[str]] = {
             "kube-controller-manager": [
@@ -65,7 +65,7 @@ def _admit_pods(made: Cluster, node: str) -> None:
 
 
 @contextmanager
-def _runtimes(directory: Path) -> Iterator[None]:
+def _runtimes(made: Cluster) -> Iterator[None]:
     if listens(INTERNAL_PORT):
         raise MeasurementError(
             f"Something listens on port {INTERNAL_PORT} of this machine, where the simulated "
@@ -74,7 +74,8 @@ def _runtimes(directory: Path) -> Iterator[None]:
     run(["ip", "route", "add", "local", _POD_RANGE, "dev", "lo"])
     try:
         argv: list[str | Path] = [program("runtimes"), "-address", f":{INTERNAL_PORT}"]
-        with started("runtimes", argv, directory) as process:
+        argv += ["-kubeconfig", made.plane.kubeconfig]
+        with started("runtimes", argv, made.directory) as process:
             process.wait_for("its port", lambda: listens(INTERNAL_PORT))
             yield
     finally:
