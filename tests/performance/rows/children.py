@@ -30,7 +30,7 @@ def written(kubectl: Callable[..., str], name: str = EXAMPLE) -> list[Manifest]:
     show = ("--output=json", "--show-managed-fields")
     inside = json.loads(kubectl("get", ",".join(kinds), "--namespace", namespace, *show))["items"]
     around = json.loads(kubectl("get", "namespace", namespace, *show))
-    found = [child for live in [around, *inside] if (child := _ours(live)) is not None]
+    found = [child for live in [around, *inside] if (child := fields_of_ours(live)) is not None]
     return sorted(found, key=lambda child: child["kind"] == _LAST)
 
 
@@ -42,7 +42,8 @@ def template(children: list[Manifest], uid: str, path: Path) -> Path:
     return path
 
 
-def _ours(live: Manifest) -> Manifest | None:
+def fields_of_ours(live: Manifest) -> Manifest | None:
+    """Return the part of a live object that the operator wrote; None when it wrote nothing."""
     metadata = live["metadata"]
     fields: dict[str, Any] = {}
     for entry in metadata.get("managedFields", ()):
