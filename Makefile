@@ -72,6 +72,7 @@ typecheck: $(OPERATOR) $(RUNTIME) ## Check types strictly, in both environments
 
 generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
 	.venv/bin/python -m bulkhead_api.generate crds
+	.venv-runtime/bin/python -m bulkhead_runtime.models.generate_prices
 
 verify: $(OPERATOR) $(RUNTIME) ## Fail when a generated file is not what the sources say
 	$(UV) lock --check --quiet

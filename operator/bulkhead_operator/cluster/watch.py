@@ -54,11 +54,10 @@ class KindWatch:
                 self.heard = time.monotonic()
                 if isinstance(error, Gone):
                     self._version = ""
-                _log.warning("watch interrupted", watched=self.kind.name, error=error.message)
-            else:
-                if time.monotonic() - began > SHORTEST_STREAM:
-                    backoff.reset()
-                    continue
+                _log.info("watch interrupted", watched=self.kind.name, error=error.message)
+            if time.monotonic() - began > SHORTEST_STREAM:
+                # It worked for a while: a quiet kind, or a server that restarts, is no fault.
+                backoff.reset()
             await asyncio.sleep(backoff.next())
 
     async def _list_and_follow(self) -> None:
@@ -72,6 +71,8 @@ class KindWatch:
             "timeoutSeconds": str(WATCH_SECONDS - random.randrange(30)),  # noqa: S311 (spreads)
         }
         async with self._client.watch(self.kind.collection(), query) as lines:
+            # An answered request counts: a kind without events may get no bookmarks.
+            self.heard = time.monotonic()
             async for line in lines:
                 self.heard = time.monotonic()
                 self._take(orjson.loads(line))

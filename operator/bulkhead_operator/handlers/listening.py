@@ -8,13 +8,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import kopf
 from bulkhead_api.names import FINALIZER, GROUP
 
 STOP_SECONDS: Final = 5.0
 LONGEST_BACKOFF: Final = 30.0
+# Unused without peering, but kopf would look the user's name up, and a container's has none. The
+# type that kopf wants is not public.
+_IDENTITY: Final[Any] = "bulkhead-operator"
 
 
 class EndlessBackoffs:
@@ -77,6 +80,7 @@ class Listener:
         tasks = await kopf.spawn_tasks(
             registry=self._registry,
             settings=settings(),
+            identity=_IDENTITY,
             standalone=True,
             clusterwide=True,
             stop_flag=self._stop,
