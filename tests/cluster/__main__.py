@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from tests.cluster import binaries, current, images, install, kind, organizations, places
+from tests.cluster import binaries, current, images, install, kind, locks, organizations, places
 from tests.cluster.current import CurrentCluster
 from tests.cluster.images import Image
 from tests.cluster.kind import KindCluster
@@ -16,6 +16,7 @@ from tests.cluster.local import LocalCluster
 from tests.cluster.progress import ClusterError, Step, run_steps, say, warn
 
 _FAILED = 1
+_BUSY = "Another command is changing the cluster; waiting for it to end."
 
 
 class Cluster(Protocol):
@@ -48,17 +49,18 @@ class Images:
     """The images of Bulkhead, built by one step and used by later ones."""
 
     def __init__(self, kind_of_cluster: str) -> None:
-        self._given = kind_of_cluster == "current"
+        self._kind_of_cluster = kind_of_cluster
         self.operator: Image | None = None
         self.runtime: Image | None = None
 
     def get(self) -> str:
         """Build both, or take those that the user named."""
-        if self._given:
+        if self._kind_of_cluster == "current":
             self.operator, self.runtime = current.given_images()
             return "as named"
-        self.operator = images.operator_image()
-        self.runtime = images.runtime_image()
+        builder = images.docker if self._kind_of_cluster == "kind" else images.buildah
+        self.operator = images.operator_image(builder=builder)
+        self.runtime = images.runtime_image(builder=builder)
         return ", ".join(_size(image) for image in (self.operator, self.runtime))
 
     def both(self) -> tuple[Image, Image]:
@@ -85,12 +87,15 @@ def _run(arguments: argparse.Namespace) -> int:
     cluster = _cluster(kind_of_cluster)
     match arguments.verb:
         case "up":
-            _up(kind_of_cluster, cluster)
+            with locks.held("cluster", waiting=_BUSY):
+                _up(kind_of_cluster, cluster)
         case "down":
-            run_steps(cluster.down_steps())
-            _chosen().unlink(missing_ok=True)
+            with locks.held("cluster", waiting=_BUSY):
+                run_steps(cluster.down_steps())
+                _chosen().unlink(missing_ok=True)
         case "images":
-            _images(kind_of_cluster, cluster)
+            with locks.held("cluster", waiting=_BUSY):
+                _images(kind_of_cluster, cluster)
         case "status":
             for line in cluster.status() or ["nothing runs"]:
                 say(line)

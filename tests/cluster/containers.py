@@ -6,7 +6,7 @@ the pods leave behind lies below folders that are known to be ours.
 
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.cluster import places, versions
@@ -81,13 +81,25 @@ class Containers:
         daemon.start()
         until(self._answers, seconds=_READY_SECONDS, what="containerd answers", log=daemon.log)
 
-    def load(self, images: Iterable[Image]) -> list[Image]:
+    def load(self, images: Sequence[Image]) -> list[Image]:
         """Import those images that are not there yet and return them."""
         there = set(self._ctr("images", "list", "--quiet").split())
         new = [image for image in images if image.reference not in there]
         for image in new:
             self._ctr("images", "import", str(image.archive))
+        if new:
+            self._forget_old(there, images)
         return new
+
+    def _forget_old(self, there: Iterable[str], images: Sequence[Image]) -> None:
+        """Remove earlier builds whose archives the cache gave up, unless a pod uses them."""
+        repositories = {image.repository for image in images}
+        lines = self._ctr("containers", "list").splitlines()[1:]
+        used = {field for line in lines for field in line.split()}
+        for reference in set(there) - used:
+            repository, _, tag = reference.rpartition(":")
+            if repository in repositories and not Image(repository, tag).archive.exists():
+                self._ctr("images", "rm", reference)
 
     def forget_pods(self) -> None:
         """End and remove every container, quickly and without asking the network."""

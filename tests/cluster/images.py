@@ -48,18 +48,60 @@ class Image:
         return places.cache() / "images" / f"{name}_{self.tag}.tar"
 
 
-def operator_image(dockerfile: Path = places.ROOT / "operator" / "Dockerfile") -> Image:
+@dataclass(frozen=True)
+class Recipe:
+    """What a builder is given: where from, under which name, into which archive."""
+
+    image: Image
+    dockerfile: Path
+    context: Path
+
+    @property
+    def log(self) -> Path:
+        """Return the file that takes what the builder says."""
+        name = self.image.repository.rpartition("/")[2]
+        return places.cache() / "logs" / f"image-{name}.log"
+
+
+# Makes the archive of a recipe under the given name.
+Builder = Callable[[Recipe, Path], None]
+
+
+def buildah(recipe: Recipe, archive: Path) -> None:
+    """Build without a container engine, on a base that needs no registry where none answers."""
+    _buildah_build(recipe, archive, [f"--build-arg=PYTHON_IMAGE={python_image()}"])
+
+
+def docker(recipe: Recipe, archive: Path) -> None:
+    """Build with the container engine in which kind runs its nodes."""
+    base = os.environ.get("PYTHON_IMAGE", versions.PYTHON_IMAGE)
+    argv = ["docker", "build", f"--build-arg=PYTHON_IMAGE={base}"]
+    names = [f"--file={recipe.dockerfile}", f"--tag={recipe.image.reference}"]
+    run_logged([*argv, *names, recipe.context], recipe.log, remedy=_BUILD_REMEDY)
+    run(["docker", "save", "--output", archive, recipe.image.reference])
+
+
+def operator_image(
+    dockerfile: Path = places.ROOT / "operator" / "Dockerfile", *, builder: Builder = buildah
+) -> Image:
     """Build the operator's image where its inputs changed."""
-    return build(dockerfile, "localhost/bulkhead-operator", OPERATOR_INPUTS)
+    return build(dockerfile, "localhost/bulkhead-operator", OPERATOR_INPUTS, builder=builder)
 
 
-def runtime_image(dockerfile: Path = places.ROOT / "runtime_image" / "Dockerfile") -> Image:
+def runtime_image(
+    dockerfile: Path = places.ROOT / "runtime_image" / "Dockerfile", *, builder: Builder = buildah
+) -> Image:
     """Build the runtime's image where its inputs changed."""
-    return build(dockerfile, "localhost/bulkhead-runtime", RUNTIME_INPUTS)
+    return build(dockerfile, "localhost/bulkhead-runtime", RUNTIME_INPUTS, builder=builder)
 
 
 def build(
-    dockerfile: Path, repository: str, inputs: Sequence[str], *, context: Path = places.ROOT
+    dockerfile: Path,
+    repository: str,
+    inputs: Sequence[str],
+    *,
+    context: Path = places.ROOT,
+    builder: Builder = buildah,
 ) -> Image:
     """Build an image from a Dockerfile and those paths of `context` that it copies."""
     digests = content_digest(context, [*inputs, *_ignore_files(context)]) + _sha(
@@ -72,7 +114,7 @@ def build(
         return image
     with locks.held("images"):
         if not image.archive.exists():
-            _build_archive(image, dockerfile, context, {"PYTHON_IMAGE": python_image()})
+            _write_archive(Recipe(image, dockerfile, context), builder)
             _forget_old_archives(image)
     return image
 
@@ -146,31 +188,37 @@ def _from_scratch(reference: str, fill: Callable[[Path], object], instructions: 
         dockerfile = context / "Dockerfile"
         dockerfile.write_text(f"FROM scratch\n{instructions}")
         if not image.archive.exists():
-            _build_archive(image, dockerfile, context, {})
+            _write_archive(Recipe(image, dockerfile, context), _without_base)
     return image
 
 
-def _build_archive(
-    image: Image, dockerfile: Path, context: Path, arguments: dict[str, str]
-) -> None:
-    packages.ensure(packages.IMAGES)
-    name = image.repository.rpartition("/")[2]
-    log = places.cache() / "logs" / f"image-{name}.log"
-    argv = [
-        *_buildah("build", "--isolation=chroot", "--layers", "--format=docker"),
-        *_trust(),
-        *(f"--build-arg={key}={value}" for key, value in arguments.items()),
-        f"--file={dockerfile}",
-        f"--tag={image.reference}",
-        context,
-    ]
-    run_logged(argv, log, remedy=_BUILD_REMEDY)
+def _write_archive(recipe: Recipe, builder: Builder) -> None:
+    image = recipe.image
     image.archive.parent.mkdir(parents=True, exist_ok=True)
     partial = image.archive.with_suffix(".partial")
     partial.unlink(missing_ok=True)
-    run(_buildah("push", "--quiet", image.reference, f"docker-archive:{partial}:{image.reference}"))
+    builder(recipe, partial)
     partial.replace(image.archive)
     say(f"    built {describe(image)}")
+
+
+def _without_base(recipe: Recipe, archive: Path) -> None:
+    _buildah_build(recipe, archive, [])
+
+
+def _buildah_build(recipe: Recipe, archive: Path, arguments: Sequence[str]) -> None:
+    packages.ensure(packages.IMAGES)
+    reference = recipe.image.reference
+    argv = [
+        *_buildah("build", "--isolation=chroot", "--layers", "--format=docker"),
+        *_trust(),
+        *arguments,
+        f"--file={recipe.dockerfile}",
+        f"--tag={reference}",
+        recipe.context,
+    ]
+    run_logged(argv, recipe.log, remedy=_BUILD_REMEDY)
+    run(_buildah("push", "--quiet", reference, f"docker-archive:{archive}:{reference}"))
 
 
 def _trust() -> list[str]:
@@ -217,7 +265,7 @@ def _make_fallback(image: Image) -> None:
         dockerfile = Path(name) / "Dockerfile"
         link = "RUN ln -sf python3 /usr/bin/python\n"
         dockerfile.write_text(f'FROM scratch\nADD root.tar /\n{link}CMD ["python3"]\n')
-        _build_archive(image, dockerfile, Path(name), {})
+        _write_archive(Recipe(image, dockerfile, Path(name)), _without_base)
 
 
 def _compile_pause(folder: Path) -> None:

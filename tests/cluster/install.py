@@ -19,6 +19,7 @@ _QUESTION = "Who are you?"
 _SHOWN_CHARACTERS = 110
 _REFUSED = 401
 _ANSWER_SECONDS = 30.0
+_READY_SECONDS = 180
 
 Url = Callable[[str, str], str]
 
@@ -104,19 +105,25 @@ def _wait_for_operator(kubectl: Kubectl) -> None:
     if kubectl.succeeds("rollout", "status", deployment, where, "--timeout=120s"):
         return
     pods = kubectl.run("get", "pods", where)
-    logs = kubectl.run("logs", deployment, where, "--tail=15", "--all-pods=true")
     raise ClusterError(
-        f"The operator did not become available:\n{pods}\n{logs}",
+        f"The operator did not become available:\n{pods}\n{_operator_logs(kubectl)}",
         remedy=f"kubectl {where} describe pods",
     )
 
 
+def _operator_logs(kubectl: Kubectl) -> str:
+    where = (f"--namespace={NAMESPACE}", "deployment/bulkhead-operator", "--all-pods=true")
+    return "The operator's last words:\n" + kubectl.run("logs", *where, "--tail=6")
+
+
 def _wait(kubectl: Kubectl, *what: str) -> None:
-    kubectl.run(
-        "wait",
-        "--for=condition=Ready",
-        *what,
-        "--timeout=180s",
+    if kubectl.succeeds("wait", "--for=condition=Ready", *what, f"--timeout={_READY_SECONDS}s"):
+        return
+    kinds = "organizationruntimes.bulkhead.dev,agentpackages.bulkhead.dev"
+    seen = kubectl.run("get", kinds, "--all-namespaces", "--output=wide")
+    raise ClusterError(
+        f"Not Ready after {_READY_SECONDS} seconds: {' '.join(what)}\n"
+        f"{seen}\n{_operator_logs(kubectl)}",
         remedy="`kubectl describe orgrt,agpkg --all-namespaces` says what they wait for.",
     )
 

@@ -29,7 +29,7 @@ from tests.cluster.leftovers import leftovers
 from tests.cluster.network import Network
 from tests.cluster.node import Node
 from tests.cluster.processes import Daemon, recorded_pid, records, stop_recorded
-from tests.cluster.progress import ClusterError, Step, until
+from tests.cluster.progress import ClusterError, Step, say, until
 from tests.cluster.storage import Storage
 
 # Not etcd's usual ports: Debian's etcd may run on them for somebody else.
@@ -195,13 +195,17 @@ class LocalCluster:
         program = binaries.ensure("etcd")["etcd"]
         line = command_lines.etcd(program, data, PORTS, fsync=False)
         daemon = self._daemon("etcd", *line)
+        if not daemon.running():
+            machine.require_free_ports({PORTS.etcd: "etcd", PORTS.etcd_peer: "etcd"})
+        had_data = data.exists()
         daemon.start()
         try:
             self._wait_for_etcd(daemon)
         except ClusterError:
-            # What it holds cannot be read: the cluster is rebuilt, its images and binaries stay.
-            daemon.stop()
-            shutil.rmtree(data, ignore_errors=True)
+            if not had_data:
+                raise
+            daemon.kill()
+            self._set_aside(data)
             daemon.start()
             self._wait_for_etcd(daemon)
 
@@ -212,6 +216,14 @@ class LocalCluster:
             return probes.succeeds(f"http://127.0.0.1:{PORTS.etcd}/health")
 
         until(healthy, seconds=_ETCD_SECONDS, what="etcd answers", log=daemon.log)
+
+    def _set_aside(self, data: Path) -> None:
+        """Let the cluster be rebuilt where etcd's data cannot be read; images and binaries stay."""
+        broken = data.with_name("etcd.unreadable")
+        shutil.rmtree(broken, ignore_errors=True)
+        data.replace(broken)
+        shutil.rmtree(self.storage.volumes, ignore_errors=True)
+        say(f"    etcd cannot read its data: set aside as {broken}, the cluster begins anew")
 
     def _api_ready(self) -> bool:
         daemon = self._daemon("kube-apiserver")
@@ -275,6 +287,8 @@ class LocalCluster:
         self.containers.daemon.stop()
         for record in records(self.state):
             stop_recorded(record, grace=0)
+        # Those of which no record speaks, for instance because somebody removed the folder.
+        traces.end_processes(lambda: traces.daemons(self.state))
 
     def _sweep(self) -> None:
         traces.end_processes(lambda: traces.pod_processes(self.state))

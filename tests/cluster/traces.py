@@ -30,6 +30,20 @@ _IPTABLES = ("iptables", "ip6tables")
 # Routing tables and marks of Cilium's own.
 _RULE_MARKS = ("0x200/0xf00", "0x80/0xf00")
 _GONE_SECONDS = 10.0
+_PROGRAMS = frozenset(
+    {
+        "cilium-agent",
+        "containerd",
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubelet",
+        "local-path-provisioner",
+        "unshare",
+    }
+)
 
 
 def pod_processes(state: Path) -> set[int]:
@@ -45,9 +59,15 @@ def pod_processes(state: Path) -> set[int]:
 
 
 def daemons(state: Path) -> set[int]:
-    """Return processes whose command line names our state folder, this one's ancestors apart."""
-    spared = _ancestors()
-    return {pid for pid, line in _command_lines() if str(state) in line and pid not in spared}
+    """Return programs of the cluster that were started on our state folder.
+
+    Programs of a person who looks into it, such as kubectl or tail, are not among them.
+    """
+    return {
+        pid
+        for pid, line in _command_lines()
+        if str(state) in line and Path(line.split(" ", 1)[0]).name in _PROGRAMS
+    }
 
 
 def end_processes(pids: Callable[[], set[int]]) -> None:
@@ -60,7 +80,7 @@ def end_processes(pids: Callable[[], set[int]]) -> None:
                 os.kill(pid, signal.SIGKILL)
         return not left
 
-    until(gone, seconds=_GONE_SECONDS, what="The processes of the pods are gone")
+    until(gone, seconds=_GONE_SECONDS, what="The processes of the cluster are gone")
 
 
 def pod_cgroups() -> list[Path]:
@@ -79,8 +99,7 @@ def remove_pod_cgroups() -> None:
 
 def interfaces() -> list[str]:
     """Return the network interfaces that Cilium made."""
-    links = json.loads(run(["ip", "-json", "link", "show"]))
-    return [link["ifname"] for link in links if _INTERFACE.match(link["ifname"])]
+    return [name for name in _links() if _INTERFACE.match(name)]
 
 
 def remove_interfaces() -> None:
@@ -92,10 +111,10 @@ def remove_interfaces() -> None:
 def filters() -> list[str]:
     """Return the interfaces on whose traffic a BPF program of Cilium's looks."""
     return [
-        link["ifname"]
-        for link in json.loads(run(["ip", "-json", "link", "show"]))
+        name
+        for name in _links()
         if any(
-            "cil_" in run(["tc", "filter", "show", "dev", link["ifname"], way])
+            "cil_" in run(["tc", "filter", "show", "dev", name, way])
             for way in ("ingress", "egress")
         )
     ]
@@ -144,7 +163,7 @@ def remove_ip_sets() -> None:
 
 def routing_rules() -> list[str]:
     """Return the routing rules for packets that Cilium marked."""
-    lines = run(["ip", "rule", "show"]).splitlines()
+    lines = run(["ip", "rule", "show"]).splitlines() if shutil.which("ip") else []
     return [line for line in lines if any(mark in line for mark in _RULE_MARKS)]
 
 
@@ -203,13 +222,10 @@ def _command_lines() -> Iterable[tuple[int, str]]:
                 yield pid, line
 
 
-def _ancestors() -> set[int]:
-    found = {os.getpid()}
-    pid = os.getpid()
-    while pid > 1:
-        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        found.add(pid)
-    return found
+def _links() -> list[str]:
+    if shutil.which("ip") is None:
+        return []
+    return [str(link["ifname"]) for link in json.loads(run(["ip", "-json", "link", "show"]))]
 
 
 def _leads_below(link: Path, state: Path) -> bool:
