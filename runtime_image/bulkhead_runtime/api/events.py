@@ -20,8 +20,9 @@ def frame(event: str, data: Any) -> bytes:
 class KeepAlive:
     """Writes a comment whenever a stream was quiet for a while; costs one timer per stream."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, seconds: float = KEEP_ALIVE_SECONDS) -> None:
         self._exchange = exchange
+        self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -32,7 +33,7 @@ class KeepAlive:
         self._last = self._loop.time()
 
     def __enter__(self) -> Self:
-        self._arm(KEEP_ALIVE_SECONDS)
+        self._arm(self._seconds)
         return self
 
     def __exit__(
@@ -51,10 +52,10 @@ class KeepAlive:
 
     def _fire(self) -> None:
         quiet = self._loop.time() - self._last
-        if quiet < KEEP_ALIVE_SECONDS:
-            self._arm(KEEP_ALIVE_SECONDS - quiet)
+        if quiet < self._seconds:
+            self._arm(self._seconds - quiet)
             return
         if self._exchange.started and (self._write is None or self._write.done()):
             self._write = self._loop.create_task(self._exchange.write(KEEP_ALIVE))
         self.touch()
-        self._arm(KEEP_ALIVE_SECONDS)
+        self._arm(self._seconds)

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -185,7 +184,7 @@ class Exchange:
 
     def _own_request_id(self) -> bytes:
         given = self.headers.get(b"x-request-id", b"")
-        return given if _REQUEST_ID.fullmatch(given) else b"req_" + secrets.token_hex(12).encode()
+        return given if _REQUEST_ID.fullmatch(given) else b"req_" + self.trace.span_id.encode()
 
 
 def _too_large(limit: int) -> Problem:

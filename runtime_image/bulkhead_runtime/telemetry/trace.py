@@ -24,10 +24,11 @@ class Trace:
 
 def continue_trace(header: bytes | None) -> Trace:
     """Return a new span of the trace that a client names, of a new trace where it names none."""
-    span_id = secrets.token_hex(8)
+    random = secrets.token_hex(24)
+    span_id = random[32:]
     parsed = _parse(header) if header else None
     if parsed is None:
-        return Trace(secrets.token_hex(16), span_id, "01")
+        return Trace(random[:32], span_id, "01")
     trace_id, flags = parsed
     return Trace(trace_id, span_id, flags)
 
