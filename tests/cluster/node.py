@@ -123,5 +123,8 @@ class Node:
 
     def _write(self, name: str, configuration: Mapping[str, object]) -> Path:
         path = self._state / name
-        path.write_text(yaml.safe_dump(configuration, sort_keys=False))
+        content = yaml.safe_dump(configuration, sort_keys=False)
+        # kube-proxy ends when its file is written, even with what was in it before.
+        if not path.exists() or path.read_text() != content:
+            path.write_text(content)
         return path
