@@ -1,6 +1,7 @@
 """What a table says must follow from what was measured, most of all when it was measured badly."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,10 @@ def test_variants_take_turns_in_alternating_order_with_the_control_at_the_other_
         ran.append(name)
         return {"ms": 1}
 
-    variants = {OURS: lambda: run(OURS), "peer": lambda: run("peer")}
+    variants = {name: partial(run, name) for name in (OURS, "peer", "other")}
     rounds = interleave(variants, 2, repeated=OURS)
-    assert ran == [OURS, "peer", OURS, OURS, "peer", OURS]
-    assert set(rounds[1].variants) == {OURS, AGAIN, "peer"}
+    assert ran == [OURS, "peer", "other", OURS, OURS, "other", "peer", OURS]
+    assert set(rounds[1].variants) == {OURS, AGAIN, "peer", "other"}
 
 
 def test_measuring_one_row_again_keeps_the_others_of_an_earlier_run(tmp_path: Path) -> None:
