@@ -55,6 +55,8 @@ class Following:
 class Memory:
     """One organization."""
 
+    wanted_namespace: str = ""
+    """What the spec asks for, claimed or not."""
     namespace_uid: str = ""
     blueprint: Blueprint | None = None
     held: bool = False

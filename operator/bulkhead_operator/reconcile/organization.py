@@ -60,6 +60,7 @@ class OrganizationReconciler:
         found = Found(runtime_id=runtime_id(organization), stalled=invalid)
         again: float | None = None
         memory = self._memories.of(key.name)
+        memory.wanted_namespace = wanted_by(body)
         if invalid is None:
             if FINALIZER not in organization.metadata.finalizers:
                 await self._context.cluster.add_finalizer(
@@ -119,6 +120,7 @@ class OrganizationReconciler:
         if memory.namespace_uid != claimed.uid:
             memory.reset()
             memory.namespace_uid = claimed.uid
+            memory.wanted_namespace = claimed.name
         found.namespace = claimed.name
         found.namespace_uid = claimed.uid
         found.namespace_made = claimed.made
@@ -250,5 +252,10 @@ class OrganizationReconciler:
         self._restarts.forget(key.name)
         self._context.metrics.conditions.remove(key)
         memory = self._memories.forget(key.name)
-        for member in memory.told if memory is not None else ():
+        if memory is None:
+            return
+        for member in memory.told:
             self._context.ring(member)
+        for body in self._context.inventory.organizations():
+            if wanted_by(body) == memory.wanted_namespace:
+                self._context.ring(Key.of(body))
