@@ -1,5 +1,6 @@
 """Counts what the operator asked of the API server, by the server's own audit log."""
 
+import http
 import json
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ class Requests:
         self._begin = log.stat().st_size
 
     def writes(self) -> list[str]:
-        """Return the mutating requests, Events and Leases apart, refused ones included."""
+        """Return the mutating requests that were granted, Events and Leases apart."""
         return [
             f"{request['verb']} {request['requestURI']}"
-            for request in self._made()
-            if request["verb"] in _WRITES and _resource(request) not in _APART
+            for request in self._mutating()
+            if request["responseStatus"]["code"] < http.HTTPStatus.BAD_REQUEST
         ]
+
+    def refused(self) -> int:
+        """Return how many mutating requests were refused: they cost time, but wrote nothing."""
+        return len(self._mutating()) - len(self.writes())
 
     def reads(self, resource: str) -> int:
         """Return how often one object or a list of this resource was read."""
@@ -32,6 +37,13 @@ class Requests:
             request["verb"] in {"get", "list"} and _resource(request) == resource
             for request in self._made()
         )
+
+    def _mutating(self) -> list[dict[str, Any]]:
+        return [
+            request
+            for request in self._made()
+            if request["verb"] in _WRITES and _resource(request) not in _APART
+        ]
 
     def _made(self) -> list[dict[str, Any]]:
         with self._log.open("rb") as lines:

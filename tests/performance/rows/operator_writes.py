@@ -15,6 +15,7 @@ from tests.performance.rows.simulated_nodes import simulated_cluster
 _ORGANIZATIONS = 20
 _RATE = 2
 _RESYNC_SECONDS, _USAGE_SECONDS = 10, 5
+_SETTLE_SECONDS, _QUIET_SECONDS = 60, 3
 _WATCHED_SECONDS = 3 * _RESYNC_SECONDS
 
 BARS = (
@@ -45,9 +46,11 @@ def _count(made: Cluster, template: Path, children: int) -> dict[str, float]:
         drive(made, template, "warm", 1, 0, "-ready")
         new = Requests(log)
         drive(made, template, "org", _ORGANIZATIONS, _RATE, "-ready")
+        _settle(log)
+        beyond = len(new.writes()) / _ORGANIZATIONS - children
+        refused = new.refused() / _ORGANIZATIONS
         resync = Requests(log)
         _watch_resync(controller, resync)
-        beyond = len(new.writes()) / _ORGANIZATIONS - children
     restart = Requests(log)
     with operator(made, **settings) as controller:
         _watch_resync(controller, restart)
@@ -55,9 +58,22 @@ def _count(made: Cluster, template: Path, children: int) -> dict[str, float]:
     _explain("restart", restart)
     return {
         "beyond_children": beyond,
+        "refused": refused,
         "resync": len(resync.writes()),
         "restart": len(restart.writes()),
     }
+
+
+def _settle(log: Path) -> None:
+    """Wait until nothing more is written: the last statuses come after the last Ready."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    writes = ["unknown"]
+    while writes:
+        if time.monotonic() > deadline:
+            raise MeasurementError(f"still written after {_SETTLE_SECONDS} s: {writes[-1]}")
+        lately = Requests(log)
+        time.sleep(_QUIET_SECONDS)
+        writes = lately.writes()
 
 
 def _watch_resync(controller: Controller, requests: Requests) -> None:
