@@ -124,9 +124,9 @@ def _run_job(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
     try:
         job.result = job.work(connection)
-    except sqlite3.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 (handed to the one who asked for the work)
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+            raise
         job.error = error
         connection.execute("ROLLBACK TO job")
     connection.execute("RELEASE job")

@@ -274,18 +274,22 @@ async def test_many_turns_at_once_share_a_commit(tmp_path: Path) -> None:
     assert 1 <= commits <= 20
 
 
-async def test_one_turn_that_fails_leaves_the_others_of_its_commit_alone(
+async def test_a_turn_that_fails_midway_leaves_nothing_of_itself_and_the_others_alone(
     store: SqliteStore,
 ) -> None:
+    requests = [_begin(f"ses_{number}", new=True) for number in range(6)]
+    requests[3] = replace(requests[3], principal="somebody else than its new session")
+    requests[4] = replace(requests[4], session_id="ses_0", new=_new("ses_0"))
+
     results = await asyncio.gather(
-        *(
-            store.begin_turn(_begin(f"ses_{number}", new=number != 3), BOUNDS)
-            for number in range(6)
-        ),
-        return_exceptions=True,
+        *(store.begin_turn(request, BOUNDS) for request in requests), return_exceptions=True
     )
-    assert [isinstance(result, Problem) for result in results] == [False] * 3 + [True] + [False] * 2
-    assert store.usage().sessions == 5
+
+    failed = [isinstance(result, Exception) for result in results]
+    assert failed == [False, False, False, True, True, False]
+    assert store.usage().sessions == 4
+    with pytest.raises(Problem):
+        store.session("ses_3", "me", BOUNDS)
 
 
 async def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path) -> None:
