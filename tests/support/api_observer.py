@@ -3,12 +3,15 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
 from bulkhead_operator.cluster.credentials import from_kubeconfig
+
+from tests.support.deadline import until
 
 Object = dict[str, Any]
 
@@ -74,6 +77,11 @@ class Observer:
             manifest = yaml.safe_load(file.read_text())
             path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
             await self.expect("POST", path, manifest)
+            await until(partial(self._served, manifest), f"{file.name} is served")
+
+    async def _served(self, definition: Object) -> bool:
+        status, _ = await self.call("GET", f"{OURS}/{definition['spec']['names']['plural']}")
+        return status == 200
 
 
 def collection(manifest: Mapping[str, Any]) -> str:
