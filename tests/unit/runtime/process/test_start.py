@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,8 +39,8 @@ async def test_answering_does_not_import_a_web_framework_or_litellm(files: Runti
                 async with http.post(path, json={"message": "x"}) as response:
                     assert response.status == 200
                     await response.read()
-        mapped = (REPOSITORY / f"/proc/{runtime.process.pid}/maps").read_text()
-    assert "_uvloop" in mapped or "uvloop" in mapped
+        mapped = Path(f"/proc/{runtime.process.pid}/maps").read_text()
+    assert "uvloop" in mapped
     assert "aiohttp" not in mapped
     assert "litellm" not in mapped
 
