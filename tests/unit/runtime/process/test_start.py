@@ -39,10 +39,14 @@ async def test_answering_does_not_import_a_web_framework_or_litellm(files: Runti
                 async with http.post(path, json={"message": "x"}) as response:
                     assert response.status == 200
                     await response.read()
-        mapped = Path(f"/proc/{runtime.process.pid}/maps").read_text()
+        mapped = _mapped_files(runtime)
     assert "uvloop" in mapped
     assert "aiohttp" not in mapped
     assert "litellm" not in mapped
+
+
+def _mapped_files(runtime: RuntimeProcess) -> str:
+    return Path(f"/proc/{runtime.process.pid}/maps").read_text()
 
 
 WRONG = {
