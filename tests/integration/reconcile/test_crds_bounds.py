@@ -128,7 +128,7 @@ async def test_a_valid_object_is_accepted(world: World, plural: str) -> None:
     assert status == 201, message
 
 
-@pytest.mark.parametrize(("plural", "path", "value"), cases())
+@pytest.mark.parametrize(("plural", "path", "value"), list(cases()))
 async def test_a_value_outside_of_its_bound_is_refused_by_name(
     world: World, plural: str, path: Path, value: Any
 ) -> None:
