@@ -72,7 +72,6 @@ class Operator:
                 runtimes=runtimes,
                 metrics=self._metrics,
                 domain=self._domain,
-                take_signals=self._take_signals,
             )
             while not self._stop.is_set():
                 await self._one_term(process)

@@ -1,7 +1,9 @@
 """The composition root: makes every part of a term and connects them."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bulkhead_api.names import API_VERSION
 
@@ -38,8 +40,6 @@ class Process:
     runtimes: Runtimes
     metrics: Metrics
     domain: Callable[[Context], Controllers]
-    take_signals: Callable[[], None]
-    """Takes the process's signal handlers back from kopf."""
 
 
 def compose(process: Process, lease: Lease) -> Term:
@@ -83,11 +83,12 @@ def compose(process: Process, lease: Lease) -> Term:
         Context(settings, cluster, process.runtimes, inventory, metrics, queue.ring)
     )
     reconcilers.update(controllers.reconcilers)
-    listener = Listener(
-        registry_of(doorbells, process.credentials),
-        reachable=audit.reachable,
-        on_started=process.take_signals,
-    )
+    loop = asyncio.get_running_loop()
+
+    def rang(event: Mapping[str, Any]) -> None:
+        loop.call_soon_threadsafe(doorbells.rang, event)
+
+    listener = Listener(registry_of(rang, process.credentials), audit.reachable)
     return Term(
         Parts(
             lease=lease,

@@ -136,6 +136,8 @@ class Term:
     async def _end(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
         drain = DRAIN_SECONDS if self._parts.lease.may_write() else 0.0
         await self._parts.queue.close(drain)
+        # Before the rest ends, so that a standby does not wait for it.
+        await self._parts.lease.release()
         for task in tasks:
             task.cancel()
         with suppress(asyncio.CancelledError):

@@ -117,7 +117,7 @@ class Lease:
     async def _try_to_acquire(self) -> None:
         live = await self._get()
         if live is None:
-            await self._create()
+            await self._make_anew()
             return
         self._look(live)
         expires_in = self._expires_in(live)
@@ -126,19 +126,28 @@ class Lease:
         else:
             await self._wait_for_change(expires_in)
 
+    async def _make_anew(self) -> None:
+        # Deleting the Lease does not stop a leader: it may write until its last renewal runs out.
+        still_held = self._seen_at + self._terms.duration - self._clock()
+        if self._seen_version and still_held > 0:
+            await asyncio.sleep(min(still_held, self._terms.renew_every))
+            return
+        await self._create()
+
     async def _renew(self) -> None:
         try:
             await self._take_over()
-        except Conflict:
+        except (Conflict, Gone):
             live = await self._get()
-            if live is None or live["spec"].get("holderIdentity") != self._terms.identity:
+            if live is None:
+                await self._create()
+                return
+            if live["spec"].get("holderIdentity") != self._terms.identity:
                 self._write_until = float("-inf")
                 raise LeaseLost("LeaseLost", "another replica took the lease") from None
             # Our own renewal whose answer was lost, or somebody's annotation.
             self._live = live
             await self._take_over()
-        except Gone:
-            await self._create()
 
     async def _take_over(self) -> None:
         began = self._clock()

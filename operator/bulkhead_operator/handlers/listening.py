@@ -1,23 +1,28 @@
-"""Runs kopf inside our process: settings under which it survives, and an end that is only its own.
+"""Runs kopf inside our process: settings under which it survives, and a thread of its own.
 
-`kopf.run_tasks` cancels every task of the event loop that was made after kopf, ours too, so its
-root tasks are waited for here instead.
+When kopf fails it leaves watches running, which `kopf.run_tasks` then ends by cancelling every task
+of the event loop, ours too, and it may wait for them for ever. In a loop of its own nothing of ours
+is there to be cancelled, nothing of kopf's survives the loop, and kopf does not take the process's
+signal handlers.
 """
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import suppress
 from typing import Any, Final
 
 import kopf
+import structlog
+import uvloop
 from bulkhead_api.names import FINALIZER, GROUP
 
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 10.0
+ORPHAN_SECONDS: Final = 3.0
+STEP_SECONDS: Final = 1.0
 LONGEST_BACKOFF: Final = 30.0
-# Unused without peering, but kopf would look the user's name up, and a container's has none. The
-# type that kopf wants is not public.
-_IDENTITY: Final[Any] = "bulkhead-operator"
+
+_log = structlog.get_logger(__name__)
 
 
 class EndlessBackoffs:
@@ -58,54 +63,77 @@ class Listener:
     """One kopf operator at a time; `restart` ends the running one."""
 
     def __init__(
-        self,
-        registry: kopf.OperatorRegistry,
-        *,
-        reachable: Callable[[], Awaitable[None]],
-        on_started: Callable[[], None],
+        self, registry: kopf.OperatorRegistry, reachable: Callable[[], Awaitable[None]]
     ) -> None:
-        """Wait for `reachable` before each start: kopf never looks again for kinds not served.
-
-        `on_started` is called after kopf took the process's signal handlers, to take them back.
-        """
+        """Wait for `reachable` before each start: kopf never looks again for kinds not served."""
         self._registry = registry
         self._reachable = reachable
-        self._on_started = on_started
-        self._stop = asyncio.Event()
+        self._stop = threading.Event()
 
     async def run(self) -> None:
         """Run kopf until it ends; raises what ended it."""
         await self._reachable()
-        self._stop = asyncio.Event()
-        tasks = await kopf.spawn_tasks(
-            registry=self._registry,
-            settings=settings(),
-            identity=_IDENTITY,
-            standalone=True,
-            clusterwide=True,
-            stop_flag=self._stop,
+        self._stop = threading.Event()
+        ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        thread = threading.Thread(
+            target=self._operate, args=(self._stop, ended), name="kopf", daemon=True
         )
-        self._on_started()
+        thread.start()
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _ended(tasks)
-        for task in tasks:
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+            error = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            self._stop.set()
+            done, _ = await asyncio.wait((ended,), timeout=STOP_SECONDS)
+            if not done:
+                _log.warning("kopf does not end; its thread is left behind")
+            raise
+        if error is not None:
+            raise error
 
     def restart(self) -> None:
         """End the running operator; whoever supervises `run` starts the next."""
         self._stop.set()
 
+    def _operate(self, stop: threading.Event, ended: asyncio.Future[BaseException | None]) -> None:
+        error: BaseException | None = None
+        loop = uvloop.new_event_loop()
+        try:
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(self._kopf(stop))
+        except BaseException as raised:  # noqa: BLE001 (handed over to the thread that waits)
+            error = raised
+        finally:
+            loop.close()
+            ended.get_loop().call_soon_threadsafe(_settle, ended, error)
 
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
-    # The first cancellation asks for a clean end, the second does not wait for it.
-    for _ in range(2):
-        running = [task for task in tasks if not task.done()]
-        if not running:
-            return
-        for task in running:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait(running, timeout=STOP_SECONDS)
+    async def _kopf(self, stop: threading.Event) -> None:
+        tasks = await kopf.spawn_tasks(
+            registry=self._registry,
+            settings=settings(),
+            standalone=True,
+            clusterwide=True,
+            stop_flag=stop,
+        )
+        done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        # A thread of kopf's waits for the flag, and would outlive the loop.
+        stop.set()
+        await _cancelled(running)
+        deadline = asyncio.get_running_loop().time() + ORPHAN_SECONDS
+        while orphans := asyncio.all_tasks() - {asyncio.current_task()}:
+            await _cancelled(orphans)
+            if asyncio.get_running_loop().time() > deadline:
+                break
+        for task in done:
+            await task
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=STEP_SECONDS)
+
+
+def _settle(ended: asyncio.Future[BaseException | None], error: BaseException | None) -> None:
+    if not ended.done():
+        ended.set_result(error)

@@ -10,17 +10,18 @@ import kopf
 from bulkhead_api.names import GROUP, VERSION
 
 from bulkhead_operator.cluster.credentials import Credentials
-from bulkhead_operator.handlers.doorbells import Doorbells
 
 PLURALS: Final = ("organizationruntimes", "agentpackages", "memorypools")
 
 
-def registry_of(doorbells: Doorbells, credentials: Credentials) -> kopf.OperatorRegistry:
-    """Return a registry of its own, with all handlers."""
+def registry_of(
+    rang: Callable[[Mapping[str, Any]], object], credentials: Credentials
+) -> kopf.OperatorRegistry:
+    """Return a registry of its own; `rang` is called with each event, in kopf's thread."""
     registry = kopf.OperatorRegistry()
 
     async def ring(event: Mapping[str, Any], **_: Any) -> None:
-        doorbells.rang(event)
+        rang(event)
 
     for plural in PLURALS:
         kopf.on.event(GROUP, VERSION, plural, id=plural, registry=registry)(ring)
