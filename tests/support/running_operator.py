@@ -52,7 +52,6 @@ async def running(
             runtimes=runtimes,
             metrics=metrics,
             domain=controllers,
-            take_signals=lambda: None,
         )
         term = compose(process, lease)
         stop = asyncio.Event()

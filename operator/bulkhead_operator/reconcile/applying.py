@@ -69,8 +69,8 @@ async def apply(
     async def one(key: ObjectKey, manifest: Manifest) -> None:
         # The claim has decided about the namespace; it may be one that we never applied to.
         known = fresh or key.kind == "Namespace"
-        await context.cluster.apply(manifest, blueprint.name, fresh=known)
-        memory.applied[key] = digest(manifest)
+        child = await context.cluster.apply(manifest, blueprint.name, fresh=known)
+        memory.applied[key] = child.wanted
 
     async def role_then_secrets() -> None:
         await _all([one(key, manifests[key]) for key in manifests if key.kind == "RoleBinding"])

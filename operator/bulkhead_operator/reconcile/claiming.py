@@ -1,10 +1,7 @@
 """Gets the organization its namespace: the recorded one, an adopted one, or a new one."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from bulkhead_api.names import default_namespace
 from bulkhead_api.v1alpha1 import OrganizationRuntime
 
 from bulkhead_operator.cluster.port import Manifest
@@ -30,12 +27,6 @@ class Claimed:
     """Whether the operator made it, now or before."""
     fresh: bool = False
     """Whether it was made by this reconcile, and so holds nothing."""
-
-
-def wanted_by(body: Mapping[str, Any]) -> str:
-    """Return the namespace that a raw OrganizationRuntime asks for."""
-    named: str | None = (body.get("spec") or {}).get("namespace")
-    return named or default_namespace(body["metadata"]["name"])
 
 
 async def claim(context: Context, organization: OrganizationRuntime, created: str) -> Claimed:
@@ -95,8 +86,8 @@ def _judge(
     name = policy.wanted_namespace(organization)
     rivals = tuple(
         policy.Rival(body["metadata"]["name"], body["metadata"]["creationTimestamp"])
-        for body in context.inventory.organizations()
-        if body["metadata"]["name"] != organization.metadata.name and wanted_by(body) == name
+        for body in context.inventory.wanting(name)
+        if body["metadata"]["name"] != organization.metadata.name
     )
     violation = first_violation(
         policy.RULES,

@@ -8,6 +8,8 @@ namespace belongs to is read from status that only the operator writes, never fr
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bulkhead_api.names import default_namespace
+
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.reconcile.keys import ORGANIZATION, PACKAGE, POOL, Key
 
@@ -17,6 +19,12 @@ def version_of(body: Mapping[str, Any]) -> int:
     return int(body["metadata"]["resourceVersion"])
 
 
+def wanted_namespace(body: Mapping[str, Any]) -> str:
+    """Return the namespace that an OrganizationRuntime asks for."""
+    named: str | None = (body.get("spec") or {}).get("namespace")
+    return named or default_namespace(body["metadata"]["name"])
+
+
 class Inventory:
     """Bodies of OrganizationRuntimes, AgentPackages and MemoryPools."""
 
@@ -24,6 +32,7 @@ class Inventory:
         self._organizations: dict[str, Manifest] = {}
         self._members: dict[str, dict[str, dict[str, Manifest]]] = {PACKAGE: {}, POOL: {}}
         self._owners: dict[str, str] = {}
+        self._wanting: dict[str, set[str]] = {}
         self._delivered: dict[Key, int] = {}
 
     def organization(self, name: str) -> Manifest | None:
@@ -33,6 +42,10 @@ class Inventory:
     def organizations(self) -> Iterable[Manifest]:
         """Return all OrganizationRuntimes."""
         return tuple(self._organizations.values())
+
+    def wanting(self, namespace: str) -> Iterable[Manifest]:
+        """Return the OrganizationRuntimes that ask for a namespace, whether or not they have it."""
+        return tuple(self._organizations[name] for name in self._wanting.get(namespace, ()))
 
     def packages(self, namespace: str) -> Iterable[Manifest]:
         """Return the AgentPackages of a namespace."""
@@ -72,8 +85,10 @@ class Inventory:
             return False
         body["metadata"].pop("managedFields", None)
         if key.kind == ORGANIZATION:
-            self._forget_claims(key.name)
+            if known is not None:
+                self._forget_organization(known)
             self._organizations[key.name] = body
+            self._wanting.setdefault(wanted_namespace(body), set()).add(key.name)
             self._record_claim(body)
         else:
             bodies = self._members[key.kind].setdefault(key.namespace or "", {})
@@ -86,8 +101,7 @@ class Inventory:
         if known is None or version_of(known) > version:
             return False
         if key.kind == ORGANIZATION:
-            del self._organizations[key.name]
-            self._forget_claims(key.name)
+            self._forget_organization(known)
         else:
             bodies = self._members[key.kind][key.namespace or ""]
             del bodies[key.name]
@@ -111,14 +125,15 @@ class Inventory:
         if namespace and status.get("namespaceUID"):
             self._owners.setdefault(namespace, body["metadata"]["name"])
 
-    def _forget_claims(self, organization: str) -> None:
-        claimed = [name for name, owner in self._owners.items() if owner == organization]
-        for namespace in claimed:
-            del self._owners[namespace]
-            self._claim_anew(namespace, organization)
-
-    def _claim_anew(self, namespace: str, but: str) -> None:
-        for name, body in self._organizations.items():
-            if name != but and (body.get("status") or {}).get("namespace") == namespace:
-                self._record_claim(body)
-                return
+    def _forget_organization(self, body: Mapping[str, Any]) -> None:
+        name = body["metadata"]["name"]
+        del self._organizations[name]
+        wanted = wanted_namespace(body)
+        self._wanting[wanted].discard(name)
+        if not self._wanting[wanted]:
+            del self._wanting[wanted]
+        claimed = (body.get("status") or {}).get("namespace")
+        if claimed and self._owners.get(claimed) == name:
+            del self._owners[claimed]
+            for rival in self.wanting(claimed):
+                self._record_claim(rival)

@@ -7,7 +7,6 @@ from bulkhead_api.runtime_state import RuntimeState
 
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError
-from bulkhead_operator.reconcile.claiming import wanted_by
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.memory import Memories, Memory
 from bulkhead_operator.status import reasons
@@ -23,10 +22,9 @@ def organization_of(context: Context, namespace: str) -> str:
     name = context.inventory.organization_of(namespace)
     if name is not None:
         return name
-    for body in context.inventory.organizations():
-        if wanted_by(body) == namespace:
-            message = f"OrganizationRuntime '{body['metadata']['name']}' is not set up yet."
-            raise NotReadyYet(reasons.WAITING_FOR_ORGANIZATION, message)
+    for body in context.inventory.wanting(namespace):
+        message = f"OrganizationRuntime '{body['metadata']['name']}' is not set up yet."
+        raise NotReadyYet(reasons.WAITING_FOR_ORGANIZATION, message)
     raise UserError(
         reasons.NO_ORGANIZATION,
         f"`metadata.namespace` is '{namespace}', which belongs to no organization: move this "

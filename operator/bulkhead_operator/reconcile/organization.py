@@ -24,7 +24,8 @@ from bulkhead_operator.reconcile import (
     observed,
     secrets,
 )
-from bulkhead_operator.reconcile.claiming import Claimed, claim, wanted_by
+from bulkhead_operator.reconcile.claiming import Claimed, claim
+from bulkhead_operator.reconcile.inventory import wanted_namespace
 from bulkhead_operator.reconcile.keys import DONE, Key, Outcome
 from bulkhead_operator.reconcile.memory import Memories, Memory
 from bulkhead_operator.reconcile.parse import parsed
@@ -60,7 +61,7 @@ class OrganizationReconciler:
         found = Found(runtime_id=runtime_id(organization), stalled=invalid)
         again: float | None = None
         memory = self._memories.of(key.name)
-        memory.wanted_namespace = wanted_by(body)
+        memory.wanted_namespace = wanted_namespace(body)
         if invalid is None:
             if FINALIZER not in organization.metadata.finalizers:
                 await self._context.cluster.add_finalizer(
@@ -148,7 +149,7 @@ class OrganizationReconciler:
             return (), None
         name = organization.metadata.name
         others = {
-            wanted_by(body): body["metadata"]["name"]
+            wanted_namespace(body): body["metadata"]["name"]
             for body in self._context.inventory.organizations()
             if body["metadata"]["name"] != name
         }
@@ -256,6 +257,5 @@ class OrganizationReconciler:
             return
         for member in memory.told:
             self._context.ring(member)
-        for body in self._context.inventory.organizations():
-            if wanted_by(body) == memory.wanted_namespace:
-                self._context.ring(Key.of(body))
+        for rival in self._context.inventory.wanting(memory.wanted_namespace):
+            self._context.ring(Key.of(rival))

@@ -11,7 +11,7 @@ from bulkhead_api.names import (
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.reconcile import observed, pace
-from bulkhead_operator.reconcile.claiming import wanted_by
+from bulkhead_operator.reconcile.inventory import wanted_namespace
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.memory import Memory
 from bulkhead_operator.reconcile.pace import Decision, Pace, WantedTemplate
@@ -87,7 +87,7 @@ class Restarts:
         phases = {}
         for body in self._context.inventory.organizations():
             name = body["metadata"]["name"]
-            key = observed.deployment_key(wanted_by(body))
+            key = observed.deployment_key(wanted_namespace(body))
             live = observed.live_template(self._context.cluster.children(name).get(key))
             phases[name] = pace.phase_of(live)
         self._pace.seed(phases)

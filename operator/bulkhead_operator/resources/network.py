@@ -1,6 +1,7 @@
 """Who may reach the runtime and whom it may reach: nobody, but for what is listed here."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final, TypeGuard
 
@@ -30,7 +31,8 @@ METADATA_SERVICES: Final = (
 """Where clouds hand credentials of the node to whoever asks: out of reach, always."""
 
 
-def denied(extra: Sequence[str]) -> tuple[Network, ...]:
+@cache
+def denied(extra: tuple[str, ...]) -> tuple[Network, ...]:
     """Return what no organization may reach: metadata services and what the settings deny."""
     return tuple(ip_network(cidr, strict=False) for cidr in (*METADATA_SERVICES, *extra))
 

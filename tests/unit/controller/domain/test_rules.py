@@ -72,6 +72,11 @@ CLAIMS = [
         replace(CLAIM, rivals=(Rival("zeta", CREATED),)), None, id="and the later name has not"
     ),
     pytest.param(
+        replace(CLAIM, rivals=(Rival("new", "2027-01-01T00:00:00Z"), Rival("old", "2025-01-01"))),
+        "NamespaceClaimed",
+        id="one older rival among younger ones is enough",
+    ),
+    pytest.param(
         replace(CLAIM, operator_namespace="org-acme"),
         "NamespaceNotOurs",
         id="the operator's own namespace is nobody's",
