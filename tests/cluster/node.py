@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster import binaries
+from tests.cluster import binaries, probes
 from tests.cluster.command_lines import DNS_SERVICE_ADDRESS, POD_RANGE
 from tests.cluster.identities import Identities
 from tests.cluster.kubectl import Kubectl
@@ -16,6 +16,7 @@ from tests.cluster.progress import ClusterError, until
 NAME = "bulkhead"
 _READY_SECONDS = 120.0
 _MOST_PODS = 250
+_PROXY_HEALTH = "127.0.0.1:10256"
 
 
 class Node:
@@ -29,24 +30,26 @@ class Node:
         self.folder = state / "kubelet"
 
     def start(self, container_socket: Path) -> None:
-        """Start both; neither waits for the network."""
-        self.kubelet(container_socket).start()
-        self.proxy().start()
+        """Start both, or start them again where their configuration changed."""
+        self._kubelet(container_socket).start()
+        self._proxy().start()
 
     def wait_until_ready(self, kubectl: Kubectl) -> None:
-        """Wait until pods can be put on the node."""
-        kubelet = Daemon("kubelet", (), self._state)
+        """Wait until pods can be put on the node and Services lead to them."""
+        kubelet, proxy = (Daemon(name, (), self._state) for name in ("kubelet", "kube-proxy"))
 
         def ready() -> bool:
-            if not kubelet.running():
-                raise ClusterError("kubelet ended by itself.", log=kubelet.log)
+            for daemon in (kubelet, proxy):
+                if not daemon.running():
+                    raise ClusterError(f"{daemon.name} ended by itself.", log=daemon.log)
+            if not probes.succeeds(f"http://{_PROXY_HEALTH}/healthz"):
+                return False
             arguments = ["wait", "--for=condition=Ready", f"node/{NAME}", "--timeout=10s"]
             return kubectl.succeeds(*arguments)
 
         until(ready, seconds=_READY_SECONDS, what="The node is ready", log=kubelet.log)
 
-    def kubelet(self, container_socket: Path) -> Daemon:
-        """Return the kubelet's process; writes its configuration."""
+    def _kubelet(self, container_socket: Path) -> Daemon:
         user = f"system:node:{NAME}"
         serving = self._identities.authority.issue(
             "kubelet", user, groups=["system:nodes"], hosts=[NAME, self._address.ip]
@@ -82,7 +85,7 @@ class Node:
             "healthzBindAddress": "127.0.0.1",
             "serializeImagePulls": False,
         }
-        path = self._write("kubelet.yaml", configuration)
+        path = self._configure("kubelet", configuration)
         argv = (
             str(binaries.path("kubelet")),
             f"--config={path}",
@@ -93,8 +96,7 @@ class Node:
         )
         return Daemon("kubelet", argv, self._state)
 
-    def proxy(self) -> Daemon:
-        """Return kube-proxy's process; writes its configuration."""
+    def _proxy(self) -> Daemon:
         pair = self._identities.authority.issue("kube-proxy", "system:kube-proxy")
         kubeconfig = self._identities.kubeconfig(
             self._state / "kube-proxy.conf", self._server, pair
@@ -107,7 +109,7 @@ class Node:
             "clusterCIDR": POD_RANGE,
             "hostnameOverride": NAME,
             "bindAddress": self._address.ip,
-            "healthzBindAddress": "127.0.0.1:10256",
+            "healthzBindAddress": _PROXY_HEALTH,
             "metricsBindAddress": "127.0.0.1:10249",
             "iptables": {"minSyncPeriod": "100ms"},
             # Settings of the whole machine that one small node does not need.
@@ -117,14 +119,16 @@ class Node:
                 "tcpCloseWaitTimeout": "0s",
             },
         }
-        path = self._write("kube-proxy.yaml", configuration)
+        path = self._configure("kube-proxy", configuration)
         argv = (str(binaries.path("kube-proxy")), f"--config={path}")
         return Daemon("kube-proxy", argv, self._state)
 
-    def _write(self, name: str, configuration: Mapping[str, object]) -> Path:
-        path = self._state / name
+    def _configure(self, name: str, configuration: Mapping[str, object]) -> Path:
+        path = self._state / f"{name}.yaml"
         content = yaml.safe_dump(configuration, sort_keys=False)
-        # kube-proxy ends when its file is written, even with what was in it before.
+        # kube-proxy ends when its file is written, even with what was in it before, and the
+        # kubelet reads it only once: neither may run while its file changes.
         if not path.exists() or path.read_text() != content:
+            Daemon(name, (), self._state).stop()
             path.write_text(content)
         return path
