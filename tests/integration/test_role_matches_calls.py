@@ -24,6 +24,10 @@ FORBIDDEN = 403
 Right = tuple[str, str, str]
 """API group, resource (with its subresource) and verb."""
 
+LAST_FILES = {"org-acme": "runtime-packages-0", "org-made": "runtime-config"}
+"""The ConfigMap written last in each namespace: the stub reads all of them when a pod starts, and
+one that starts between two of them is, unlike a real runtime, never asked again."""
+
 ONLY_CHANGED = {"pods", "organizationruntimes"}
 """Patched by the operator, made by others."""
 
@@ -88,7 +92,7 @@ async def _a_working_life(control_plane: ControlPlane) -> AsyncIterator[Observer
         await runtime.start()
         try:
             async with running(operator, settings, runtime_port=runtime.port):
-                kubelet = asyncio.create_task(_run_pods(runtime, "org-acme", "org-made"))
+                kubelet = asyncio.create_task(_run_pods(runtime, observer))
                 try:
                     yield observer
                 finally:
@@ -97,10 +101,12 @@ async def _a_working_life(control_plane: ControlPlane) -> AsyncIterator[Observer
             await runtime.stop()
 
 
-async def _run_pods(runtime: StubRuntime, *namespaces: str) -> None:
+async def _run_pods(runtime: StubRuntime, observer: Observer) -> None:
     async def round_of_all() -> bool:
-        for namespace in namespaces:
-            await runtime.run_pods(namespace)
+        for namespace, last_file in LAST_FILES.items():
+            path = f"/api/v1/namespaces/{namespace}/configmaps/{last_file}"
+            if await observer.get(path) is not None:
+                await runtime.run_pods(namespace)
         return False
 
     await until(round_of_all, "the test ends", seconds=600)
@@ -125,7 +131,10 @@ async def _live(kubectl: Kubectl, observer: Observer) -> None:
 async def _ready(kubectl: Kubectl, *names: str) -> None:
     wanted = [f"orgrt/{name}" for name in names]
     argv = ("wait", "--for=condition=Ready", *wanted, "--timeout=60s")
-    await asyncio.to_thread(kubectl.run, *argv)
+    if not await asyncio.to_thread(kubectl.succeeds, *argv):
+        found = await asyncio.to_thread(kubectl.get, *wanted)
+        status = {each["metadata"]["name"]: each["status"] for each in found["items"]}
+        pytest.fail(f"not Ready within 60 s: {json.dumps(status, indent=2)}")
 
 
 async def _until_in_service(observer: Observer, version: str) -> None:
