@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from bulkhead_api.crd import KINDS, definition
 from bulkhead_api.schema import CustomResource
 

@@ -11,8 +11,8 @@ from typing import Final
 
 import structlog
 import uvloop
-from bulkhead_api.names import API_VERSION, FINALIZER
 
+from bulkhead_api.names import API_VERSION, FINALIZER
 from bulkhead_operator import logs
 from bulkhead_operator.cluster.client import JSON_PATCH, METADATA_LIST, ApiClient
 from bulkhead_operator.cluster.credentials import CredentialsError, load

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkhead_api.names import API_VERSION
-
 from bulkhead_operator.cluster.api_server import ApiServer
 from bulkhead_operator.cluster.children import Children
 from bulkhead_operator.cluster.client import ApiClient

@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
-
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.secrets import Token
 from bulkhead_runtime.config.snapshot import Configuration

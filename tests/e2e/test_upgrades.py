@@ -1,5 +1,6 @@
 """New versions of agents, limits and runtimes arrive while tenants keep talking."""
 
+import asyncio
 import json
 
 from tests.support.cluster import Endpoint, Kubectl, package, ready, settled
@@ -18,7 +19,7 @@ async def test_a_new_version_takes_new_sessions_and_leaves_running_ones(
         await settled(lambda: talk.answered > 20, "tenants are talking")
         kubectl.apply(package(NAMESPACE, "2.0.0"))
         await settled(lambda: "2.0.0" in talk.versions, "a new session gets version 2.0.0")
-        ready(kubectl, "initech", NAMESPACE, "2.0.0")
+        await asyncio.to_thread(ready, kubectl, "initech", NAMESPACE, "2.0.0")
     assert talk.failures == []
     switched = talk.versions.index("2.0.0")
     assert set(talk.versions[:switched]) == {"1.0.0"}
@@ -36,7 +37,7 @@ async def test_a_rolling_update_drops_no_request_and_cuts_no_stream(
         before = _pod(kubectl)
         kubectl("patch", "orgrt", "initech", "--type=merge", "-p", json.dumps(more_memory))
         await settled(lambda: _pod(kubectl) not in ("", before), "another pod serves", 120)
-        kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
+        await kubectl.meanwhile("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
         answered = kept.answered
         await settled(lambda: kept.answered > answered + 20, "tenants talk to the new pod")
     assert kept.failures == []

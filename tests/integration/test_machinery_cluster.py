@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
+
 from bulkhead_api.names import API_VERSION, FINALIZER, LABEL_ORGANIZATION
 from bulkhead_operator.cluster.client import MERGE_PATCH, ApiClient
 from bulkhead_operator.cluster.kinds import KINDS
@@ -12,7 +13,6 @@ from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.cluster.versions import versions_of
 from bulkhead_operator.cluster.watch import KindWatch
 from bulkhead_operator.errors import Gone, LeaseLost, NotOurs, Refused
-
 from tests.cluster.control_plane import ControlPlane
 from tests.support import api_server
 from tests.support.api_server import Wiring, configmap, running

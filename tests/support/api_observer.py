@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 import yaml
-from bulkhead_operator.cluster.credentials import from_kubeconfig
 
+from bulkhead_operator.cluster.credentials import from_kubeconfig
 from tests.support.deadline import until
 
 Object = dict[str, Any]

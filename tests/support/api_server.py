@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from bulkhead_api.names import API_VERSION, LABEL_ORGANIZATION
 from bulkhead_operator.cluster.api_server import ApiServer
 from bulkhead_operator.cluster.children import Children
@@ -18,7 +19,6 @@ from bulkhead_operator.cluster.credentials import from_kubeconfig
 from bulkhead_operator.cluster.events import Events
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.errors import ClusterError
-
 from tests.support.deadline import until
 
 ROOT = Path(__file__).parents[2]

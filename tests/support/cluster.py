@@ -52,6 +52,10 @@ class Kubectl:
             raise KubectlError(done.stderr.strip())
         return done.stdout
 
+    async def meanwhile(self, *arguments: str) -> str:
+        """Run kubectl while other tasks of the test go on."""
+        return await asyncio.to_thread(self, *arguments)
+
     def apply(self, *manifests: dict[str, Any]) -> str:
         return self("apply", "-f", "-", stdin="\n".join(json.dumps(each) for each in manifests))
 
@@ -107,8 +111,11 @@ class Endpoint:
 
 
 def organization(name: str, **spec: object) -> dict[str, Any]:
-    """Return the manifest of an OrganizationRuntime small enough for a shared node."""
-    limits = {"requests": {"cpuMillicores": 50, "memoryMB": 96}}
+    """Return the manifest of an OrganizationRuntime small enough for a shared node.
+
+    Tests talk faster than people: the rate limit would hide what they look for.
+    """
+    limits = {"requests": {"cpuMillicores": 50, "memoryMB": 96}, "rateLimitPerMinute": 1000000}
     return {
         "apiVersion": "bulkhead.dev/v1alpha1",
         "kind": "OrganizationRuntime",
@@ -134,9 +141,9 @@ def package(namespace: str, version: str = "1.0.0", **agent: object) -> dict[str
 def ready(kubectl: Kubectl, name: str, namespace: str, version: str) -> None:
     """Wait until the organization and that version of its package answer."""
     kubectl("wait", "--for=condition=Ready", f"orgrt/{name}", "--timeout=120s")
-    in_service = f"--for=jsonpath={{.status.version}}={version}"
-    kubectl("wait", in_service, "-n", namespace, "agpkg/assistant", "--timeout=60s")
-    kubectl("wait", "--for=condition=Ready", "-n", namespace, "agpkg/assistant", "--timeout=60s")
+    of_package = ("-n", namespace, "agpkg/assistant", "--timeout=60s")
+    kubectl("wait", f"--for=jsonpath={{.status.version}}={version}", *of_package)
+    kubectl("wait", "--for=condition=Ready", *of_package)
 
 
 async def settled(condition: Callable[[], object], what: str, seconds: float = 60) -> None:

@@ -14,8 +14,9 @@ import aiohttp
 import orjson
 import yaml
 from aiohttp import web
-from bulkhead_operator.cluster.credentials import from_kubeconfig
 from yarl import URL
+
+from bulkhead_operator.cluster.credentials import from_kubeconfig
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class FaultProxy:
         connector = aiohttp.TCPConnector(ssl=self._credentials.tls(), limit=0)
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._upstream:
-            runner = web.ServerRunner(web.Server(self._handle), access_log=None)
+            runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.1)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             port = runner.addresses[0][1]
             self.url = f"http://127.0.0.1:{port}"

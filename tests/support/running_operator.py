@@ -14,7 +14,6 @@ from bulkhead_operator.metrics import Metrics
 from bulkhead_operator.reconcile.controllers import controllers
 from bulkhead_operator.settings import Settings
 from bulkhead_operator.startup import Process, compose
-
 from tests.support.deadline import until
 
 AGENT = "bulkhead-operator/test"

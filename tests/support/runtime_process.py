@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+
 from bulkhead_api.runtime_config import (
     ModelsConfig,
     PackageDocument,

@@ -8,10 +8,10 @@ import base64
 from dataclasses import dataclass, field
 
 from aiohttp import web
+
 from bulkhead_api import names
 from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
 from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
-
 from tests.support.api_observer import Observer
 
 

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from bulkhead_api.names import FIELD_MANAGER, FINALIZER, GROUP, LABEL_ORGANIZATION
-
 from bulkhead_operator.cluster.children import Children, is_ours
 from bulkhead_operator.cluster.client import (
     APPLY_PATCH,

@@ -10,8 +10,8 @@ from sys import intern
 from typing import Any
 
 import orjson
-from bulkhead_api.names import FIELD_MANAGER, GROUP, LABEL_ORGANIZATION
 
+from bulkhead_api.names import FIELD_MANAGER, GROUP, LABEL_ORGANIZATION
 from bulkhead_operator.cluster.contained import contained
 from bulkhead_operator.cluster.kinds import Kind, controller_of
 from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey, digest

@@ -12,7 +12,6 @@ from bulkhead_api.names import (
     API_VERSION,
     GROUP,
 )
-
 from bulkhead_operator.cluster.port import ObjectKey
 
 Facts = Mapping[str, Any]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import orjson
+
 from bulkhead_api.runtime_state import RuntimeState
 
 Manifest = dict[str, Any]

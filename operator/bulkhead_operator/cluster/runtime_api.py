@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
-from bulkhead_api.names import INTERNAL_PORT
-from bulkhead_api.runtime_state import RuntimeState
 from pydantic import ValidationError
 
+from bulkhead_api.names import INTERNAL_PORT
+from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_operator.errors import ClusterError
 
 LONGEST_ANSWER: Final = 4 * 2**20

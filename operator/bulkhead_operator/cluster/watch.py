@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from bulkhead_api.names import LABEL_ORGANIZATION
 
+from bulkhead_api.names import LABEL_ORGANIZATION
 from bulkhead_operator.backoff import Backoff
 from bulkhead_operator.cluster.children import Children
 from bulkhead_operator.cluster.client import ApiClient

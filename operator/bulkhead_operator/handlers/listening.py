@@ -15,6 +15,7 @@ from typing import Any, Final
 import kopf
 import structlog
 import uvloop
+
 from bulkhead_api.names import FINALIZER, GROUP
 
 STOP_SECONDS: Final = 10.0

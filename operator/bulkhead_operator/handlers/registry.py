@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import kopf
-from bulkhead_api.names import GROUP, VERSION
 
+from bulkhead_api.names import GROUP, VERSION
 from bulkhead_operator.cluster.credentials import Credentials
 
 PLURALS: Final = ("organizationruntimes", "agentpackages", "memorypools")

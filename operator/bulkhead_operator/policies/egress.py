@@ -6,7 +6,6 @@ from ipaddress import ip_network
 from typing import Final
 
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
-
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies.rules import Rule
 from bulkhead_operator.resources.network import Network, denied

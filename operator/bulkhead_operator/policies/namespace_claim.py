@@ -11,7 +11,6 @@ from typing import Final
 
 from bulkhead_api.names import ANNOTATION_ORGANIZATION, default_namespace
 from bulkhead_api.v1alpha1 import OrganizationRuntime
-
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies.rules import Rule
 from bulkhead_operator.resources import annotations

@@ -11,7 +11,6 @@ from typing import Final
 
 from bulkhead_api.names import OFFLINE_PROVIDER
 from bulkhead_api.runtime_config import PackageDocument
-
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies.rules import Rule
 from bulkhead_operator.resources.configuration import BYTES_PER_MAP, document_size

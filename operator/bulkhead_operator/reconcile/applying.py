@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from bulkhead_api.names import PACKAGE_CONFIG_MAP_PREFIX
-
 from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey, digest
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotOurs, Refused, UserError

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from bulkhead_api.v1alpha1 import OrganizationRuntime
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet

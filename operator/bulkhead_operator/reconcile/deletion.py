@@ -21,7 +21,6 @@ from bulkhead_api.names import (
     RUNTIME,
 )
 from bulkhead_api.v1alpha1 import OrganizationRuntime
-
 from bulkhead_operator.cluster.port import Child, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.policies import namespace_claim as policy

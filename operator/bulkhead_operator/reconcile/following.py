@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from bulkhead_api.names import ANNOTATION_CONFIGURATION_HASH, package_key
 from bulkhead_api.runtime_state import RuntimeState
-
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import ClusterError, LeaseLost

@@ -15,7 +15,6 @@ from bulkhead_api.runtime_config import (
 from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_api.v1alpha1 import AgentPackage, OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
-
 from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey, digest
 from bulkhead_operator.context import Context
 from bulkhead_operator.reconcile import history, observed

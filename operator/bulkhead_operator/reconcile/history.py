@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bulkhead_api.runtime_config import PackageDocument
 from pydantic import ValidationError
 
+from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_operator.cluster.port import Child, Cluster, ObjectKey
 from bulkhead_operator.resources import annotations
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bulkhead_api.names import default_namespace
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.reconcile.keys import ORGANIZATION, PACKAGE, POOL, Key
 

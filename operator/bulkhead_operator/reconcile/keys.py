@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from bulkhead_api.names import API_VERSION
-
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 
 ORGANIZATION: Final = "OrganizationRuntime"

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from bulkhead_api.runtime_state import RuntimeState
-
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.reconcile.keys import Key

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.runtime_state import RuntimeState
-
 from bulkhead_operator.cluster.port import ObjectKey
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.reconcile.keys import Key

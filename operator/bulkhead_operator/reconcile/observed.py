@@ -5,7 +5,6 @@ from bulkhead_api.names import (
     ANNOTATION_POD_TEMPLATE_HASH,
     RUNTIME,
 )
-
 from bulkhead_operator.cluster.port import Child, ObjectKey
 from bulkhead_operator.policies.namespace_claim import NamespaceFacts
 from bulkhead_operator.reconcile.pace import LiveTemplate

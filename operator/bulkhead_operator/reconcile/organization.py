@@ -9,7 +9,6 @@ from typing import Final
 from bulkhead_api.names import DEFAULT_POOL, FINALIZER
 from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
-
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import Forbidden, Gone, NotReadyYet, UserError

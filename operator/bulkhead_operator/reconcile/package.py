@@ -1,7 +1,6 @@
 """Reports an AgentPackage: what the organization's reconcile decided and the runtimes said."""
 
 from bulkhead_api.v1alpha1 import AgentPackage
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError

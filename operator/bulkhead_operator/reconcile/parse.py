@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from bulkhead_api.schema import CustomResource, ObjectMeta
 from pydantic import ValidationError
 
+from bulkhead_api.schema import CustomResource, ObjectMeta
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.status import reasons
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from bulkhead_api.v1alpha1 import MemoryPool
-
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.reconcile import members

@@ -7,7 +7,6 @@ from bulkhead_api.names import (
     ANNOTATION_ORGANIZATION_GENERATION,
     ANNOTATION_POD_TEMPLATE_HASH,
 )
-
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.reconcile import observed, pace

@@ -20,7 +20,6 @@ from bulkhead_api.names import (
 )
 from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import CredentialsRef
-
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import ClusterError, Forbidden, UserError

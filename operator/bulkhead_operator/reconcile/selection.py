@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from bulkhead_api.names import package_key
 from bulkhead_api.runtime_config import PackageDocument, PackageRoute, VersionRoute
 from bulkhead_api.v1alpha1 import AgentPackage
-
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies import package as policy
 from bulkhead_operator.policies.rules import first_violation

@@ -3,7 +3,6 @@
 from typing import Final
 
 from bulkhead_api.names import RUNTIME
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources.blueprint import Blueprint
 

@@ -7,7 +7,6 @@ from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_config import RuntimeConfig
 from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
 from bulkhead_operator.settings import Settings

@@ -9,7 +9,6 @@ from bulkhead_api.names import (
     PACKAGE_CONFIG_MAP_PREFIX,
     PACKAGE_CONFIG_MAPS,
 )
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources.blueprint import Blueprint
 

@@ -7,7 +7,6 @@ from bulkhead_api.names import (
     ANNOTATION_POD_TEMPLATE_HASH,
     RUNTIME,
 )
-
 from bulkhead_operator.cluster.port import Manifest, digest
 from bulkhead_operator.resources import annotations, labels, pod
 from bulkhead_operator.resources.blueprint import Blueprint

@@ -8,7 +8,6 @@ from typing import Final
 
 from bulkhead_api.names import API_VERSION, LABEL_ORGANIZATION, MANAGED_BY
 from bulkhead_api.v1alpha1 import OrganizationRuntime
-
 from bulkhead_operator.cluster.port import Manifest
 
 APPLICATION: Final = "bulkhead-runtime"

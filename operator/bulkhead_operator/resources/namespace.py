@@ -4,7 +4,6 @@ from typing import Final
 
 from bulkhead_api.names import ANNOTATION_ORGANIZATION
 from bulkhead_api.v1alpha1 import OrganizationRuntime
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import annotations, labels
 

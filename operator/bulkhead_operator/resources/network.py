@@ -7,7 +7,6 @@ from typing import Final, TypeGuard
 
 from bulkhead_api.names import INTERNAL_PORT, PUBLIC_PORT, RUNTIME
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
 from bulkhead_operator.resources.blueprint import Blueprint

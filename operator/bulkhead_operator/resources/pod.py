@@ -18,7 +18,6 @@ from bulkhead_api.names import (
     TOKEN_FIELD,
 )
 from bulkhead_api.v1alpha1.organization_runtime import Provider
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
 from bulkhead_operator.resources.blueprint import Blueprint, runtime_id

@@ -4,7 +4,6 @@ from typing import Final
 
 from bulkhead_api.names import RUNTIME
 from bulkhead_api.v1alpha1.organization_runtime import Limits
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources.blueprint import Blueprint
 

@@ -3,7 +3,6 @@
 from base64 import b64decode, b64encode
 
 from bulkhead_api.names import API_KEY_SECRET, INTERNAL_SECRET, TOKEN_FIELD
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import annotations
 from bulkhead_operator.resources.blueprint import Blueprint

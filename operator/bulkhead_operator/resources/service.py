@@ -1,7 +1,6 @@
 """The organization's endpoint in the cluster, and how few of its pods may go at once."""
 
 from bulkhead_api.names import RUNTIME, SERVICE_PORT
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
 from bulkhead_operator.resources.blueprint import Blueprint

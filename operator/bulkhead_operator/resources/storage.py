@@ -1,7 +1,6 @@
 """Where the organization's data lies: the volume claim and the pool that bounds it."""
 
 from bulkhead_api.names import API_VERSION, DATA_CLAIM, DEFAULT_POOL
-
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources.blueprint import Blueprint
 

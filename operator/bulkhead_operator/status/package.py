@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkhead_api.v1alpha1 import AgentPackage
-
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.status import conditions as words
 from bulkhead_operator.status import reasons

@@ -5,7 +5,6 @@ from typing import Any
 
 from bulkhead_api.runtime_state import PoolUsage
 from bulkhead_api.v1alpha1 import MemoryPool
-
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.status import conditions as words
 from bulkhead_operator.status import reasons

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bulkhead_api.runtime_state import Refusal
-
 from bulkhead_runtime import errors
 from bulkhead_runtime.config import loader
 from bulkhead_runtime.config.snapshot import Configuration

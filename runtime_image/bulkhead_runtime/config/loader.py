@@ -8,10 +8,10 @@ that the route names. Whatever else is found is a refusal with a reason, never a
 from collections.abc import Mapping
 from pathlib import Path
 
-from bulkhead_api import names
-from bulkhead_api.runtime_config import PackageDocument, PackageRoute, RuntimeConfig, VersionRoute
 from pydantic import ValidationError
 
+from bulkhead_api import names
+from bulkhead_api.runtime_config import PackageDocument, PackageRoute, RuntimeConfig, VersionRoute
 from bulkhead_runtime.config.snapshot import Configuration, Version
 
 MAX_FILE_BYTES = 1024 * 1024

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bulkhead_api.v1alpha1.agent_package import Agent
-
 from bulkhead_runtime import errors
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration, Version

@@ -1,7 +1,6 @@
 """What an answer took: what the provider counted, else a bound that is never too low."""
 
 from bulkhead_api.runtime_config import ProviderConfig
-
 from bulkhead_runtime.models.port import Usage
 from bulkhead_runtime.models.prices import price_of, seller_of
 

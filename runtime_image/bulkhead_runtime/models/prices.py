@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
+
 from bulkhead_api.runtime_config import ProviderConfig
 
 TABLE: Final = Path(__file__).with_name("prices.json")

@@ -5,7 +5,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bulkhead_api.runtime_config import ProviderConfig
-
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, ToolSpec
 
 _WANT_COMPLETION_LIMIT: Final = (".openai.com", ".openai.azure.com")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from bulkhead_api.names import OFFLINE_MODEL, OFFLINE_PROVIDER
 from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
-
 from bulkhead_runtime.models.credentials import ProviderKeys
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.offline.model import OfflineModel

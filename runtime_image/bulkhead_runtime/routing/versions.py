@@ -5,7 +5,6 @@ begin with a version, so a canary of 1 percent is neither missed nor doubled by 
 """
 
 from bulkhead_api.v1alpha1.agent_package import Agent
-
 from bulkhead_runtime import errors
 from bulkhead_runtime.config.snapshot import Configuration, Version
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from bulkhead_api.runtime_config import PoolConfig
-
 from bulkhead_runtime.models.port import ModelMessage
 
 SessionStatus = Literal[

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bulkhead_operator.settings import Settings
 
+from bulkhead_operator.settings import Settings
 from tests.cluster.control_plane import ControlPlane
 from tests.support.api_observer import OURS, Object, Observer, observing, path_of
 from tests.support.deadline import until

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from bulkhead_api.crd import definition
 from bulkhead_api.v1alpha1 import AgentPackage, MemoryPool, OrganizationRuntime
-
 from tests.integration.reconcile.conftest import World
 from tests.support.api_observer import OURS, Object
 

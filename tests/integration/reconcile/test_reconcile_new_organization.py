@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from bulkhead_api import names
 
+from bulkhead_api import names
 from tests.integration.reconcile.conftest import World, condition_of, organization
 from tests.support.api_observer import OURS, path_of
 from tests.support.deadline import until

@@ -4,7 +4,8 @@ import hashlib
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from tests.cluster import golang, places
 from tests.cluster.commands import run_logged
@@ -59,6 +60,19 @@ class Background:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.wait()
 
     def finish(self) -> dict[str, Any]:
         """Let it end what it began and return its report."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead_api.names import API_VERSION, RUNTIME, default_namespace
-
 from tests.cluster import organizations
 from tests.cluster.commands import run
 from tests.cluster.kubectl import Kubectl

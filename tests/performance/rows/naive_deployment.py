@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from bulkhead_api.names import DATA_CLAIM, RUNTIME
-
 from tests.cluster.kubectl import Kubectl
 from tests.performance.rows.local_cluster import remove, unique
 

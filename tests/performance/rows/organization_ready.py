@@ -14,14 +14,21 @@ from bulkhead_api.names import (
     default_namespace,
 )
 from bulkhead_api.runtime_config import RuntimeConfig
-
 from tests.cluster.kubectl import Kubectl
 from tests.performance.harness.results import OURS, Bar, ratio
 from tests.performance.harness.rounds import Measurement, Round, interleave
 from tests.performance.rows import children
-from tests.performance.rows.local_cluster import connect, organization, remove, unique, wait_ready
+from tests.performance.rows.local_cluster import (
+    connect,
+    organization,
+    remove,
+    unique,
+    until,
+    wait_ready,
+)
 
 BY_HAND = "by-hand"
+_OURS, _HAND = "bench-ready", "bench-hand"
 # The operator must take no interest in what is applied by hand.
 _OTHER_LABEL = "example.com/organization"
 
@@ -37,7 +44,10 @@ def measure(_directory: Path, count: int) -> list[Round]:
     kubectl = connect()
     manifests = _manifests(kubectl)
     variants = {OURS: partial(_ours, kubectl), BY_HAND: partial(_by_hand, kubectl, manifests)}
-    return interleave(variants, count, repeated=OURS)
+    try:
+        return interleave(variants, count, repeated=OURS)
+    finally:
+        _await_removals(kubectl)
 
 
 def _manifests(kubectl: Kubectl) -> list[dict[str, Any]]:
@@ -50,7 +60,7 @@ def _manifests(kubectl: Kubectl) -> list[dict[str, Any]]:
 
 
 def _ours(kubectl: Kubectl) -> Measurement:
-    name = unique("bench-ready")
+    name = unique(_OURS)
     manifest = json.dumps(organization(name))
     try:
         begin = time.monotonic()
@@ -58,11 +68,11 @@ def _ours(kubectl: Kubectl) -> Measurement:
         wait_ready(kubectl, "organizationruntime", name)
         return {"seconds": time.monotonic() - begin}
     finally:
-        remove(kubectl, "organizationruntime", name)
+        _begin_removal(kubectl, "organizationruntime", name)
 
 
 def _by_hand(kubectl: Kubectl, manifests: list[dict[str, Any]]) -> Measurement:
-    name = unique("bench-hand")
+    name = unique(_HAND)
     namespace = default_namespace(name)
     items = [_renamed(manifest, name) for manifest in manifests]
     content = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
@@ -73,7 +83,20 @@ def _by_hand(kubectl: Kubectl, manifests: list[dict[str, Any]]) -> Measurement:
         kubectl.run(*rollout, "--timeout=180s")
         return {"seconds": time.monotonic() - begin}
     finally:
-        remove(kubectl, "namespace", namespace)
+        _begin_removal(kubectl, "namespace", namespace)
+
+
+def _await_removals(kubectl: Kubectl) -> None:
+    def gone() -> bool:
+        left = kubectl.run("get", "namespaces", "--output=name")
+        return default_namespace(_OURS) not in left and default_namespace(_HAND) not in left
+
+    until("the removal of all that was made", gone, seconds=300)
+
+
+def _begin_removal(kubectl: Kubectl, kind: str, name: str) -> None:
+    """Delete without waiting: a removal takes several times as long as what is measured."""
+    kubectl.run("delete", kind, name, "--wait=false")
 
 
 def _renamed(manifest: dict[str, Any], name: str) -> dict[str, Any]:

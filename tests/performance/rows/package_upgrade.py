@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from bulkhead_api.names import default_namespace
-
+from tests.cluster.kubectl import Kubectl
 from tests.performance.harness.programs import Background
 from tests.performance.harness.results import OURS, Bar, plain
 from tests.performance.harness.rounds import MeasurementError, Round
@@ -42,21 +42,15 @@ def measure(directory: Path, count: int) -> list[Round]:
     versions = [f"1.0.{number}" for number in range(1, count + 1)]
     with served(kubectl, organization(unique("bench-upgrade"), limits=_LIMITS)) as name:
         namespace = default_namespace(name)
-        load = Background(
+        with Background(
             "load",
             "versions",
             *("-url", f"{service_url(kubectl, namespace)}/v1/agents/assistant/execute"),
             *("-key", key_file(kubectl, name, directory / "key")),
             *("-rate", str(_NEW_SESSIONS_PER_SECOND), "-connections", str(_RUNNING_SESSIONS)),
-        )
-        applied = {}
-        for version in versions:
-            applied[version] = time.time()
-            kubectl.run("apply", "--filename=-", stdin=json.dumps(package(name, version)))
-            in_service = f"--for=jsonpath={{.status.version}}={version}"
-            where = f"--namespace={namespace}"
-            kubectl.run("wait", in_service, "agentpackage/assistant", where, "--timeout=60s")
-        report = load.finish()
+        ) as load:
+            applied = {version: _upgrade(kubectl, name, version) for version in versions}
+            report = load.finish()
     for example in report["examples"]:
         print(f"    {example}")
     if unseen := [version for version in versions if version not in report["first_seen"]]:
@@ -66,3 +60,13 @@ def measure(directory: Path, count: int) -> list[Round]:
         Round({OURS: {"seconds": report["first_seen"][version] - applied[version], **shared}})
         for version in versions
     ]
+
+
+def _upgrade(kubectl: Kubectl, name: str, version: str) -> float:
+    """Apply a version, wait until it is in service; returns when applying it began."""
+    begin = time.time()
+    kubectl.run("apply", "--filename=-", stdin=json.dumps(package(name, version)))
+    in_service = f"--for=jsonpath={{.status.version}}={version}"
+    where = f"--namespace={default_namespace(name)}"
+    kubectl.run("wait", in_service, "agentpackage/assistant", where, "--timeout=60s")
+    return begin

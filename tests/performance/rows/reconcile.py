@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead_api.names import API_VERSION
-
 from tests.performance.harness.programs import ask
 from tests.performance.harness.results import OURS, Bar, ratio
 from tests.performance.harness.rounds import Measurement, Round, interleave

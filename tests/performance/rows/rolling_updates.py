@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bulkhead_api.names import RUNTIME, default_namespace
-
+from bulkhead_api.names import LABEL_ORGANIZATION, default_namespace
 from tests.cluster.kubectl import Kubectl
 from tests.performance.harness.programs import Background
 from tests.performance.harness.results import OURS, Bar, plain
@@ -83,17 +82,17 @@ def _organization(kubectl: Kubectl, provider: stub_in_cluster.Provider) -> Itera
 def _under_load(
     url: str, key: Path, updates: int, update: Callable[[int], None]
 ) -> dict[str, float]:
-    load = Background(
+    with Background(
         "load",
         "rolling",
         *("-url", f"{url}/v1/agents/assistant/execute", "-key", key),
         *("-streams-url", f"{url}/v1/chat/completions", "-model", stub_in_cluster.LONG_STREAM),
         *("-chunks", str(stub_in_cluster.CHUNKS), "-connections", str(_STREAMS)),
         *("-rate", str(_REQUESTS_PER_SECOND)),
-    )
-    for number in range(updates):
-        update(number)
-    report = load.finish()
+    ) as load:
+        for number in range(updates):
+            update(number)
+        report = load.finish()
     for example in report["examples"]:
         print(f"    {example}")
     failed, cut = report["failed_new"] + report["failed_kept"], report["failed_streams"]
@@ -109,18 +108,17 @@ def _under_load(
 
 def _update(kubectl: Kubectl, name: str, number: int) -> None:
     """Change the organization so that its pod must be replaced, and wait until it was."""
-    namespace = default_namespace(name)
-    before = _pods(kubectl, namespace)
+    before = _pods(kubectl, name)
     change: dict[str, Any] = {"spec": {"limits": {"maxCPUPercent": 150 + number % 2}}}
     resource = ("organizationruntime", name)
     kubectl.run("patch", *resource, "--type=merge", "-p", json.dumps(change))
     until(
-        f"the rolling update of {namespace}",
-        lambda: len(now := _pods(kubectl, namespace)) == 1 and not now & before,
+        f"the rolling update of {name}",
+        lambda: len(now := _pods(kubectl, name)) == 1 and not now & before,
     )
 
 
-def _pods(kubectl: Kubectl, namespace: str) -> set[str]:
+def _pods(kubectl: Kubectl, name: str) -> set[str]:
     output = "--output=jsonpath={.items[*].metadata.uid}"
-    where = (f"--namespace={namespace}", f"--selector=app.kubernetes.io/name={RUNTIME}")
+    where = (f"--namespace={default_namespace(name)}", f"--selector={LABEL_ORGANIZATION}={name}")
     return set(kubectl.run("get", "pods", *where, output).split())

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from bulkhead_api.names import OFFLINE_MODEL
-
 from tests.performance.harness.processes import started
 from tests.performance.harness.results import OURS, Bar, ratio
 from tests.performance.harness.rounds import Measurement, MeasurementError, Round, interleave

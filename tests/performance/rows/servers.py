@@ -18,7 +18,6 @@ from bulkhead_api.runtime_config import (
 )
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_api.v1alpha1.organization_runtime import Limits
-
 from tests.cluster.places import ROOT
 from tests.performance.harness.processes import Process, free_port, listens, started
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import yaml
-from bulkhead_api.names import INTERNAL_PORT
 
+from bulkhead_api.names import INTERNAL_PORT
 from tests.cluster import binaries
 from tests.cluster.commands import run
 from tests.cluster.simulated import simulated_nodes

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from bulkhead_api.crd import KINDS, definition
 from bulkhead_api.schema import CustomResource
 

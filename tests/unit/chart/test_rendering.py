@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 import yaml
-from bulkhead_operator.settings import Settings
 
+from bulkhead_operator.settings import Settings
 from tests.support import chart
 from tests.support.chart import CRDS_CHART, FULL_VALUES, ROOT, Manifest, render
 

@@ -2,7 +2,6 @@ from typing import Any
 
 from bulkhead_api.names import API_KEY_SECRET, INTERNAL_SECRET
 from bulkhead_operator.resources.access import CLUSTER_ROLE
-
 from tests.support.chart import render
 
 RENDERED = render()

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 from bulkhead_api.runtime_config import ProviderConfig
-
 from bulkhead_runtime.models.accounting import Accounting
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.answer import AnswerReader

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
-from bulkhead_api.runtime_config import ProviderConfig
 
+from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.connections import Connections

@@ -5,6 +5,7 @@ It dies alone: whatever it was doing ends with an error that says so, and nothin
 
 import asyncio
 import itertools
+import logging
 import os
 import socket
 import sys
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 import msgspec
-import structlog
 
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.litellm_lane import wire
@@ -27,7 +27,7 @@ LAST_LINES_SECONDS: Final = 1.0
 _INHERITED: Final = ("PATH", "PYTHONPATH", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """All that the process learns of the environment, which may hold what is not its business."""
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,9 @@ class LiteLLMChild:
                 self._last_sign = asyncio.get_running_loop().time()
                 self._take(decoder.decode(data))
         except msgspec.MsgspecError:
-            _log.warning("the litellm process breaks its protocol and is killed", pid=self.pid)
+            _log.warning(
+                "the litellm process breaks its protocol and is killed", extra={"pid": self.pid}
+            )
             self._process.kill()
         await self._process.wait()
         await asyncio.wait([lines], timeout=LAST_LINES_SECONDS)
@@ -207,7 +209,7 @@ class LiteLLMChild:
             self.send(wire.Ping())
             await asyncio.sleep(self._timing.ping)
             if asyncio.get_running_loop().time() - self._last_sign > self._timing.silence:
-                _log.warning("the litellm process is silent and is killed", pid=self.pid)
+                _log.warning("the litellm process is silent and is killed", extra={"pid": self.pid})
                 self._process.kill()
 
     async def _keep_lines(self) -> None:
@@ -220,11 +222,14 @@ class LiteLLMChild:
         self._ready.set()
         self._close_connection()
         self._cancel_tasks()
+        last_lines = [redacted(line.decode(errors="replace"), None) for line in self._lines]
         _log.warning(
             "the litellm process ended",
-            pid=self.pid,
-            status=self._process.returncode,
-            last_lines=[redacted(line.decode(errors="replace"), None) for line in self._lines],
+            extra={
+                "pid": self.pid,
+                "status": self._process.returncode,
+                "last_lines": last_lines,
+            },
         )
         self._fail_calls()
 

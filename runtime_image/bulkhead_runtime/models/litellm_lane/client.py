@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from bulkhead_api.runtime_config import ProviderConfig
-
 from bulkhead_runtime.models.accounting import Accounting
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures

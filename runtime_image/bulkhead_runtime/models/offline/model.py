@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Final
 
 from bulkhead_api.names import OFFLINE_MODEL
-
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.offline.answer import answer_text
 from bulkhead_runtime.models.offline.tool_choice import choose_tool_call

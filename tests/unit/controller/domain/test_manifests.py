@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from bulkhead_api import names
 from bulkhead_operator.cluster.port import ObjectKey
 from bulkhead_operator.reconcile import deletion
 from bulkhead_operator.resources import labels, pod, secret, storage
 from bulkhead_operator.resources.desired import desired
-
 from tests.support.blueprints import SETTINGS, agent, blueprint, package
 
 FULL_SPEC: dict[str, Any] = {

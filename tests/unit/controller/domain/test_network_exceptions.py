@@ -3,9 +3,10 @@
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
 import pytest
-from bulkhead_operator.resources import network
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bulkhead_operator.resources import network
 
 DENIED = network.denied(("10.96.0.0/12",))
 FOUR = [hole for hole in DENIED if isinstance(hole, IPv4Network)]

@@ -3,6 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bulkhead_operator.reconcile.pace import (
     Decision,
     LiveTemplate,
@@ -12,8 +15,6 @@ from bulkhead_operator.reconcile.pace import (
     needs_a_place,
     phase_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 LIVE = LiveTemplate("old", "3", "", rolled_out=True, failed=False, replicas=1)
 WANTED = WantedTemplate("new", "3", 1)

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
 from bulkhead_operator.policies import egress, namespace_claim, package
 from bulkhead_operator.policies.namespace_claim import Claim, NamespaceFacts, Rival
 from bulkhead_operator.policies.rules import first_violation
 from bulkhead_operator.resources import annotations
-
 from tests.support import blueprints
 from tests.support.blueprints import CREATED, UID, agent, document, organization
 

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_operator.cluster.port import ObjectKey
 from bulkhead_operator.reconcile.history import KEPT, Recorded, superfluous
 from bulkhead_operator.reconcile.selection import Candidate, select
 from bulkhead_operator.resources.configuration import BYTES_PER_MAP, Shelf, document_size
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.support.blueprints import agent, document, package
 
 NOBODY: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from bulkhead_api.runtime_state import PoolUsage
 from bulkhead_api.v1alpha1 import MemoryPool, OrganizationRuntime
 from bulkhead_operator.errors import NotReadyYet, UserError
@@ -11,7 +12,6 @@ from bulkhead_operator.reconcile.report import news
 from bulkhead_operator.status import pool
 from bulkhead_operator.status.organization import Configuration, Found, Workload, status
 from bulkhead_operator.status.pool import PoolFound, two_digits
-
 from tests.support.blueprints import organization_body
 from tests.support.kstatus import assert_sane, kstatus
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from bulkhead_api.names import FIELD_MANAGER, LABEL_ORGANIZATION
 from bulkhead_operator.cluster.children import Children, is_ours
 from bulkhead_operator.cluster.kinds import KINDS, Kind

@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from bulkhead_operator.cluster.contained import contained, quantity, stripped
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bulkhead_operator.cluster.contained import contained, quantity, stripped
 
 CONTAINER = {"name": "runtime", "image": "one", "ports": [{"containerPort": 8080}]}
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+
 from bulkhead_operator.errors import ClusterError, NotReadyYet
 from bulkhead_operator.metrics import Metrics
 from bulkhead_operator.reconcile.keys import DONE, ORGANIZATION, Key, Outcome
 from bulkhead_operator.reconcile.queue import Queue
-
 from tests.support.deadline import until
 
 A, B = Key.organization("a"), Key.organization("b")

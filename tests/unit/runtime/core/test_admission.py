@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
 

@@ -3,10 +3,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from bulkhead_runtime.config import loader
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.watcher import watch
-
 from tests.support.runtime_process import ORGANIZATION, Mount, agent, configuration, document
 
 V1, V2 = document("1.0.0"), document("2.0.0")

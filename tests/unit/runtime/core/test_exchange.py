@@ -2,6 +2,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from bulkhead_runtime.api.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, KeepAlive
 from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
 from bulkhead_runtime.telemetry.trace import continue_trace

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.models.port import ModelMessage, ToolCall
 from bulkhead_runtime.store import database, schema

@@ -2,12 +2,12 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from bulkhead_runtime.config.snapshot import Configuration, Version
-from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.routing.versions import VersionRouter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkhead_runtime.config.snapshot import Configuration, Version
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.routing.versions import VersionRouter
 from tests.support.runtime_process import agent, configuration, document
 
 

@@ -2,12 +2,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.upstream import Retries
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, ToolSpec
-
 from tests.support.stub_provider import StubProvider, running
 
 KEY = "sk-canary-0123456789abcdef"

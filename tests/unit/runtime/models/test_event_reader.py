@@ -1,10 +1,11 @@
 import itertools
 
 import pytest
-from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.fast_lane.events import MAX_EVENT_BYTES, EventReader
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.fast_lane.events import MAX_EVENT_BYTES, EventReader
 
 STREAM = (
     '\ufeffdata: {"a": "ä"}\r\n\r\n'

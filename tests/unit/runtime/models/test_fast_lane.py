@@ -4,6 +4,7 @@ import socket
 from decimal import Decimal
 
 import pytest
+
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
@@ -17,7 +18,6 @@ from bulkhead_runtime.models.port import (
     Usage,
 )
 from bulkhead_runtime.models.request_body import limit_field
-
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import CALCULATE, KEY, MakeClient, request
 

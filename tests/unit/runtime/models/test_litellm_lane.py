@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.litellm_lane import wire
@@ -24,7 +25,6 @@ from bulkhead_runtime.models.port import (
     ToolSpec,
     Usage,
 )
-
 from tests.support.deadline import until
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import CALCULATE, KEY, request

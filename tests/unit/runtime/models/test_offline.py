@@ -2,6 +2,7 @@ import time
 from decimal import Decimal
 
 import pytest
+
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.offline.model import OfflineModel, count_tokens
 from bulkhead_runtime.models.port import (

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 import pytest
+
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.port import PassthroughResult, Usage
-
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import KEY, MakeClient
 

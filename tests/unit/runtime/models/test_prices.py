@@ -1,6 +1,7 @@
 from decimal import Decimal
 
 import pytest
+
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.generate_prices import make_table, render_table
 from bulkhead_runtime.models.prices import TABLE, price_of, seller_of

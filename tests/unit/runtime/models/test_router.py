@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
 from bulkhead_runtime.models.credentials import MAX_KEY_BYTES
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import Finished, ModelInfo
 from bulkhead_runtime.models.router import ModelRouter
-
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import request
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
-from bulkhead_api.runtime_config import ProviderConfig
 
+from bulkhead_api.runtime_config import ProviderConfig
 from tests.support.deadline import until
 from tests.support.runtime_events import events
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document

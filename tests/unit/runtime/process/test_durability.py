@@ -5,8 +5,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import aiohttp
-from bulkhead_api.runtime_config import ProviderConfig
 
+from bulkhead_api.runtime_config import ProviderConfig
 from tests.support.deadline import until
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider

@@ -1,8 +1,8 @@
 import asyncio
 
 import aiohttp
-from bulkhead_api.runtime_config import ProviderConfig
 
+from bulkhead_api.runtime_config import ProviderConfig
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bulkhead_api.runtime_config import ProviderConfig
 
+from bulkhead_api.runtime_config import ProviderConfig
 from tests.support.runtime_events import chunks, events
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider

@@ -1,4 +1,5 @@
 import pytest
+
 from bulkhead_runtime.tools.calculate import calculate
 from bulkhead_runtime.tools.errors import ToolError
 

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
+
 from bulkhead_runtime.tools.current_time import current_time_tool, tell_time
 from bulkhead_runtime.tools.errors import ToolError
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
 from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope
 from bulkhead_runtime.tools.registry import MAX_RESULT_BYTES, ToolRegistry, builtin_tools
