@@ -11,9 +11,9 @@ UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 OPERATOR := .venv/.synced
 RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
-OPERATOR_CODE := crds operator charts docs tests/cluster tests/support tests/unit/api tests/unit/chart \
+OPERATOR_CODE := crds operator charts docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
 	tests/unit/controller tests/integration tests/e2e tests/performance
-RUNTIME_CODE := runtime_image tests/unit/runtime
+RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/performance/references
 
 export ORG ONLY
 export PYTHONPATH := crds:operator:runtime_image
@@ -67,11 +67,14 @@ format: $(OPERATOR) ## Rewrite the sources in the project's style
 	.venv/bin/ruff format .
 
 typecheck: $(OPERATOR) $(RUNTIME) ## Check types strictly, in both environments
-	.venv/bin/mypy $(OPERATOR_CODE)
+	.venv/bin/mypy --exclude tests/performance/references $(OPERATOR_CODE)
 	.venv-runtime/bin/mypy $(RUNTIME_CODE)
 
 generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
 	.venv/bin/python -m bulkhead_api.generate crds
+	.venv/bin/python charts/generate.py
+	.venv/bin/python docs/generate_reference.py
+	.venv-runtime/bin/python docs/generate_api.py
 	.venv-runtime/bin/python -m bulkhead_runtime.models.generate_prices
 
 verify: $(OPERATOR) $(RUNTIME) ## Fail when a generated file is not what the sources say
