@@ -65,6 +65,10 @@ class Audit:
         }
         return any(now - since >= STALE_SECONDS for _, since in self._unheard.values())
 
+    def heard_everything(self) -> bool:
+        """Tell whether the last audit found nothing undelivered."""
+        return not self._unheard
+
     def forgive(self) -> None:
         """Begin anew: the watches were just restarted."""
         self._unheard.clear()
@@ -132,7 +136,8 @@ class DeafnessWatch:
             _log.info("audit not possible", error=error.message)
             return
         if not deaf:
-            self.restarts_in_vain = 0
+            if self._audit.heard_everything():
+                self.restarts_in_vain = 0
             return
         _log.error("a watch of our kinds does not hear; it is started again")
         self.restarts_in_vain += 1
