@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import Organizations
 from tests.support.cluster import Endpoint, Kubectl, KubectlError, organization, settled
+from tests.support.deadline import until
 
 NAMESPACE = "org-initech"
 CHILDREN = (
@@ -31,7 +32,10 @@ async def test_what_is_deleted_by_hand_comes_back(kubectl: Kubectl, initech: End
             partial(_is_another, kubectl, child, before), f"{child} is there again", seconds=15
         )
     kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
-    assert (await initech.execute("Still there?"))["status"] == "completed"
+    # A Service that is made anew has another address under its old name.
+    anew = Endpoint.of("initech")
+    await until(anew.answers, f"{anew.url} is routed", seconds=15)
+    assert (await anew.execute("Still there?"))["status"] == "completed"
 
 
 def _is_another(kubectl: Kubectl, child: str, before: str | None) -> bool:

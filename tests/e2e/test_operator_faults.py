@@ -3,7 +3,7 @@
 from tests.support.cluster import Endpoint, Kubectl, organization, settled
 
 SYSTEM = "bulkhead-system"
-SELECTOR = "app.kubernetes.io/component=operator"
+SELECTOR = "app.kubernetes.io/name=bulkhead-operator"
 
 
 def leader(kubectl: Kubectl) -> str:
