@@ -22,6 +22,7 @@ class Pod:
     namespace: str
     name: str
     address: str
+    organization: str
     seen: str = "never"
     """The touch annotation at the last sync."""
     config: RuntimeConfig | None = None
@@ -41,6 +42,8 @@ class StubRuntime:
     refuse: set[str] = field(default_factory=set)
     """File names of documents that the runtime will not load."""
     asked: int = 0
+    ready_without_configuration: bool = True
+    """Whether a pod becomes ready before it follows any configuration; a real one does not."""
     syncs: bool = True
     """Whether the kubelet syncs files when a pod is touched."""
     _runner: web.AppRunner | None = None
@@ -68,10 +71,12 @@ class StubRuntime:
             if "deletionTimestamp" in pod["metadata"]:
                 continue
             address = f"127.77.{len(self.pods) // 250}.{len(self.pods) % 250 + 1}"
-            known = Pod(namespace, name, address)
+            organization = pod["metadata"]["labels"][names.LABEL_ORGANIZATION]
+            known = Pod(namespace, name, address, organization)
             self.pods[address] = known
             await self._sync(known, pod)
-            await self.set_ready(known, ready=True)
+            follows = known.config is not None
+            await self.set_ready(known, ready=follows or self.ready_without_configuration)
             started.append(known)
         return started
 
@@ -96,7 +101,10 @@ class StubRuntime:
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         live = await self.observer.get(path)
         if live is not None and self.syncs:
+            unready = pod.config is None
             await self._sync(pod, live)
+            if unready and pod.config is not None:
+                await self.set_ready(pod, ready=True)
         return web.json_response(self._report(pod).model_dump(by_alias=True, mode="json"))
 
     async def _authorized(self, pod: Pod, header: str) -> bool:
@@ -157,7 +165,7 @@ class StubRuntime:
             for version in route.versions
         )
         return RuntimeState(
-            organization=config.organization if config else "",
+            organization=pod.organization,
             runtime_id=config.runtime_id if config else "",
             runtime_version="0.0.0",
             configuration_hash=config.hash if config else "",

@@ -28,6 +28,9 @@ TRIES: Final = 3
 TRIES_BEFORE_REFUSED: Final = 4
 """A file that is not there yet looks like one that is refused; this many times is for good."""
 
+STARTING_SECONDS: Final = 10.0
+"""Longer than a runtime takes to start, much shorter than a Deployment waits for it."""
+
 _LONGEST_DELAY: Final = 30.0
 _ROUNDING: Final = 0.9
 """The resync is spread with jitter; a round that comes a little early is a round."""
@@ -46,10 +49,13 @@ async def follow(
 ) -> Followed:
     """Ask every replica, if there is reason to, until it follows the wanted configuration."""
     following = memory.following
-    if blueprint.organization.spec.suspend or _nobody_answers(workload):
+    if blueprint.organization.spec.suspend or workload.available + workload.existing == 0:
         following.replicas.clear()
         following.followed = ""
+        following.starting_since = None
         return Followed(Configuration())
+    if (patience := _patience(following, workload)) > 0:
+        return Followed(Configuration(), again_after=patience)
     wanted = blueprint.configuration.hash
     signature = (wanted, workload)
     if not _worth_asking(context, following, signature, wanted):
@@ -66,9 +72,17 @@ async def follow(
     return Followed(_configuration(following, wanted), again_after=delay)
 
 
-def _nobody_answers(workload: Workload) -> bool:
-    # Pods that never became ready may still tell why.
-    return workload.available == 0 and not workload.failure
+def _patience(following: Following, workload: Workload) -> float:
+    """Return the seconds that pods may still take before one that is not ready is asked why.
+
+    Asking one that does not listen yet would hold the worker, and the news that it is ready.
+    """
+    if workload.available > 0 or workload.failure:
+        following.starting_since = None
+        return 0.0
+    if following.starting_since is None:
+        following.starting_since = monotonic()
+    return following.starting_since + STARTING_SECONDS - monotonic()
 
 
 def _worth_asking(
@@ -107,9 +121,10 @@ async def _until_followed(context: Context, blueprint: Blueprint, memory: Memory
     following = memory.following
     wanted = blueprint.configuration.hash
     for _ in range(TRIES):
+        mark = str(following.attempts or "")
         behind = [one for one in following.replicas.values() if _hash(one) != wanted]
         await asyncio.gather(
-            *(_touch(context, blueprint, one, following.attempts) for one in behind if one.state)
+            *(_touch(context, blueprint, one, mark) for one in behind if one.state)
         )
         await asyncio.gather(
             *(_ask(context, blueprint, memory, one) for one in following.replicas.values())
@@ -127,8 +142,14 @@ def _hash(replica: Replica) -> str:
     return replica.state.configuration_hash if replica.state else ""
 
 
-async def _touch(context: Context, blueprint: Blueprint, replica: Replica, attempt: int) -> None:
-    value = blueprint.configuration.hash + (f".{attempt}" if attempt else "")
+async def touch_all(context: Context, blueprint: Blueprint, memory: Memory, mark: str) -> None:
+    """Let every known replica see changed files at once; `mark` must differ from time to time."""
+    replicas = memory.following.replicas.values()
+    await asyncio.gather(*(_touch(context, blueprint, one, mark) for one in replicas))
+
+
+async def _touch(context: Context, blueprint: Blueprint, replica: Replica, mark: str) -> None:
+    value = blueprint.configuration.hash + (f".{mark}" if mark else "")
     key = ObjectKey("v1", "Pod", blueprint.namespace, replica.name)
     patch = {"metadata": {"annotations": {ANNOTATION_CONFIGURATION_HASH: value}}}
     try:

@@ -46,6 +46,8 @@ class Following:
     followed: str = ""
     """Hash of the configuration that every replica follows."""
     attempts: int = 0
+    starting_since: float | None = None
+    """Since when pods are there of which none is available."""
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Files that the runtime refused for good: the checksum and the reason."""
 

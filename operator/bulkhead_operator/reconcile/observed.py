@@ -52,6 +52,7 @@ def workload(child: Child | None, namespace: str) -> Workload:
         wanted=child.facts.get("specReplicas", 0),
         available=child.facts.get("availableReplicas", 0),
         current=_rolled_out(child),
+        existing=child.facts.get("replicas", 0),
         failure=_failure(child, namespace),
     )
 

@@ -180,6 +180,9 @@ class OrganizationReconciler:
             )
             found.handled_rotation = done.handled_rotation
             if done.rotated:
+                await following.touch_all(
+                    self._context, blueprint, memory, f"key-{done.handled_rotation}"
+                )
                 self._tell(blueprint, "ApiKeyRotated", "A new API key replaced the former one.")
 
         await applying.apply(

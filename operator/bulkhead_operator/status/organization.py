@@ -19,6 +19,8 @@ class Workload:
     available: int
     current: bool
     """Whether every pod is of the current template and its controller has seen that."""
+    existing: int = 0
+    """Pods that are there, available or not."""
     failure: str = ""
     """Why its pods do not start, once its controller has given up waiting."""
 

@@ -152,7 +152,11 @@ async def test_a_package_map_that_is_needed_no_more_goes(operated: World) -> Non
     manifest = package("org-lean", "support", "1.0.0", helper={})
     await operated.api.expect("DELETE", path_of(manifest))
     await operated.gone("/api/v1/namespaces/org-lean/configmaps/runtime-packages-0")
-    assert (await operated.reported("lean", status="True"))["status"]["activeAgents"] == 0
+
+    async def no_agents() -> bool:
+        return bool((await operated.read("lean"))["status"]["activeAgents"] == 0)
+
+    await until(no_agents, "no agent is reported any more")
 
 
 async def test_a_deleted_default_pool_is_made_again_and_a_changed_one_is_left(

@@ -128,6 +128,9 @@ async def test_a_key_is_rotated_once_for_each_request(operated: World) -> None:
     await until(handled, "the rotation is handled")
     second = await key_of(operated, "org-rotor")
     assert second != first
+    (pod,) = await operated.api.items("/api/v1/namespaces/org-rotor/pods")
+    touched = pod["metadata"]["annotations"]["bulkhead.dev/configuration-hash"]
+    assert touched.endswith("monday"), "the kubelet is told to bring the new key at once"
     # As if the operator had died between the key and the status.
     await operated.api.merge(f"{path}/status", {"status": {"handledApiKeyRotation": None}})
     await until(handled, "the rotation is noted again")

@@ -227,3 +227,19 @@ async def test_a_stubborn_kubelet_is_touched_until_it_syncs(operated: World) -> 
     await operated.reported("stubborn", reason="WaitingForRuntime")
     operated.runtime.syncs = True
     await operated.reported("stubborn", status="True")
+
+
+async def test_a_pod_that_starts_with_half_of_its_files_is_touched_until_it_has_all(
+    operated: World,
+) -> None:
+    await operated.organization("halfway")
+    await operated.reported("halfway", reason="WaitingForPods")
+    manifest = package("org-halfway", "support", "1.0.0", helper={})
+    await operated.api.create(manifest)
+    await operated.there("/api/v1/namespaces/org-halfway/configmaps/runtime-packages-0")
+    operated.runtime.refuse.add("package_support_1.0.0.json")
+    operated.runtime.ready_without_configuration = False
+    await operated.run_pods("org-halfway")
+    operated.runtime.refuse.clear()
+    # Nothing but a touch makes the stand-in look at its files again.
+    await operated.ready(manifest, status="True")
