@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from bulkhead_api.names import API_VERSION
 from bulkhead_operator.cluster.api_server import ApiServer
@@ -27,6 +27,8 @@ from bulkhead_operator.reconcile.keys import Controllers, Key, Reconcile
 from bulkhead_operator.reconcile.queue import Queue
 from bulkhead_operator.settings import Settings
 from bulkhead_operator.term import Parts, Term
+
+LISTS_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def compose(process: Process, lease: Lease) -> Term:
         return await versions_of(client, API_VERSION, kind)
 
     children = Children(desired, child_changed)
+    lists = asyncio.Semaphore(LISTS_AT_ONCE)
     events = Events(
         client,
         fence=lease.remaining,
@@ -92,7 +95,7 @@ def compose(process: Process, lease: Lease) -> Term:
         Parts(
             lease=lease,
             listener=listener,
-            watches=[KindWatch(client, kind, children) for kind in WATCHED],
+            watches=[KindWatch(client, kind, children, lists) for kind in WATCHED],
             audit=audit,
             deafness=DeafnessWatch(audit, listener.restart),
             queue=queue,

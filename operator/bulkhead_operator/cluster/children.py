@@ -4,6 +4,7 @@ Fed by the watches and by the answers to our own applies. Versions only go forwa
 is older than what an apply already returned is the echo of the past and costs nothing.
 """
 
+import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from sys import intern
@@ -27,7 +28,7 @@ class _Entry:
     version: int
     ours: bool
     unjudged: bytes | None
-    """The live object, only until it is known what is wanted."""
+    """The live object, compressed, only until it is known what is wanted."""
 
 
 class Children:
@@ -51,7 +52,7 @@ class Children:
                 wanted = wanted if wanted is not None else self._desired(organization)
                 if wanted is None:
                     break
-                live = orjson.loads(entry.unjudged)
+                live = orjson.loads(zlib.decompress(entry.unjudged))
                 entry.child = _judged(entry.child, live, wanted.get(key))
                 entry.unjudged = None
         return {key: entry.child for key, entry in entries.items()}
@@ -139,7 +140,7 @@ class Children:
         if wanted is None:
             metadata = {k: v for k, v in live["metadata"].items() if k != "managedFields"}
             content = {k: v for k, v in live.items() if k != "status"}
-            unjudged = orjson.dumps(content | {"metadata": metadata})
+            unjudged = zlib.compress(orjson.dumps(content | {"metadata": metadata}), 1)
             return _Entry(child, organization, version, is_ours(live), unjudged)
         child = _judged(child, live, wanted.get(child.key))
         return _Entry(child, organization, version, is_ours(live), None)

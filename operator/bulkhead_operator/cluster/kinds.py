@@ -97,7 +97,7 @@ class Kind:
     namespaced: bool = True
     watched: bool = False
     facts: Callable[[Mapping[str, Any]], Facts] = _no_facts
-    page: int = 500
+    page: int = 100
 
     def collection(self, namespace: str | None = None) -> str:
         """Return the path of all objects, or of one namespace's."""

@@ -26,7 +26,6 @@ WATCH_SECONDS: Final = 290
 LONGEST_BACKOFF: Final = 30.0
 SHORTEST_STREAM: Final = 1.0
 """A stream that ended sooner was cut; opening the next at once could become a hot loop."""
-YIELD_EVERY: Final = 100
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +33,15 @@ _log = structlog.get_logger(__name__)
 class KindWatch:
     """Lists and watches one kind for as long as `run` runs."""
 
-    def __init__(self, client: ApiClient, kind: Kind, children: Children) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        kind: Kind,
+        children: Children,
+        lists: asyncio.Semaphore | None = None,
+    ) -> None:
+        """Share `lists` among all kinds: a page in memory is many times what is kept of it."""
+        self._lists = lists or asyncio.Semaphore(1)
         self._client = client
         self._children = children
         self._version = ""
@@ -81,21 +88,26 @@ class KindWatch:
         seen: set[ObjectKey] = set()
         query = {"labelSelector": LABEL_ORGANIZATION, "limit": str(self.kind.page)}
         while True:
-            page = await self._client.read(self.kind.collection(), query)
-            self.heard = time.monotonic()
-            version = page["metadata"]["resourceVersion"]
-            if "continue" not in query and self._children.went_back(self.kind, int(version)):
-                _log.warning("versions went back: the store was restored", watched=self.kind.name)
-            for index, live in enumerate(page.get("items") or ()):
-                self._children.observed(self.kind, live)
-                seen.add(self.kind.key(live))
-                if index % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-            if not page["metadata"].get("continue"):
+            async with self._lists:
+                metadata = await self._page(query, seen)
+            version = metadata["resourceVersion"]
+            if not metadata.get("continue"):
                 break
-            query = {**query, "continue": page["metadata"]["continue"]}
+            query = {**query, "continue": metadata["continue"]}
         self._children.relisted(self.kind, seen, int(version))
         self._version = version
+
+    async def _page(self, query: Mapping[str, str], seen: set[ObjectKey]) -> Mapping[str, Any]:
+        page = await self._client.read(self.kind.collection(), query)
+        self.heard = time.monotonic()
+        metadata: Mapping[str, Any] = page["metadata"]
+        version = int(metadata["resourceVersion"])
+        if "continue" not in query and self._children.went_back(self.kind, version):
+            _log.warning("versions went back: the store was restored", watched=self.kind.name)
+        for live in page.get("items") or ():
+            self._children.observed(self.kind, live)
+            seen.add(self.kind.key(live))
+        return metadata
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind, live = event["type"], event["object"]
