@@ -24,6 +24,9 @@ STEP_SECONDS: Final = 1.0
 LONGEST_BACKOFF: Final = 30.0
 
 _log = structlog.get_logger(__name__)
+# Unused without peering, but kopf would look the user's name up, and a container's user has none.
+# Any, because the type that kopf wants is not public.
+_IDENTITY: Final[Any] = "bulkhead-operator"
 
 
 class EndlessBackoffs:
@@ -111,6 +114,7 @@ class Listener:
         tasks = await kopf.spawn_tasks(
             registry=self._registry,
             settings=settings(),
+            identity=_IDENTITY,
             standalone=True,
             clusterwide=True,
             stop_flag=stop,
