@@ -16,6 +16,8 @@ from tests.cluster.local import LocalCluster
 from tests.cluster.progress import ClusterError, Step, run_steps, say, warn
 
 _FAILED = 1
+# What a shell reports for a command that was ended by Ctrl-C.
+_INTERRUPTED = 130
 _BUSY = "Another command is changing the cluster; waiting for it to end."
 
 
@@ -78,6 +80,9 @@ def main() -> int:
     except ClusterError as error:
         warn(f"\n{error}")
         return _FAILED
+    except KeyboardInterrupt:
+        warn("\nInterrupted. The same command resumes where this one stopped.")
+        return _INTERRUPTED
 
 
 def _run(arguments: argparse.Namespace) -> int:
