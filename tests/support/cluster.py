@@ -17,7 +17,8 @@ from tests.support.deadline import until
 ROOT = Path(__file__).parents[2]
 
 
-def _tool(*arguments: str) -> str:
+def cluster_tool(*arguments: str) -> str:
+    """Run the tool behind the make verbs; returns what it prints."""
     command = [".venv/bin/python", "-m", "tests.cluster", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
@@ -36,8 +37,8 @@ class Kubectl:
     """kubectl with the local cluster's kubeconfig."""
 
     def __init__(self) -> None:
-        self.kubeconfig = _tool("kubeconfig")
-        self._program = _tool("binaries", "--path", "kubectl")
+        self.kubeconfig = cluster_tool("kubeconfig")
+        self._program = cluster_tool("binaries", "--path", "kubectl")
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         done = subprocess.run(
@@ -76,7 +77,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, organization: str) -> "Endpoint":
-        return cls(_tool("url", organization), _tool("key", organization))
+        return cls(cluster_tool("url", organization), cluster_tool("key", organization))
 
     @asynccontextmanager
     async def session(self, key: str | None = None) -> AsyncIterator[aiohttp.ClientSession]:

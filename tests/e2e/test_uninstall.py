@@ -1,0 +1,40 @@
+"""Taking Bulkhead itself away: tenants are served on, and nothing waits for what is gone."""
+
+import subprocess
+
+from tests.e2e.conftest import Organizations
+from tests.support.cluster import Endpoint, Kubectl, cluster_tool, settled
+
+SYSTEM = "bulkhead-system"
+
+
+async def test_uninstalling_leaves_runtimes_serving_and_nothing_terminating(
+    kubectl: Kubectl, organizations: Organizations, acme: Endpoint
+) -> None:
+    organizations.make("initech")
+    try:
+        helm(kubectl, "uninstall", "bulkhead", "-n", SYSTEM, "--wait", "--timeout", "120s")
+        assert (await acme.execute("Still served?"))["status"] == "completed"
+        kubectl("delete", "orgrt", "initech", "--timeout=30s")
+        kubectl("delete", "namespace", "org-initech", "--timeout=120s")
+        leaving = [
+            item["metadata"]["name"]
+            for item in kubectl.get("orgrt,agpkg,mempool,namespaces", "-A")["items"]
+            if "deletionTimestamp" in item["metadata"]
+        ]
+        assert leaving == []
+    finally:
+        cluster_tool("up")
+    await settled(
+        lambda: kubectl.get("orgrt", "acme")["metadata"].get("finalizers"),
+        "the new operator has taken the organization over",
+        60,
+    )
+    kubectl("wait", "--for=condition=Ready", "orgrt/acme", "--timeout=60s")
+
+
+def helm(kubectl: Kubectl, *arguments: str) -> None:
+    program = cluster_tool("binaries", "--path", "helm")
+    command = [program, "--kubeconfig", kubectl.kubeconfig, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
