@@ -94,15 +94,16 @@ class ApiServer:
         key = ObjectKey.of(manifest)
         kind = kind_of(key)
         await self._check_ours(key, fresh=fresh)
-        live = await self._client.write(
-            "PATCH",
-            path_of(key),
-            stripped(manifest),
-            fence=self._fence,
-            content_type=APPLY_PATCH,
-            query={**_MANAGER, "force": "true"},
-        )
-        return self._children.applied(kind, live, manifest, organization)
+        with self._children.expecting(key):
+            live = await self._client.write(
+                "PATCH",
+                path_of(key),
+                stripped(manifest),
+                fence=self._fence,
+                content_type=APPLY_PATCH,
+                query={**_MANAGER, "force": "true"},
+            )
+            return self._children.applied(kind, live, manifest, organization)
 
     async def delete(
         self, key: ObjectKey, *, uid: str | None = None, foreground: bool = False

@@ -5,7 +5,9 @@ is older than what an apply already returned is the echo of the past and costs n
 """
 
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any
@@ -41,6 +43,24 @@ class Children:
         self._entries: dict[ObjectKey, _Entry] = {}
         self._organizations: dict[str, dict[ObjectKey, _Entry]] = {}
         self._progress: dict[str, int] = {}
+        self._expected: Counter[ObjectKey] = Counter()
+        self._held: dict[ObjectKey, tuple[Kind, Mapping[str, Any]]] = {}
+
+    @contextmanager
+    def expecting(self, key: ObjectKey) -> Iterator[None]:
+        """Hold events of a key back while a write of ours is under way.
+
+        Most are its echo, which is known as such, and costs nothing, once the answer is there.
+        """
+        self._expected[key] += 1
+        try:
+            yield
+        finally:
+            self._expected[key] -= 1
+            if not self._expected[key]:
+                del self._expected[key]
+                if key in self._held:
+                    self.observed(*self._held.pop(key))
 
     def of(
         self, organization: str, wanted: Mapping[ObjectKey, Manifest] | None = None
@@ -74,7 +94,8 @@ class Children:
         known = self._entries.get(child.key)
         if known is not None and known.version > version:
             return child
-        if known is None and self._progress.get(kind.name, 0) >= version:
+        passed = self._progress.get(kind.name, 0) >= version
+        if known is None and passed and child.key not in self._held:
             # The watch is past this version and does not have the object: it is gone again.
             self._on_change(organization)
             return child
@@ -87,6 +108,9 @@ class Children:
         key = kind.key(live)
         known = self._entries.get(key)
         if known is not None and known.version >= version:
+            return
+        if key in self._expected:
+            self._held[key] = (kind, live)
             return
         organization = (live["metadata"].get("labels") or {}).get(LABEL_ORGANIZATION)
         if organization is None:
@@ -101,6 +125,7 @@ class Children:
 
     def vanished(self, key: ObjectKey, version: int) -> None:
         """Take in that a child was deleted, or lost its label, at `version`."""
+        self._held.pop(key, None)
         entry = self._entries.get(key)
         if entry is None or entry.version > version:
             return

@@ -89,7 +89,7 @@ def quantity(value: object) -> Decimal | None:
 
 def stripped(value: Any) -> Any:
     """Return the value without None: server-side apply does not take nulls."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {name: stripped(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [stripped(item) for item in value if item is not None]
@@ -99,7 +99,7 @@ def stripped(value: Any) -> Any:
 def _field(name: str, wanted: Any, live: Any, *, parent: str) -> bool:
     if wanted is None:
         return True
-    if isinstance(wanted, Mapping):
+    if isinstance(wanted, dict):
         return _map(name, wanted, live)
     if isinstance(wanted, list | tuple):
         return _list(name, [item for item in wanted if item is not None], live)
@@ -109,7 +109,7 @@ def _field(name: str, wanted: Any, live: Any, *, parent: str) -> bool:
 def _map(name: str, wanted: Mapping[str, Any], live: Any) -> bool:
     if live is None:
         return not wanted and name in _STRING_MAPS
-    if not isinstance(live, Mapping):
+    if not isinstance(live, dict):
         return False
     if name in _SELECTORS and any(live[field] for field in live.keys() - wanted.keys()):
         return False
@@ -137,7 +137,7 @@ def _list(name: str, wanted: Sequence[Any], live: Any) -> bool:
 
 
 def _list_keys(name: str, items: Sequence[Any]) -> tuple[str, ...]:
-    if name == "ports" and items and isinstance(items[0], Mapping):
+    if name == "ports" and items and isinstance(items[0], dict):
         # Three kinds of list have this name; a policy's is atomic, an extra port there is a hole.
         if "containerPort" in items[0]:
             return ("containerPort", "protocol")
@@ -149,7 +149,7 @@ def _list_keys(name: str, items: Sequence[Any]) -> tuple[str, ...]:
 def _by_key(name: str, items: Sequence[Any]) -> Mapping[tuple[str, ...], Any] | None:
     """Return the items by their natural key, None unless each has one of its own."""
     parts = _list_keys(name, items)
-    if not parts or not all(isinstance(item, Mapping) for item in items):
+    if not parts or not all(isinstance(item, dict) for item in items):
         return None
     by_key = {
         tuple(str(item.get(part, _KEY_DEFAULTS.get(part))) for part in parts): item

@@ -1,5 +1,6 @@
 """What is remembered of children: verdicts that only go forward."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -57,6 +58,43 @@ def test_the_echo_rings_nothing_even_when_it_overtakes_the_answer(world: World) 
     world.children.applied(CONFIGMAP, live(5), WANTED, "acme")
     assert world.rung == []
     assert world.children.of("acme")[KEY].contained
+
+
+def test_events_wait_for_the_answer_of_a_write_under_way(world: World) -> None:
+    with world.children.expecting(KEY):
+        world.children.observed(CONFIGMAP, live(5))
+        world.children.progressed(CONFIGMAP, 5)
+        assert world.children.of("acme") == {}
+        world.children.applied(CONFIGMAP, live(5), WANTED, "acme")
+    assert world.rung == []
+    assert world.children.of("acme")[KEY].contained
+
+
+def test_a_change_during_a_write_under_way_is_taken_in_after_it(world: World) -> None:
+    with world.children.expecting(KEY):
+        world.children.observed(CONFIGMAP, live(5))
+        world.children.observed(CONFIGMAP, live(6, value="drifted"))
+        world.children.applied(CONFIGMAP, live(5), WANTED, "acme")
+    assert world.rung == ["acme"]
+    assert not world.children.of("acme")[KEY].contained
+
+
+def test_a_deletion_during_a_write_under_way_is_not_forgotten(world: World) -> None:
+    with world.children.expecting(KEY):
+        world.children.observed(CONFIGMAP, live(5))
+        world.children.vanished(KEY, 6)
+        world.children.progressed(CONFIGMAP, 6)
+        world.children.applied(CONFIGMAP, live(5), WANTED, "acme")
+    assert world.rung == ["acme"]
+    assert world.children.of("acme") == {}
+
+
+def test_what_was_held_back_counts_when_the_write_fails(world: World) -> None:
+    with suppress(RuntimeError), world.children.expecting(KEY):
+        world.children.observed(CONFIGMAP, live(5, value="drifted"))
+        assert world.rung == []
+        raise RuntimeError
+    assert world.rung == ["acme"]
 
 
 def test_an_event_older_than_the_last_apply_is_ignored(world: World) -> None:
