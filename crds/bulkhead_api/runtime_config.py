@@ -5,6 +5,9 @@
 are mounted beside. A change arrives by the kubelet's atomic switch of the whole volume; the
 runtime follows a configuration only when every version that its routes name is there with the
 checksum that the route names.
+
+Values that equal their default are neither written nor part of a hash or checksum: a field that a
+later release adds changes nothing for those who do not use it, whichever side is newer.
 """
 
 import hashlib
@@ -69,9 +72,15 @@ class RuntimeConfig(ApiModel):
     pool: PoolConfig
     routes: tuple[PackageRoute, ...] = ()
 
+    def written(self) -> str:
+        """Return the JSON that is put into the file."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
     def with_hash(self) -> "RuntimeConfig":
         """Return the same configuration with `hash` filled in from its content."""
-        content = self.model_dump(by_alias=True, exclude={"hash"}, mode="json")
+        content = self.model_dump(
+            by_alias=True, exclude={"hash"}, exclude_defaults=True, mode="json"
+        )
         return self.model_copy(update={"hash": _digest(content)[:32]})
 
 
@@ -93,6 +102,10 @@ class PackageDocument(ApiModel):
             checksum=checksum(package, version, agents),
         )
 
+    def written(self) -> str:
+        """Return the JSON that is put into the file."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
     def intact(self) -> bool:
         """Tell whether the content is what the checksum says."""
         return self.checksum == checksum(self.package, self.version, self.agents)
@@ -103,7 +116,9 @@ def checksum(package: str, version: str, agents: tuple[Agent, ...]) -> str:
     content = {
         "package": package,
         "version": version,
-        "agents": [agent.model_dump(by_alias=True, mode="json") for agent in agents],
+        "agents": [
+            agent.model_dump(by_alias=True, exclude_defaults=True, mode="json") for agent in agents
+        ],
     }
     return f"sha256:{_digest(content)}"
 

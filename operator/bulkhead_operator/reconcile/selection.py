@@ -86,7 +86,7 @@ def select(
 
 def text(document: PackageDocument) -> str:
     """Return a document as its file holds it."""
-    return document.model_dump_json(by_alias=True)
+    return document.written()
 
 
 def _file(document: PackageDocument) -> str:

@@ -19,7 +19,7 @@ BYTES_PER_MAP: Final = 900 * 1024
 def config_map(blueprint: Blueprint) -> Manifest:
     """Return the ConfigMap with config.json."""
     return blueprint.child("v1", "ConfigMap", CONFIG_MAP) | {
-        "data": {CONFIG_FILE: blueprint.configuration.model_dump_json(by_alias=True)}
+        "data": {CONFIG_FILE: blueprint.configuration.written()}
     }
 
 

@@ -31,7 +31,7 @@ def config(**changes: object) -> RuntimeConfig:
 
 def test_a_document_survives_the_way_through_json_intact() -> None:
     document = PackageDocument.of("support", "1.0.0", AGENTS)
-    read = PackageDocument.model_validate_json(document.model_dump_json(by_alias=True))
+    read = PackageDocument.model_validate_json(document.written())
     assert read == document
     assert read.intact()
 
@@ -51,6 +51,15 @@ def test_equal_configurations_have_equal_hashes_and_others_do_not() -> None:
 
 def test_a_configuration_survives_the_way_through_json_with_its_hash() -> None:
     written = config().with_hash()
-    read = RuntimeConfig.model_validate_json(written.model_dump_json(by_alias=True))
+    read = RuntimeConfig.model_validate_json(written.written())
     assert read == written
     assert read.with_hash().hash == written.hash
+
+
+def test_a_field_that_nobody_uses_changes_no_checksum() -> None:
+    written = PackageDocument.of("support", "1.0.0", AGENTS).written()
+    assert "maxIterations" not in written
+    explicit = (Agent(name="assistant", instructions="Grüß Gott.", max_iterations=5),)
+    assert PackageDocument.of("support", "1.0.0", explicit).checksum == (
+        PackageDocument.of("support", "1.0.0", AGENTS).checksum
+    )
