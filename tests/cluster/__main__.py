@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -118,11 +119,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _up(kind_of_cluster: str, cluster: Cluster) -> None:
     started = time.monotonic()
     say(f"Bulkhead on a cluster of the kind {kind_of_cluster}")
-    _remember(kind_of_cluster)
     kubectl = Kubectl(cluster.kubeconfig)
     built = Images(kind_of_cluster)
     steps = [
-        *cluster.steps(),
+        *_remembering(kind_of_cluster, cluster.steps()),
         *_image_steps(cluster, built),
         Step(
             "Bulkhead's chart",
@@ -198,10 +198,17 @@ def _choice() -> str:
     return "kind" if kind.engine_answers() else "local"
 
 
-def _remember(kind_of_cluster: str) -> None:
-    """Let later verbs mean the cluster that `up` made."""
-    _chosen().parent.mkdir(parents=True, exist_ok=True)
-    _chosen().write_text(f"{kind_of_cluster}\n")
+def _remembering(kind_of_cluster: str, steps: list[Step]) -> list[Step]:
+    """Let later verbs mean this cluster as soon as its first step went well."""
+    first, *others = steps
+
+    def begin() -> str | None:
+        detail = first.action()
+        _chosen().parent.mkdir(parents=True, exist_ok=True)
+        _chosen().write_text(f"{kind_of_cluster}\n")
+        return detail
+
+    return [replace(first, action=begin), *others]
 
 
 def _chosen() -> Path:
