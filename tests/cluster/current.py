@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.cluster import binaries, forwarding, places
 from tests.cluster.images import Image
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.processes import records, stop_recorded
 from tests.cluster.progress import ClusterError, Step
 
 OPERATOR_VARIABLE = "BULKHEAD_OPERATOR_IMAGE"
@@ -69,8 +68,7 @@ class CurrentCluster:
         return Kubectl(self.kubeconfig).run("cluster-info", remedy=remedy).splitlines()[0]
 
     def _close(self) -> None:
-        for record in records(places.state()):
-            stop_recorded(record, grace=2.0)
+        forwarding.close(places.state())
 
 
 def _given(variable: str) -> Image:

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.processes import Daemon
+from tests.cluster.processes import Daemon, records, stop_recorded
 from tests.cluster.progress import ClusterError, until
 
+_PREFIX = "forward-"
 _OPEN_SECONDS = 20.0
 _OPENED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
@@ -18,7 +19,7 @@ def url(kubectl: Kubectl, state: Path, namespace: str, service: str) -> str:
     address again opens a new one.
     """
     command = kubectl.argv("port-forward", f"--namespace={namespace}", f"service/{service}", ":80")
-    daemon = Daemon(f"forward-{namespace}", [str(part) for part in command], state)
+    daemon = Daemon(f"{_PREFIX}{namespace}", [str(part) for part in command], state)
     if not daemon.running():
         daemon.log.unlink(missing_ok=True)
     daemon.start()
@@ -32,3 +33,10 @@ def url(kubectl: Kubectl, state: Path, namespace: str, service: str) -> str:
     found = _OPENED.search(daemon.log.read_text())
     assert found is not None
     return f"http://127.0.0.1:{found[1]}"
+
+
+def close(state: Path) -> None:
+    """Close all ports; processes of a local cluster that share the folder are left alone."""
+    for record in records(state):
+        if record.name.startswith(_PREFIX):
+            stop_recorded(record, grace=2.0)

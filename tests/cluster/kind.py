@@ -6,7 +6,6 @@ from tests.cluster import binaries, forwarding, places
 from tests.cluster.commands import run, run_logged, succeeds
 from tests.cluster.images import Image
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.processes import records, stop_recorded
 from tests.cluster.progress import Step
 
 NAME = "bulkhead"
@@ -75,8 +74,7 @@ class KindCluster:
         return "created"
 
     def _close(self) -> None:
-        for record in records(self._state):
-            stop_recorded(record, grace=2.0)
+        forwarding.close(self._state)
 
     def _delete(self) -> None:
         run([*self._kind("delete", "cluster"), f"--name={NAME}", *self._kubeconfig()])
