@@ -41,16 +41,18 @@ key: $(OPERATOR) ## Print an organization's API key (ORG=acme)
 test: check test-unit test-integration test-e2e ## Run every test; brings up itself what it needs
 
 test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
-	.venv/bin/pytest -q tests/unit/api tests/unit/controller tests/unit/chart
-	.venv-runtime/bin/pytest -q tests/unit/runtime
+	$(CLUSTER_TOOL) binaries helm
+	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
+		tests/performance tests/cluster/test_parts.py
+	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime
 
 test-integration: $(OPERATOR) ## Run the tests against a real API server
 	$(CLUSTER_TOOL) binaries kubernetes helm
-	.venv/bin/pytest -q tests/integration
+	.venv/bin/pytest -q --durations=5 tests/integration tests/cluster/test_control_plane.py
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
-	.venv/bin/pytest -q tests/e2e
+	.venv/bin/pytest -q --durations=5 tests/cluster/test_on_cluster.py tests/e2e
 
 bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)
 	.venv/bin/python -m tests.performance $${ONLY:-}

@@ -262,6 +262,7 @@ class LocalCluster:
 
     def _node(self) -> None:
         machine.allow_forwarding()
+        machine.refuse_unrouted_services(command_lines.SERVICE_RANGE)
         self._node_parts().start(self.containers.socket)
 
     def _network(self) -> None:

@@ -6,9 +6,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.commands import run
+from tests.cluster.commands import run, succeeds
 from tests.cluster.progress import ClusterError
 
+_SERVICES_CHAIN = "BULKHEAD-SERVICES"
 # What kubelet, kube-proxy and Cilium are known to set for the whole machine. Cilium's two kernel
 # settings are not among them: it is started where it can only change copies (see network.py).
 _SYSCTLS = (
@@ -120,6 +121,20 @@ def restore_settings(state: Path) -> None:
 def allow_forwarding() -> None:
     """Let packets pass between pods and the world."""
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+def refuse_unrouted_services(addresses: str) -> None:
+    """Refuse what is sent to a Service that kube-proxy has written no rules for, yet or any more.
+
+    Untranslated it would leave for whatever network the machine is on, which may even answer.
+    """
+    if not succeeds(["iptables", "-w", "-n", "-L", _SERVICES_CHAIN]):
+        run(["iptables", "-w", "-N", _SERVICES_CHAIN])
+        run(["iptables", "-w", "-A", _SERVICES_CHAIN, "-j", "REJECT"])
+    for chain in ("OUTPUT", "FORWARD"):
+        rule = [chain, "-d", addresses, "-j", _SERVICES_CHAIN]
+        if not succeeds(["iptables", "-w", "-C", *rule]):
+            run(["iptables", "-w", "-A", *rule])
 
 
 def _read_setting(name: str) -> str | None:

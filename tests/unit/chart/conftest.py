@@ -1,7 +1,6 @@
 """Goldens: what Helm renders, kept beside the tests and rewritten on demand."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,11 @@ import pytest
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    # Another folder's goldens may have brought the option already.
-    with suppress(ValueError):
-        parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
-
-
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     def compare(name: str, text: str) -> None:
         path = GOLDEN / name
-        if request.config.getoption("--update-golden", default=False):
+        if request.config.getoption("--update-golden"):
             path.write_text(text)
         assert text == path.read_text(), f"{path} differs; --update-golden rewrites it"
 

@@ -12,16 +12,12 @@ GOLDEN = Path(__file__).parent / "golden"
 Matches = Callable[[str, Mapping[str, Any]], None]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="Write the goldens anew.")
-
-
 @pytest.fixture
 def matches_golden(request: pytest.FixtureRequest) -> Matches:
     def check(name: str, found: Mapping[str, Any]) -> None:
         file = GOLDEN / f"{name}.json"
         text = json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        if request.config.getoption("--update-golden", default=False):
+        if request.config.getoption("--update-golden"):
             file.write_text(text)
         assert text == file.read_text(), f"{file.name}: rerun with --update-golden if it is right"
 
