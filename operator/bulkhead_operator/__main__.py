@@ -1,6 +1,8 @@
 """`python -m bulkhead_operator`: reads the environment, then runs until SIGTERM."""
 
+import gc
 import sys
+from typing import Final
 
 import uvloop
 from pydantic import ValidationError
@@ -10,6 +12,20 @@ from bulkhead_operator.cluster.credentials import CredentialsError, load
 from bulkhead_operator.main import Operator
 from bulkhead_operator.reconcile.controllers import controllers
 from bulkhead_operator.settings import Settings
+
+YOUNG_OBJECTS: Final = 20_000
+"""New containers between two collections of them, some megabytes at most.
+
+A body of JSON is hundreds of containers, which are freed by their count and seldom lie in cycles.
+At Python's own threshold, tens of times lower, the search for cycles took a tenth of the CPU time.
+"""
+
+
+def _collect_seldom() -> None:
+    """Search for cycles seldom, and never in what was imported."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
 
 
 async def _run(settings: Settings) -> None:
@@ -23,6 +39,7 @@ def main() -> None:
     except ValidationError as error:
         sys.exit(f"bulkhead-operator: the environment is not valid: {error}")
     logs.configure(settings.log_level)
+    _collect_seldom()
     try:
         uvloop.run(_run(settings))
     except CredentialsError as error:

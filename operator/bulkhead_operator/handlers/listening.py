@@ -39,6 +39,29 @@ class EndlessBackoffs:
             wait = min(LONGEST_BACKOFF, wait * 2)
 
 
+class _NoHistory(kopf.DiffBaseStorage):
+    """Keeps no copy of what was seen: no handler of ours asks kopf what changed.
+
+    Kopf would copy and compare every body all the same, which cost a third of its CPU time.
+    """
+
+    def build(
+        self,
+        *,
+        body: kopf.Body,  # noqa: ARG002 (kopf's signature)
+        extra_fields: object = None,  # noqa: ARG002 (kopf's signature)
+    ) -> kopf.BodyEssence:
+        """Return nothing, to be compared with nothing."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 (kopf's signature)
+        """Return that nothing was seen before."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Write nothing to the object."""
+
+
 def settings() -> kopf.OperatorSettings:
     """Return kopf's settings; finalizer and prefixes are ours from the first release on."""
     kopf_settings = kopf.OperatorSettings()
@@ -59,7 +82,7 @@ def settings() -> kopf.OperatorSettings:
     # and so would take off ours.
     kopf_settings.persistence.finalizer = f"{FINALIZER}-kopf"
     kopf_settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    kopf_settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    kopf_settings.persistence.diffbase_storage = _NoHistory()
     return kopf_settings
 
 
