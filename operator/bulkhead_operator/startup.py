@@ -79,6 +79,7 @@ def compose(process: Process, lease: Lease) -> Term:
         fence=lease.remaining,
         children=children,
         events=events,
+        expecting=doorbells.expecting,
         on_written=doorbells.written,
     )
     controllers = process.domain(

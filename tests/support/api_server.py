@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,7 @@ class Wiring:
             children=self.children,
             events=events
             or Events(self.client, fence=fence, instance="tests", on_drop=lambda: None),
+            expecting=nullcontext,
             on_written=self.written.append,
         )
 

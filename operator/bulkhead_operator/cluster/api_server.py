@@ -1,19 +1,20 @@
 """The port `Cluster` on a real API server: reads from the watches, writes behind the fence."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
 from bulkhead_api.names import FIELD_MANAGER, FINALIZER, GROUP, LABEL_ORGANIZATION
 from bulkhead_operator.cluster.children import Children, is_ours
 from bulkhead_operator.cluster.client import (
     APPLY_PATCH,
+    JSON,
     JSON_PATCH,
     MERGE_PATCH,
     ApiClient,
     Fence,
 )
-from bulkhead_operator.cluster.contained import stripped
+from bulkhead_operator.cluster.contained import sent, stripped
 from bulkhead_operator.cluster.events import Events, Occurrence
 from bulkhead_operator.cluster.kinds import kind_of, path_of
 from bulkhead_operator.cluster.port import Child, EventType, Manifest, ObjectKey
@@ -33,13 +34,18 @@ class ApiServer:
         fence: Fence,
         children: Children,
         events: Events,
+        expecting: Callable[[ObjectKey], AbstractContextManager[object]],
         on_written: Callable[[Manifest], object],
     ) -> None:
-        """Call `on_written` with what came of every write to one of our own three kinds."""
+        """Make every write to one of our own three kinds within `expecting` of its key.
+
+        Call `on_written`, within it too, with what came of the write.
+        """
         self._client = client
         self._fence = fence
         self._children = children
         self._events = events
+        self._expecting = expecting
         self._on_written = on_written
 
     def children(
@@ -73,20 +79,16 @@ class ApiServer:
         """Create an object; None when one of that name is already there."""
         key = ObjectKey.of(manifest)
         kind = kind_of(key)
-        try:
-            live = await self._client.write(
-                "POST",
-                kind.collection(key.namespace),
-                stripped(manifest),
-                fence=self._fence,
-                query=_MANAGER,
-            )
-        except Conflict:
-            return None
-        organization = live["metadata"].get("labels", {}).get(LABEL_ORGANIZATION)
-        if kind.watched and organization:
-            self._children.applied(kind, live, manifest, organization)
-        self._written(key, live)
+        with self._children.expecting(key):
+            try:
+                live = await self._write(
+                    key, "POST", kind.collection(key.namespace), sent(manifest)
+                )
+            except Conflict:
+                return None
+            organization = live["metadata"].get("labels", {}).get(LABEL_ORGANIZATION)
+            if kind.watched and organization:
+                self._children.applied(kind, live, manifest, organization)
         return live
 
     async def apply(self, manifest: Manifest, organization: str, *, fresh: bool = False) -> Child:
@@ -98,7 +100,7 @@ class ApiServer:
             live = await self._client.write(
                 "PATCH",
                 path_of(key),
-                stripped(manifest),
+                sent(manifest),
                 fence=self._fence,
                 content_type=APPLY_PATCH,
                 query={**_MANAGER, "force": "true"},
@@ -129,16 +131,7 @@ class ApiServer:
 
     async def patch(self, key: ObjectKey, body: Manifest) -> Manifest:
         """Merge-patch an object."""
-        live = await self._client.write(
-            "PATCH",
-            path_of(key),
-            body,
-            fence=self._fence,
-            content_type=MERGE_PATCH,
-            query=_MANAGER,
-        )
-        self._written(key, live)
-        return live
+        return await self._write(key, "PATCH", path_of(key), body, content_type=MERGE_PATCH)
 
     async def patch_status(self, key: ObjectKey, uid: str, status: Manifest) -> Manifest:
         """Replace the status of one of our kinds, only of the object with `uid`."""
@@ -159,15 +152,14 @@ class ApiServer:
             },
         }
         async with self._only(key, uid):
-            live = await self._client.write(
+            await self._write(
+                key,
                 "PATCH",
                 path_of(key),
                 manifest,
-                fence=self._fence,
                 content_type=APPLY_PATCH,
                 query={"fieldManager": f"{FIELD_MANAGER}-finalizer", "force": "true"},
             )
-        self._written(key, live)
 
     async def remove_finalizer(self, key: ObjectKey, uid: str) -> None:
         """Take our finalizer off, whoever else claims to own it; absent is done."""
@@ -213,16 +205,8 @@ class ApiServer:
     async def _json_patch(
         self, key: ObjectKey, steps: Sequence[Mapping[str, Any]], subresource: str = ""
     ) -> Manifest:
-        live = await self._client.write(
-            "PATCH",
-            path_of(key, subresource),
-            steps,
-            fence=self._fence,
-            content_type=JSON_PATCH,
-            query=_MANAGER,
-        )
-        self._written(key, live)
-        return live
+        path = path_of(key, subresource)
+        return await self._write(key, "PATCH", path, steps, content_type=JSON_PATCH)
 
     async def _check_ours(self, key: ObjectKey, *, fresh: bool) -> None:
         if fresh:
@@ -238,9 +222,24 @@ class ApiServer:
                 f"{key.kind} {key.name}{where} belongs to somebody else: delete or rename it",
             )
 
-    def _written(self, key: ObjectKey, live: Manifest) -> None:
-        if key.api_version.startswith(f"{GROUP}/"):
-            self._on_written(live)
+    async def _write(
+        self,
+        key: ObjectKey,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        content_type: str = JSON,
+        query: Mapping[str, str] = _MANAGER,
+    ) -> Manifest:
+        ours = key.api_version.startswith(f"{GROUP}/")
+        with self._expecting(key) if ours else nullcontext():
+            live = await self._client.write(
+                method, path, body, fence=self._fence, content_type=content_type, query=query
+            )
+            if ours:
+                self._on_written(live)
+        return live
 
 
 def _same_object(uid: str) -> Mapping[str, Any]:

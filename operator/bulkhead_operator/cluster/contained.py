@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+import orjson
+
 _QUANTITIES: Final = frozenset(
     {"limits", "requests", "hard", "default", "defaultRequest", "max", "min", "capacity"}
 )
@@ -94,6 +96,13 @@ def stripped(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [stripped(item) for item in value if item is not None]
     return value
+
+
+def sent(manifest: Any) -> orjson.Fragment:
+    """Return a manifest as it is sent: as JSON, without None."""
+    content = orjson.dumps(manifest)
+    # Few have any, and to look for the word costs next to nothing beside a copy without them.
+    return orjson.Fragment(orjson.dumps(stripped(manifest)) if b"null" in content else content)
 
 
 def _field(name: str, wanted: Any, live: Any, *, parent: str) -> bool:

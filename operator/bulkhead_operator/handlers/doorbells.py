@@ -1,9 +1,11 @@
 """What an event of our three kinds sets off: the inventory remembers it, and keys are rung."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
-from bulkhead_operator.cluster.port import Manifest
+from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.metrics import ConditionsCollector
 from bulkhead_operator.reconcile.inventory import Inventory, version_of
 from bulkhead_operator.reconcile.keys import ORGANIZATION, Key
@@ -26,22 +28,50 @@ class Doorbells:
         self._conditions = conditions
         self._ring = ring
         self._on_delivery = on_delivery
+        self._expected: Counter[Key] = Counter()
+        self._held: dict[Key, Mapping[str, Any]] = {}
+
+    @contextmanager
+    def expecting(self, written: ObjectKey) -> Iterator[None]:
+        """Hold events of an object back while a write of ours to it is under way.
+
+        Most are its echo, which rings nothing once the answer is known; the last one held is
+        taken in afterwards, whatever came of the write.
+        """
+        key = Key(written.kind, written.namespace, written.name)
+        self._expected[key] += 1
+        try:
+            yield
+        finally:
+            self._expected[key] -= 1
+            if not self._expected[key]:
+                del self._expected[key]
+                if key in self._held:
+                    self._take_in(key, self._held.pop(key))
 
     def rang(self, event: Mapping[str, Any]) -> None:
         """Take in one watch event; its type is None for what was listed."""
         body: Manifest = event["object"]
         key = Key.of(body)
+        if event["type"] != "DELETED":
+            self._inventory.mark_delivered(body)
+        if key in self._expected:
+            self._held[key] = event
+        else:
+            self._take_in(key, event)
+        self._on_delivery()
+
+    def _take_in(self, key: Key, event: Mapping[str, Any]) -> None:
+        body: Manifest = event["object"]
         if event["type"] == "DELETED":
             before = self._owner(key)
             if self._inventory.forget(key, version_of(body)):
                 self.gone(key, before)
-        else:
-            self._inventory.mark_delivered(body)
-            before = self._claimed(key)
-            if self._inventory.remember(body):
-                self._ring_all(key)
-                self._ring_members_on_claim(key, before)
-        self._on_delivery()
+            return
+        before = self._claimed(key)
+        if self._inventory.remember(body):
+            self._ring_all(key)
+            self._ring_members_on_claim(key, before)
 
     def gone(self, key: Key, owner: str | None = None) -> None:
         """Ring what a deletion concerns."""

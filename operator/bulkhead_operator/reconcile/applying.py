@@ -1,12 +1,13 @@
 """Makes the cluster contain what is wanted, in as few rounds as safety allows.
 
 Everything is applied at once, but for two orders that matter: Secrets come after the RoleBinding
-that lets the operator write them, and the Deployment comes last, when the network policies stand.
+that lets the operator write them, so after all of that, and the Deployment comes last, when the
+network policies stand.
 The quota comes with it: until its controller has counted, a new quota refuses whatever it bounds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,7 +60,7 @@ async def apply(
     fresh: bool,
     after_role: Callable[[], Awaitable[None]],
 ) -> None:
-    """Apply what is due; `after_role` runs beside, as soon as the RoleBinding stands.
+    """Apply what is due; `after_role` runs when the RoleBinding and all but the last stand.
 
     Raises `UserError` when an object of ours has a name that somebody else uses, or is invalid,
     else the first error.
@@ -71,14 +72,21 @@ async def apply(
         child = await context.cluster.apply(manifest, blueprint.name, fresh=known)
         memory.applied[key] = child.wanted
 
-    async def role_then_secrets() -> None:
-        await _all([one(key, manifests[key]) for key in manifests if key.kind == "RoleBinding"])
+    def begun(keys: Iterable[ObjectKey]) -> list[asyncio.Future[None]]:
+        return [asyncio.ensure_future(one(key, manifests[key])) for key in keys]
+
+    async def role_then_secrets(others: Sequence[asyncio.Future[None]]) -> None:
+        await _all(role)
+        # The API server's authorizer learns of the role meanwhile: sooner, it would refuse.
+        if others:
+            await asyncio.wait(others)
         await after_role()
 
     last = [key for key in manifests if key.kind in LAST]
-    others = [key for key in manifests if key not in last and key.kind != "RoleBinding"]
-    await _all([role_then_secrets(), *(one(key, manifests[key]) for key in others)])
-    await _all([one(key, manifests[key]) for key in last])
+    role = begun(key for key in manifests if key.kind == "RoleBinding")
+    others = begun(key for key in manifests if key not in last and key.kind != "RoleBinding")
+    await _all([role_then_secrets(others), *others])
+    await _all(begun(last))
 
 
 async def _all(tasks: Sequence[Awaitable[None]]) -> None:

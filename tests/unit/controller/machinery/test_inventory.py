@@ -1,5 +1,6 @@
 """The operator's own record, and what its doorbells ring."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -99,6 +100,42 @@ def test_our_own_write_rings_nothing_and_neither_does_its_echo(world: World) -> 
     world.bells.written(body(ACME, 2, status={**claim("org-acme"), "state": "active"}))
     assert world.rung == []
     assert world.event("MODIFIED", body(ACME, 2, status=claim("org-acme"))) == []
+
+
+def test_an_echo_rings_nothing_even_when_it_overtakes_the_answer(world: World) -> None:
+    world.event("ADDED", body(ACME, 1))
+    with world.bells.expecting(ACME.object_key()):
+        assert world.event("MODIFIED", body(ACME, 2)) == []
+        world.bells.written(body(ACME, 2))
+    assert world.rung == []
+    assert world.inventory.delivered(ACME) == 2
+
+
+def test_a_change_during_our_own_write_rings_after_it(world: World) -> None:
+    world.event("ADDED", body(ACME, 1))
+    with world.bells.expecting(ACME.object_key()):
+        assert world.event("MODIFIED", body(ACME, 3, generation=2)) == []
+        world.bells.written(body(ACME, 2))
+    assert world.rung == [ACME]
+
+
+def test_a_change_during_a_write_that_fails_rings_all_the_same(world: World) -> None:
+    world.event("ADDED", body(ACME, 1))
+    with suppress(ConnectionError), world.bells.expecting(ACME.object_key()):
+        world.event("MODIFIED", body(ACME, 2))
+        raise ConnectionError
+    assert world.rung == [ACME]
+
+
+def test_the_answer_to_a_write_does_not_bring_back_what_was_deleted_meanwhile(
+    world: World,
+) -> None:
+    world.event("ADDED", body(ACME, 1))
+    with world.bells.expecting(ACME.object_key()):
+        world.event("DELETED", body(ACME, 3))
+        world.bells.written(body(ACME, 2))
+    assert world.inventory.organization("acme") is None
+    assert world.rung == [ACME]
 
 
 @pytest.mark.parametrize(
