@@ -44,6 +44,7 @@ def _count(made: Cluster, template: Path, children: int) -> dict[str, float]:
     log = made.plane.audit_log
     with operator(made, **settings) as controller:
         drive(made, template, "warm", 1, 0, "-ready")
+        _settle(log)
         new = Requests(log)
         drive(made, template, "org", _ORGANIZATIONS, _RATE, "-ready")
         _settle(log)
