@@ -86,7 +86,7 @@ class Children:
         self, kind: Kind, live: Mapping[str, Any], wanted: Manifest, organization: str
     ) -> Child:
         """Remember what an apply returned: it contains what was wanted, so its echo is nothing."""
-        child = replace(_seen(kind, live), contained=True, wanted=digest(wanted))
+        child = _seen(kind, live, contained=True, wanted=digest(wanted))
         version = int(child.resource_version)
         labels = live["metadata"].get("labels") or {}
         if not kind.watched or labels.get(LABEL_ORGANIZATION) != organization:
@@ -185,15 +185,18 @@ class Children:
             del self._organizations[entry.organization]
 
 
-def _seen(kind: Kind, live: Mapping[str, Any]) -> Child:
+def _seen(
+    kind: Kind, live: Mapping[str, Any], *, contained: bool = False, wanted: str = ""
+) -> Child:
     metadata = live["metadata"]
     return Child(
         key=kind.key(live),
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        contained=False,
+        contained=contained,
         terminating="deletionTimestamp" in metadata,
         facts=kind.facts(live),
+        wanted=wanted,
     )
 
 

@@ -7,7 +7,7 @@ Manifests are plain JSON objects; nothing is deserialized into models.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -23,9 +23,11 @@ def digest(manifest: Mapping[str, Any]) -> str:
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
-    """Names one object; `namespace` is None for cluster-scoped kinds."""
+class ObjectKey(NamedTuple):
+    """Names one object; `namespace` is None for cluster-scoped kinds.
+
+    A tuple, because every look-up hashes and compares one, which is slow in a dataclass.
+    """
 
     api_version: str
     kind: str

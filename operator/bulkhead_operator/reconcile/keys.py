@@ -6,7 +6,7 @@ look again. Nothing here does anything.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from bulkhead_api.names import API_VERSION
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
@@ -16,8 +16,7 @@ PACKAGE: Final = "AgentPackage"
 POOL: Final = "MemoryPool"
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """Names one object of our three kinds; `namespace` is None for an OrganizationRuntime."""
 
     kind: str
