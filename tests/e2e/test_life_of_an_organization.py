@@ -66,7 +66,8 @@ async def test_what_is_changed_by_hand_is_put_right(kubectl: Kubectl, initech: E
         "the Deployment has its replica again",
         seconds=15,
     )
-    kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
+    kubectl("rollout", "status", "deployment/runtime", "-n", NAMESPACE, "--timeout=60s")
+    await until(initech.answers, "the runtime answers again", seconds=15)
     assert (await initech.execute("Put right?"))["status"] == "completed"
 
 
@@ -82,6 +83,7 @@ async def test_conversations_outlive_the_pod(kubectl: Kubectl, initech: Endpoint
     session = (await initech.execute("My name is Milton."))["session_id"]
     kubectl("delete", "pod", "--all", "-n", NAMESPACE, "--grace-period=0", "--force")
     kubectl("rollout", "status", "deployment/runtime", "-n", NAMESPACE, "--timeout=60s")
+    await until(initech.answers, "the runtime answers again", seconds=15)
     again = await initech.execute("What did I say?", session_id=session)
     assert again["session_id"] == session
     path = f"/v1/sessions/{session}/messages"
@@ -119,6 +121,7 @@ async def test_suspending_stops_the_runtime_and_keeps_what_it_knows(
             "-n", NAMESPACE, "--timeout=60s")  # fmt: skip
     kubectl("patch", "orgrt", "initech", "--type=merge", "-p", '{"spec":{"suspend":false}}')
     kubectl("wait", "--for=condition=Ready", "orgrt/initech", "--timeout=120s")
+    await until(initech.answers, "the runtime answers again", seconds=15)
     assert (await initech.execute("And now?", session_id=session))["session_id"] == session
 
 

@@ -20,9 +20,11 @@ async def test_the_standby_takes_over_when_the_leader_is_killed(
     before = leader(kubectl)
     kubectl("delete", "pod", "-n", SYSTEM, before, "--grace-period=0", "--force")
     await settled(lambda: leader(kubectl) not in ("", before), "another replica leads", 60)
-    kubectl("delete", "service", "runtime", "-n", "org-acme")
+    kubectl("delete", "poddisruptionbudget", "runtime", "-n", "org-acme")
     await settled(
-        lambda: kubectl.exists("service", "runtime", "-n", "org-acme"), "the new leader works", 60
+        lambda: kubectl.exists("poddisruptionbudget", "runtime", "-n", "org-acme"),
+        "the new leader works",
+        60,
     )
     kubectl("rollout", "status", "deployment/bulkhead-operator", "-n", SYSTEM, "--timeout=60s")
 
