@@ -55,7 +55,7 @@ test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	.venv/bin/pytest -q --durations=5 tests/cluster/test_on_cluster.py tests/e2e
 
 bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)
-	.venv/bin/python -m tests.performance $${ONLY:-}
+	.venv/bin/python -m tests.performance $(if $(ONLY),ONLY=$(ONLY)) $(if $(ROUNDS),ROUNDS=$(ROUNDS))
 
 check: lint typecheck verify ## Lint, types, import contracts, generated files
 
