@@ -1,5 +1,6 @@
 """Installs Bulkhead with Helm, applies the examples and shows the main job on them."""
 
+import ipaddress
 import json
 import urllib.error
 import urllib.request
@@ -43,11 +44,31 @@ def release(kubectl: Kubectl, operator: Image, runtime: Image) -> str:
             f"--namespace={NAMESPACE}",
             "--create-namespace",
             *(f"--set-string={key}={value}" for key, value in values.items()),
+            f"--set-json=network.deniedCIDRs={json.dumps(_inside(kubectl))}",
         ],
         remedy="`helm lint --strict charts/bulkhead` checks the chart by itself.",
     )
     _wait_for_operator(kubectl)
     return f"operator {operator.tag}"
+
+
+def _inside(kubectl: Kubectl) -> list[str]:
+    """Return the cluster's own addresses, which no organization may open for itself.
+
+    Services, among them that of the API server, pods, and nodes, on which the API server listens.
+    """
+    services = kubectl.get("servicecidrs.networking.k8s.io")["items"]
+    nodes = kubectl.get("nodes")["items"]
+    ranges = {cidr for service in services for cidr in service["spec"]["cidrs"]}
+    ranges |= {cidr for node in nodes for cidr in node["spec"].get("podCIDRs", ())}
+    addresses = {
+        entry["address"]
+        for node in nodes
+        for entry in node["status"]["addresses"]
+        if entry["type"] in {"InternalIP", "ExternalIP"}
+    }
+    hosts = {str(ipaddress.ip_network(address)) for address in addresses}
+    return sorted(ranges | hosts)
 
 
 def examples(kubectl: Kubectl) -> str:

@@ -103,8 +103,33 @@ def test_the_api_server_refuses_wrong_values_with_help(
 
 
 def test_a_runtime_resolves_names_and_reaches_nothing_else(kubectl: Kubectl) -> None:
+    reached = {what: from_inside(kubectl, *target) for what, target in forbidden(kubectl).items()}
+    assert {what for what, answer in reached.items() if answer == "reached"} == set()
+    # Names do resolve: a refusal by DNS would prove nothing about the connections.
+    assert "Name or service not known" not in reached["the other organization"]
+    assert "name resolution" not in reached["the other organization"]
+
+
+def test_opening_the_whole_internet_opens_nothing_of_the_cluster(kubectl: Kubectl) -> None:
+    everything = {"egress": [{"cidr": "0.0.0.0/0", "ports": [80, 443, 6443, 8080, 9090]}]}
+    kubectl("patch", "orgrt", "acme", "--type=merge", "-p",
+            json.dumps({"spec": {"network": everything}}))  # fmt: skip
+    try:
+        opened = "jsonpath={.spec.egress[*].to[*].ipBlock.cidr}=0.0.0.0/0"
+        kubectl("wait", f"--for={opened}", "networkpolicy/runtime", "-n", "org-acme")
+        reached = {
+            what: from_inside(kubectl, *target) for what, target in forbidden(kubectl).items()
+        }
+    finally:
+        kubectl("patch", "orgrt", "acme", "--type=merge", "-p",
+                json.dumps({"spec": {"network": {"egress": []}}}))  # fmt: skip
+    assert {what for what, answer in reached.items() if answer == "reached"} == set()
+
+
+def forbidden(kubectl: Kubectl) -> dict[str, tuple[str, int]]:
+    """Return what no organization may ever reach."""
     api_server = kubectl.get("endpoints", "kubernetes")["subsets"][0]
-    forbidden = {
+    return {
         "the other organization": ("runtime.org-globex.svc.cluster.local", 80),
         "the other organization's internal port": (pod_address(kubectl, "org-globex"), 9090),
         "the API server's service": ("kubernetes.default.svc.cluster.local", 443),
@@ -115,11 +140,6 @@ def test_a_runtime_resolves_names_and_reaches_nothing_else(kubectl: Kubectl) -> 
         "cloud metadata": ("169.254.169.254", 80),
         "the operator": (operator_address(kubectl), 8080),
     }
-    reached = {what: from_inside(kubectl, *target) for what, target in forbidden.items()}
-    assert {what for what, answer in reached.items() if answer == "reached"} == set()
-    # Names do resolve: a refusal by DNS would prove nothing about the connections.
-    assert "Name or service not known" not in reached["the other organization"]
-    assert "name resolution" not in reached["the other organization"]
 
 
 def pod_address(kubectl: Kubectl, namespace: str) -> str:
