@@ -1,0 +1,1 @@
+"""Events: what happened, for audit and for those who watch."""

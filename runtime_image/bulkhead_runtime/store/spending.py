@@ -1,0 +1,211 @@
+"""The port between the kernel and the store of record for everything that spends.
+
+A piece of work takes at most three round trips: `begin` claims the idempotency key, reserves the
+worst case of the first model call, locks the session and loads its tail; `reserve` settles one
+call and reserves the next, only when a loop goes on; `finish` stores messages, ledger, events and
+the answer to repeat, settles what was reserved and releases the session. Each is one transaction:
+all of it or nothing. A store that cannot be asked raises a 503 `Problem`: spending fails closed.
+
+Amounts are `Decimal`: US dollars for cost, whole numbers for tokens, tool calls and turns,
+seconds for seconds. Times are Unix milliseconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, Protocol
+
+from bulkhead_runtime.events.port import Event
+from bulkhead_runtime.models.port import ModelMessage
+from bulkhead_runtime.store.port import BeginTurn, PoolBounds, SessionStatus, Turn
+
+Dimension = Literal["tokens", "cost", "tool_calls", "turns", "seconds"]
+Amounts = Mapping[Dimension, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is counted together, and how much of it may be used.
+
+    `scope` and `key` name it: ("session", id), ("agent_day", "assistant/2026-11-21"),
+    ("day", "2026-11-21"), ("total", ""). A dimension that `limits` leaves out is counted and not
+    bounded. Limits are of the moment: raising one takes effect at the next reservation.
+    """
+
+    scope: Literal["session", "agent_day", "day", "total"]
+    key: str
+    limits: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Where an account stands after a step; `reserved` belongs to work that has not ended."""
+
+    account: Account
+    used: Amounts
+    reserved: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Claims an idempotency key of one principal for one content, until `expires_at`.
+
+    `key` and `content` are SHA-256 digests in hexadecimal; the store never sees the texts. A claim
+    whose holder is gone (`lease_until` passed) may be taken over by the same content.
+    """
+
+    key: str
+    principal: str
+    content: str
+    lease_until: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedAnswer:
+    """The finished answer of a claim: HTTP status, media type and body, bounded to 1 MiB."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Asks to start; every part that is None is left out.
+
+    `reservation_id` names what is reserved until `finish`; `reserve` is the worst case of the
+    first call. `lease_until` bounds how long a reservation of a process that died is kept: after
+    it the reservation counts as used in full (fails closed) unless it can be shown that no call
+    was made.
+    """
+
+    reservation_id: str
+    accounts: tuple[Account, ...]
+    reserve: Amounts
+    lease_until: int
+    claim: Claim | None = None
+    turn: BeginTurn | None = None
+    max_parallel_sessions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Work that may run."""
+
+    turn: Turn | None
+    balances: tuple[Balance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused:
+    """The key is taken: finished (then `answer`), in flight, or with other content."""
+
+    reason: Literal["finished", "in_flight", "conflict"]
+    answer: RepeatedAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRefused:
+    """Nothing was reserved: the account and the dimension that have no room, and what is left."""
+
+    account: Account
+    dimension: Dimension
+    left: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One use: `type` is model, tool, compaction or moderation.
+
+    `cost` is None where no price is known. A cached answer has zero tokens and cost.
+    """
+
+    id: str
+    type: Literal["model", "tool", "compaction", "moderation", "cache"]
+    at: int
+    principal: str
+    agent: str
+    package: str
+    version: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal | None
+    session_id: str | None = None
+    job_id: str | None = None
+    run_id: str | None = None
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How a turn ended; `messages` is empty unless it is to be remembered.
+
+    `summary` replaces the messages before `summary_until` (a sequence) in what later turns load;
+    the messages themselves stay in the history.
+    """
+
+    turn: Turn
+    status: SessionStatus
+    messages: tuple[ModelMessage, ...]
+    summary: str | None = None
+    summary_until: int | None = None
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Ends work: `used` is settled against what was reserved under `reservation_id`."""
+
+    reservation_id: str
+    accounts: tuple[Account, ...]
+    used: Amounts
+    lines: tuple[LedgerLine, ...]
+    events: tuple[Event, ...] = ()
+    turn: TurnEnd | None = None
+    claim: Claim | None = None
+    answer: RepeatedAnswer | None = None
+    """None with a claim frees the key: the work failed and may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What is stored; `turn` says what became of the turn's messages."""
+
+    turn: Literal["stored", "lost", "pool_full"] | None
+    balances: tuple[Balance, ...]
+
+
+class SpendingStore(Protocol):
+    """The store of record for reservations, claims, turns and the ledger."""
+
+    async def begin(
+        self, request: Begin, bounds: PoolBounds
+    ) -> Begun | ClaimRefused | BudgetRefused:
+        """Start work, or say why not; raises the same `Problem`s as a session that cannot run."""
+        ...
+
+    async def reserve(
+        self,
+        reservation_id: str,
+        accounts: tuple[Account, ...],
+        *,
+        used: Amounts,
+        reserve: Amounts,
+        lease_until: int,
+    ) -> Begun | BudgetRefused:
+        """Settle the last call with `used` and reserve the next, renewing lock and lease."""
+        ...
+
+    async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
+        """Store how work ended; durable when this returns. Repeating it changes nothing."""
+        ...
+
+    async def balances(self, accounts: tuple[Account, ...]) -> tuple[Balance, ...]:
+        """Return where accounts stand."""
+        ...
+
+    async def release_abandoned(self) -> int:
+        """Settle reservations and free claims whose lease has passed; return how many."""
+        ...
