@@ -117,7 +117,7 @@ class AgentTurns:
         remembered but what it used.
         """
         configuration = self._holder.require()
-        session = self._find(request, configuration)
+        session = await self._find(request, configuration)
         execution = self._execution(
             configuration, request.agent, request.trace, len(request.message)
         )
@@ -149,12 +149,12 @@ class AgentTurns:
         await self._kernel.run(execution, work)
         return results[0]
 
-    def _find(self, request: TurnRequest, configuration: Configuration) -> Session | None:
+    async def _find(self, request: TurnRequest, configuration: Configuration) -> Session | None:
         if request.session_id is None:
             if request.agent not in configuration.serving:
                 raise errors.unknown_agent(request.agent)
             return None
-        session = self._store.session(
+        session = await self._store.session(
             request.session_id, request.principal, PoolBounds.of(configuration.source.pool)
         )
         if session.agent != request.agent:
