@@ -96,7 +96,7 @@ class Runtime:
         await self.router.aclose()
         await self.store.close()
 
-    def readiness(self) -> Readiness:
+    async def readiness(self) -> Readiness:
         """Return the state of every dependency by name."""
         missing = self.router.missing_credentials()
         return Readiness(
@@ -104,7 +104,7 @@ class Runtime:
             dependencies=(
                 self._configuration_dependency(),
                 self._agents_dependency(),
-                self._store_dependency(),
+                await self._store_dependency(),
                 Dependency(
                     "api_key",
                     self.api_key.present,
@@ -119,14 +119,14 @@ class Runtime:
             ),
         )
 
-    def state(self) -> RuntimeState:
+    async def state(self) -> RuntimeState:
         """Return what the operator asks for."""
         configuration = self.holder.current
         refusals = [self.holder.refusal] if self.holder.refusal else []
         if self.store.set_aside is not None:
             message = f"a damaged database was set aside as {self.store.set_aside.name}"
             refusals.append(Refusal(what="store", message=message))
-        usage, sessions = self._usage()
+        usage, sessions = await self._usage()
         return RuntimeState(
             organization=self.settings.organization,
             runtime_id=self.settings.runtime_id,
@@ -141,13 +141,13 @@ class Runtime:
 
     async def render_metrics(self) -> bytes:
         """Return the exposition text, rendered off the event loop."""
-        self._usage_at_scrape, _ = self._usage()
+        self._usage_at_scrape, _ = await self._usage()
         return await asyncio.to_thread(self.metrics.render)
 
-    def _usage(self) -> tuple[PoolUsage, dict[tuple[str, str], int]]:
+    async def _usage(self) -> tuple[PoolUsage, dict[tuple[str, str], int]]:
         try:
-            usage = self.store.usage()
-            sessions = dict(self.store.sessions_by_version())
+            usage = await self.store.usage()
+            sessions = dict(await self.store.sessions_by_version())
         except Problem:
             return PoolUsage(), {}
         return PoolUsage(used_bytes=usage.used_bytes, sessions=usage.sessions), sessions
@@ -173,11 +173,11 @@ class Runtime:
         count = len(self.holder.current.serving) if self.holder.current else 0
         return Dependency("agents", ok=True, message=f"{count} in service", required=False)
 
-    def _store_dependency(self) -> Dependency:
+    async def _store_dependency(self) -> Dependency:
         if self.store.corrupt:
             return Dependency("store", ok=False, message="the database is damaged")
         try:
-            self.store.usage()
+            await self.store.usage()
         except Problem as problem:
             return Dependency("store", ok=False, message=problem.message)
         if self.store.set_aside is not None:

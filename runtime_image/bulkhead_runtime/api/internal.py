@@ -46,7 +46,8 @@ class InternalApp:
         seconds = _wait_seconds(query.get("waitSeconds", ["0"])[0])
         if wanted and seconds:
             await exchange.until_gone(self._runtime.holder.wait_for(wanted, seconds))
-        body = self._runtime.state().model_dump_json(by_alias=True).encode()
+        state = await self._runtime.state()
+        body = state.model_dump_json(by_alias=True).encode()
         await exchange.respond(200, body, headers=None)
 
 

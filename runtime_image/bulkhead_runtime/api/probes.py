@@ -19,7 +19,7 @@ async def health(exchange: Exchange, runtime: Runtime) -> None:
 async def readiness(exchange: Exchange, runtime: Runtime) -> None:
     """Say whether traffic should come here, dependency by dependency."""
     exchange.route = "/readiness"
-    state = runtime.readiness()
+    state = await runtime.readiness()
     body = {
         "ready": state.ready,
         "draining": state.draining,

@@ -68,7 +68,7 @@ def _add_sessions(app: FastAPI, runtime: Runtime) -> None:
     @app.get("/v1/sessions", tags=["sessions"])
     async def list_sessions(limit: Limit = 50, cursor: Cursor = None) -> views.SessionPageView:
         """List conversations, newest first."""
-        page = runtime.store.sessions(PRINCIPAL, _bounds(runtime), limit=limit, cursor=cursor)
+        page = await runtime.store.sessions(PRINCIPAL, _bounds(runtime), limit=limit, cursor=cursor)
         return views.SessionPageView.of(page)
 
     @app.get("/v1/sessions/{session_id}", tags=["sessions"])
@@ -76,8 +76,10 @@ def _add_sessions(app: FastAPI, runtime: Runtime) -> None:
         session_id: str, limit: Limit = 50, cursor: Cursor = None
     ) -> views.SessionWithHistoryView:
         """Return a conversation with one page of its messages."""
-        session = runtime.store.session(session_id, PRINCIPAL, _bounds(runtime))
-        page = runtime.store.messages(session_id, limit=limit, cursor=cursor)
+        session = await runtime.store.session(session_id, PRINCIPAL, _bounds(runtime))
+        page = await runtime.store.messages(
+            session_id, PRINCIPAL, _bounds(runtime), limit=limit, cursor=cursor
+        )
         return views.SessionWithHistoryView.with_history(session, page)
 
     @app.delete("/v1/sessions/{session_id}", status_code=204, tags=["sessions"])
@@ -90,8 +92,9 @@ def _add_sessions(app: FastAPI, runtime: Runtime) -> None:
         session_id: str, limit: Limit = 50, cursor: Cursor = None
     ) -> views.MessagePageView:
         """List a conversation's messages, oldest first."""
-        runtime.store.session(session_id, PRINCIPAL, _bounds(runtime))
-        page = runtime.store.messages(session_id, limit=limit, cursor=cursor)
+        page = await runtime.store.messages(
+            session_id, PRINCIPAL, _bounds(runtime), limit=limit, cursor=cursor
+        )
         return views.MessagePageView.of(page)
 
 

@@ -155,27 +155,38 @@ class PoolUsage:
 
 
 class SessionStore(Protocol):
-    """Keeps conversations; raises `Problem` (404, 409, 422, 503, 507) for what it cannot do."""
+    """Keeps conversations; raises `Problem` (404, 409, 422, 503, 507) for what it cannot do.
 
-    def session(self, session_id: str, principal: str, bounds: PoolBounds) -> Session:
+    A `principal` of None asks for everybody's: only for those whose scope says so.
+    """
+
+    async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
         ...
 
-    def sessions(
-        self, principal: str, bounds: PoolBounds, *, limit: int, cursor: str | None
+    async def sessions(
+        self, principal: str | None, bounds: PoolBounds, *, limit: int, cursor: str | None
     ) -> SessionPage:
         """Return one page of a principal's sessions."""
         ...
 
-    def messages(self, session_id: str, *, limit: int, cursor: str | None) -> MessagePage:
-        """Return one page of a session's messages."""
+    async def messages(
+        self,
+        session_id: str,
+        principal: str | None,
+        bounds: PoolBounds,
+        *,
+        limit: int,
+        cursor: str | None,
+    ) -> MessagePage:
+        """Return one page of a session's messages; raise a 404 `Problem` as `session` does."""
         ...
 
-    def usage(self) -> PoolUsage:
+    async def usage(self) -> PoolUsage:
         """Return what the pool holds."""
         ...
 
-    def sessions_by_version(self) -> Mapping[tuple[str, str], int]:
+    async def sessions_by_version(self) -> Mapping[tuple[str, str], int]:
         """Return how many sessions exist per (package, version)."""
         ...
 
@@ -183,7 +194,7 @@ class SessionStore(Protocol):
         """Store a session without any turn."""
         ...
 
-    async def delete(self, session_id: str, principal: str) -> None:
+    async def delete(self, session_id: str, principal: str | None) -> None:
         """Remove a session with its messages; what it used stays in the ledger."""
         ...
 

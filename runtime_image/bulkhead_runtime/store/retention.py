@@ -47,7 +47,7 @@ class RetentionSweep:
         removed = await self._store.remove_expired(bounds)
         if removed:
             log.info("Expired sessions removed", extra={"sessions": removed})
-        oldest = self._store.oldest_activity()
+        oldest = await self._store.oldest_activity()
         if bounds.retention_seconds is None or oldest is None:
             return MAX_SECONDS
         due = oldest / 1000 + bounds.retention_seconds - time.time()

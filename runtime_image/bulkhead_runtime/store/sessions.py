@@ -69,8 +69,17 @@ def create(
     return find(connection, new.id, new.principal, bounds, now)
 
 
+def visible(owner: str, principal: str | None) -> bool:
+    """Tell whether `principal` sees what `owner` has; None sees all."""
+    return principal is None or owner == principal
+
+
 def find(
-    connection: sqlite3.Connection, session_id: str, principal: str, bounds: PoolBounds, now: int
+    connection: sqlite3.Connection,
+    session_id: str,
+    principal: str | None,
+    bounds: PoolBounds,
+    now: int,
 ) -> Session:
     """Return a session; one that is unknown, expired or another principal's is a 404."""
     row = connection.execute(
@@ -80,14 +89,14 @@ def find(
     if row is None:
         raise errors.unknown_session()
     session = rows.to_session(row)
-    if session.principal != principal or expired(session.updated_at, bounds, now):
+    if not visible(session.principal, principal) or expired(session.updated_at, bounds, now):
         raise errors.unknown_session()
     return session
 
 
 def page(
     connection: sqlite3.Connection,
-    principal: str,
+    principal: str | None,
     *,
     not_before: int,
     limit: int,
@@ -95,11 +104,11 @@ def page(
 ) -> SessionPage:
     """Return sessions after the cursor, newest first, without those last active before."""
     created_at, session_id = _session_cursor(cursor)
+    mine, owner = ("", ()) if principal is None else ("principal = ? AND ", (principal,))
     found = connection.execute(
-        f"SELECT {rows.SESSION_COLUMNS} FROM sessions "  # noqa: S608 (constant)
-        "WHERE principal = ? AND (created_at, id) < (?, ?) AND updated_at >= ? "
-        "ORDER BY created_at DESC, id DESC LIMIT ?",
-        (principal, created_at, session_id, not_before, limit + 1),
+        f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE {mine}"  # noqa: S608 (constants)
+        "(created_at, id) < (?, ?) AND updated_at >= ? ORDER BY created_at DESC, id DESC LIMIT ?",
+        (*owner, created_at, session_id, not_before, limit + 1),
     ).fetchall()
     items = tuple(rows.to_session(row) for row in found[:limit])
     more = len(found) > limit
@@ -130,12 +139,12 @@ def by_version(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
     return {(package, version): sessions for package, version, sessions in found}
 
 
-def delete(connection: sqlite3.Connection, session_id: str, principal: str) -> None:
+def delete(connection: sqlite3.Connection, session_id: str, principal: str | None) -> None:
     """Remove a session of this principal; raise a 404 `Problem` when there is none."""
     row = connection.execute(
         "SELECT principal FROM sessions WHERE id = ?", (session_id,)
     ).fetchone()
-    if row is None or row[0] != principal:
+    if row is None or not visible(row[0], principal):
         raise errors.unknown_session()
     _remove(connection, session_id)
 

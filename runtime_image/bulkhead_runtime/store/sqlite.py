@@ -61,14 +61,14 @@ class SqliteStore:
         self._reader.close()
         self._holder.close()
 
-    def session(self, session_id: str, principal: str, bounds: PoolBounds) -> Session:
+    async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
         return self._read(
             lambda connection: sessions.find(connection, session_id, principal, bounds, _now())
         )
 
-    def sessions(
-        self, principal: str, bounds: PoolBounds, *, limit: int, cursor: str | None
+    async def sessions(
+        self, principal: str | None, bounds: PoolBounds, *, limit: int, cursor: str | None
     ) -> SessionPage:
         """Return one page of a principal's sessions."""
         retention = bounds.retention_seconds
@@ -79,21 +79,32 @@ class SqliteStore:
             )
         )
 
-    def messages(self, session_id: str, *, limit: int, cursor: str | None) -> MessagePage:
-        """Return one page of a session's messages."""
-        return self._read(
-            lambda connection: sessions.messages(connection, session_id, limit=limit, cursor=cursor)
-        )
+    async def messages(
+        self,
+        session_id: str,
+        principal: str | None,
+        bounds: PoolBounds,
+        *,
+        limit: int,
+        cursor: str | None,
+    ) -> MessagePage:
+        """Return one page of a session's messages; raise a 404 `Problem` as `session` does."""
 
-    def usage(self) -> PoolUsage:
+        def query(connection: sqlite3.Connection) -> MessagePage:
+            sessions.find(connection, session_id, principal, bounds, _now())
+            return sessions.messages(connection, session_id, limit=limit, cursor=cursor)
+
+        return self._read(query)
+
+    async def usage(self) -> PoolUsage:
         """Return what the pool holds."""
         return self._read(sessions.usage)
 
-    def sessions_by_version(self) -> Mapping[tuple[str, str], int]:
+    async def sessions_by_version(self) -> Mapping[tuple[str, str], int]:
         """Return how many sessions exist per (package, version)."""
         return self._read(sessions.by_version)
 
-    def oldest_activity(self) -> int | None:
+    async def oldest_activity(self) -> int | None:
         """Return when the session that was quiet longest was last active."""
         return self._read(sessions.oldest_activity)
 
@@ -104,7 +115,7 @@ class SqliteStore:
             lambda connection: sessions.create(connection, new, bounds, now)
         )
 
-    async def delete(self, session_id: str, principal: str) -> None:
+    async def delete(self, session_id: str, principal: str | None) -> None:
         """Remove a session with its messages; what it used stays in the ledger."""
         await self._writer.run(
             lambda connection: sessions.delete(connection, session_id, principal)

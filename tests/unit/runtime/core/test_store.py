@@ -73,8 +73,8 @@ async def test_a_turn_is_there_for_whoever_opens_the_file_next(tmp_path: Path) -
     await first.close()
 
     second = SqliteStore(tmp_path)
-    page = second.messages("ses_1", limit=10, cursor=None)
-    session = second.session("ses_1", "me", BOUNDS)
+    page = await second.messages("ses_1", "me", BOUNDS, limit=10, cursor=None)
+    session = await second.session("ses_1", "me", BOUNDS)
     await second.close()
 
     assert [item.message.content for item in page.items] == ["hello", "re: hello"]
@@ -87,7 +87,7 @@ async def test_the_next_turn_sees_the_tail_and_costs_add_up_exactly(store: Sqlit
     await _turn(store, "two")
     turn = await store.begin_turn(_begin(), BOUNDS)
     assert [message.content for message in turn.history] == ["one", "re: one", "two", "re: two"]
-    assert store.session("ses_1", "me", BOUNDS).cost == "0.2"
+    assert (await store.session("ses_1", "me", BOUNDS)).cost == "0.2"
 
 
 async def test_the_tail_begins_with_a_user_even_when_it_cuts_a_turn(store: SqliteStore) -> None:
@@ -106,7 +106,7 @@ async def test_tool_calls_and_results_come_back_as_they_were(store: SqliteStore)
         ModelMessage("assistant", "noon"),
     )
     await store.finish_turn(_finish(turn, *messages), BOUNDS)
-    page = store.messages("ses_1", limit=10, cursor=None)
+    page = await store.messages("ses_1", "me", BOUNDS, limit=10, cursor=None)
     assert tuple(item.message for item in page.items) == messages
 
 
@@ -134,7 +134,7 @@ async def test_a_holder_that_lost_its_session_stores_nothing(tmp_path: Path) -> 
     await other.finish_turn(_finish(taken, ModelMessage("user", "in time")), BOUNDS)
 
     assert refused.value.code == "turn_lost"
-    page = other.messages("ses_1", limit=10, cursor=None)
+    page = await other.messages("ses_1", "me", BOUNDS, limit=10, cursor=None)
     assert [item.message.content for item in page.items] == ["in time"]
     await slow.close()
     await other.close()
@@ -147,14 +147,14 @@ async def test_another_principals_session_is_indistinguishable_from_none(
     answers = []
     for session_id, principal in (("ses_1", "you"), ("ses_none", "you")):
         with pytest.raises(Problem) as refused:
-            store.session(session_id, principal, BOUNDS)
+            await store.session(session_id, principal, BOUNDS)
         answers.append((refused.value.status, refused.value.code, refused.value.message))
         with pytest.raises(Problem):
             await store.begin_turn(_begin(session_id, principal=principal), BOUNDS)
         with pytest.raises(Problem):
             await store.delete(session_id, principal)
     assert answers[0] == answers[1]
-    assert store.sessions("you", BOUNDS, limit=10, cursor=None).items == ()
+    assert (await store.sessions("you", BOUNDS, limit=10, cursor=None)).items == ()
 
 
 async def test_sessions_and_messages_come_in_pages_without_gap_or_repeat(
@@ -166,14 +166,14 @@ async def test_sessions_and_messages_come_in_pages_without_gap_or_repeat(
 
     listed, cursor = [], None
     while True:
-        page = store.sessions("me", BOUNDS, limit=3, cursor=cursor)
+        page = await store.sessions("me", BOUNDS, limit=3, cursor=cursor)
         listed += [session.id for session in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
     sequences, cursor = [], None
     while True:
-        messages = store.messages("ses_3", limit=3, cursor=cursor)
+        messages = await store.messages("ses_3", "me", BOUNDS, limit=3, cursor=cursor)
         sequences += [item.sequence for item in messages.items]
         cursor = messages.next_cursor
         if cursor is None:
@@ -185,8 +185,9 @@ async def test_sessions_and_messages_come_in_pages_without_gap_or_repeat(
 
 @pytest.mark.parametrize("cursor", ["x", "-1", "9" * 40, "1e3", "٣"])
 async def test_a_cursor_that_we_did_not_give_is_refused(store: SqliteStore, cursor: str) -> None:
+    await _turn(store, "hello", new=True)
     with pytest.raises(Problem, match="`cursor` must be"):
-        store.messages("ses_1", limit=3, cursor=cursor)
+        await store.messages("ses_1", "me", BOUNDS, limit=3, cursor=cursor)
 
 
 async def test_a_full_pool_refuses_the_turn_before_it_runs(store: SqliteStore) -> None:
@@ -195,7 +196,7 @@ async def test_a_full_pool_refuses_the_turn_before_it_runs(store: SqliteStore) -
     with pytest.raises(Problem, match=r"'small' has no room.*maxMemoryMB is 1") as refused:
         await store.begin_turn(request, tiny)
     assert refused.value.status == 507
-    assert store.usage().sessions == 0
+    assert (await store.usage()).sessions == 0
 
 
 async def test_an_answer_that_does_not_fit_is_refused_whole_but_what_it_used_counts(
@@ -207,9 +208,9 @@ async def test_an_answer_that_does_not_fit_is_refused_whole_but_what_it_used_cou
     with pytest.raises(Problem, match="has no room"):
         await store.finish_turn(_finish(turn, *huge), tiny)
 
-    session = store.session("ses_1", "me", tiny)
+    session = await store.session("ses_1", "me", tiny)
     assert (session.messages, session.status, session.output_tokens) == (0, "error", 5)
-    assert store.usage().used_bytes < 2**20
+    assert (await store.usage()).used_bytes < 2**20
     await store.begin_turn(_begin(), tiny)
 
 
@@ -219,14 +220,14 @@ async def test_the_pools_counters_equal_what_lies_in_it_and_return_to_zero(
     for number in range(5):
         await _turn(store, "hello" * number, f"ses_{number}", new=True)
     (used,) = _query(store, "SELECT sum(bytes) FROM sessions")
-    assert (store.usage().used_bytes, store.usage().sessions) == (used, 5)
-    assert store.sessions_by_version() == {("helper", "1.0.0"): 5}
+    assert ((await store.usage()).used_bytes, (await store.usage()).sessions) == (used, 5)
+    assert await store.sessions_by_version() == {("helper", "1.0.0"): 5}
 
     for number in range(5):
         await store.delete(f"ses_{number}", "me")
 
-    assert (store.usage().used_bytes, store.usage().sessions) == (0, 0)
-    assert store.sessions_by_version() == {}
+    assert ((await store.usage()).used_bytes, (await store.usage()).sessions) == (0, 0)
+    assert await store.sessions_by_version() == {}
     assert _query(store, "SELECT count(*) FROM messages") == (0,)
     assert _query(store, "SELECT count(*) FROM ledger") == (5,)
 
@@ -235,8 +236,8 @@ async def test_a_session_that_moves_to_another_version_is_counted_there(store: S
     await _turn(store, "one", new=True)
     turn = await store.begin_turn(replace(_begin(), version="2.0.0"), BOUNDS)
     await store.finish_turn(_finish(turn), BOUNDS)
-    assert store.session("ses_1", "me", BOUNDS).version == "2.0.0"
-    assert store.sessions_by_version() == {("helper", "2.0.0"): 1}
+    assert (await store.session("ses_1", "me", BOUNDS)).version == "2.0.0"
+    assert await store.sessions_by_version() == {("helper", "2.0.0"): 1}
 
 
 async def test_an_expired_session_reads_as_none_and_is_removed(store: SqliteStore) -> None:
@@ -246,8 +247,8 @@ async def test_an_expired_session_reads_as_none_and_is_removed(store: SqliteStor
     minute = replace(BOUNDS, retention_seconds=60)
 
     with pytest.raises(Problem):
-        store.session("ses_1", "me", minute)
-    listed = store.sessions("me", minute, limit=10, cursor=None).items
+        await store.session("ses_1", "me", minute)
+    listed = (await store.sessions("me", minute, limit=10, cursor=None)).items
     removed = await store.remove_expired(minute)
 
     assert [session.id for session in listed] == ["ses_2"]
@@ -288,9 +289,9 @@ async def test_a_turn_that_fails_midway_leaves_nothing_of_itself_and_the_others_
 
     failed = [isinstance(result, Exception) for result in results]
     assert failed == [False, False, False, True, True, False]
-    assert store.usage().sessions == 4
+    assert (await store.usage()).sessions == 4
     with pytest.raises(Problem):
-        store.session("ses_3", "me", BOUNDS)
+        await store.session("ses_3", "me", BOUNDS)
 
 
 async def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path) -> None:
@@ -307,7 +308,7 @@ async def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path) -> None:
 
     assert store.set_aside is not None
     assert store.set_aside.read_bytes() == bytes(content)
-    assert store.usage().sessions == 0
+    assert (await store.usage()).sessions == 0
     await _turn(store, "again", new=True)
     await store.close()
 
@@ -341,10 +342,10 @@ async def test_damage_found_while_serving_refuses_everything_until_a_restart(
         file.seek(4096)
         file.write(b"\xaa" * 2**20)
     with pytest.raises(Problem):
-        _read_all(store, 200)
+        await _read_all(store, 200)
     assert store.corrupt
     with pytest.raises(Problem, match="damaged"):
-        store.usage()
+        await store.usage()
     await store.close()
 
 
@@ -352,9 +353,9 @@ def _set_aside(directory: Path) -> list[Path]:
     return list(directory.glob("*corrupt*"))
 
 
-def _read_all(store: SqliteStore, count: int) -> None:
+async def _read_all(store: SqliteStore, count: int) -> None:
     for number in range(count):
-        store.messages(f"ses_{number}", limit=10, cursor=None)
+        await store.messages(f"ses_{number}", "me", BOUNDS, limit=10, cursor=None)
 
 
 def _query(store: SqliteStore, sql: str) -> tuple[object, ...]:
