@@ -10,11 +10,15 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The ids of this request's span; `trace_id` has 32 hexadecimal digits, `span_id` 16."""
+    """The ids of this request's span; `trace_id` has 32 hexadecimal digits, `span_id` 16.
+
+    `parent_id` is the caller's span where the caller named one.
+    """
 
     trace_id: str
     span_id: str
     flags: str
+    parent_id: str | None = None
 
     @property
     def traceparent(self) -> str:
@@ -29,11 +33,11 @@ def continue_trace(header: bytes | None) -> Trace:
     parsed = _parse(header) if header else None
     if parsed is None:
         return Trace(random[:32], span_id, "01")
-    trace_id, flags = parsed
-    return Trace(trace_id, span_id, flags)
+    trace_id, parent_id, flags = parsed
+    return Trace(trace_id, span_id, flags, parent_id)
 
 
-def _parse(header: bytes) -> tuple[str, str] | None:
+def _parse(header: bytes) -> tuple[str, str, str] | None:
     parts = header.decode("ascii", "replace").strip().split("-")
     if len(parts) < _PARTS or parts[0] == "ff":
         return None
@@ -45,4 +49,4 @@ def _parse(header: bytes) -> tuple[str, str] | None:
         return None
     if not trace_id.strip("0") or not parent.strip("0"):
         return None
-    return trace_id, flags
+    return trace_id, parent, flags

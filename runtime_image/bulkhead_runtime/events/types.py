@@ -1,0 +1,42 @@
+"""Every type of event, in the words of the documents; a type that is not here does not exist."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+EVENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "request.start": "An execution was accepted (agent, model).",
+        "request.complete": "An execution ended well (agent, version, outcome, tokens, seconds).",
+        "request.error": "An execution failed or was refused (agent, code, status, seconds).",
+        "session.created": "A session began (agent, version).",
+        "session.archived": "A session was deleted by its owner; its audit trail stays.",
+        "session.expired": "Sessions ended after inactivity (sessions).",
+        "session.interrupted": "A running turn was stopped by a person.",
+        "session.exported": "A session's history was exported.",
+        "session.compacted": "Older turns became a summary (turns, by model or fallback).",
+        "session.cleaned": "Old messages left the model's context (messages, tokens).",
+        "tool.pre_call": "A tool is about to run (tool, risk, rule).",
+        "tool.post_call": "A tool ended (tool, ok, code, seconds).",
+        "tool.denied": "Policy denied a tool (tool, rule, reason, audit).",
+        "model.denied": "Policy denied a model (model, rule, reason, audit).",
+        "model.fallback": "Another model answered (from, to, reason).",
+        "model.circuit_open": "A provider failed too often and is left alone (provider, seconds).",
+        "model.circuit_closed": "A provider answers again (provider).",
+        "budget.warning": "An account passed a step (scope, key, dimension, percent).",
+        "budget.throttled": "An account passed a step that slows it down (scope, key, percent).",
+        "budget.cheaper_model": "A step changed the model (scope, key, percent, from, to).",
+        "budget.refused": "An account has no room (scope, key, dimension, left).",
+        "policy.changed": "A policy was added or removed through the API (kind, name).",
+        "idempotency.start": "An idempotency key was claimed.",
+        "idempotency.hit": "A finished answer was repeated.",
+        "idempotency.conflict": "A key was used again with other content.",
+        "idempotency.complete": "An answer was stored for its key.",
+        "idempotency.fail": "A key was freed because its work failed.",
+        "safety.flagged": "Text looks like an injection (source, patterns).",
+        "safety.moderated": "The provider's moderation refused an input (categories).",
+        "key.created": "An API key was made through the API (name, scopes).",
+        "key.revoked": "An API key was removed through the API (name).",
+        "events.lost": "Events were lost because the store did not take them in time (events).",
+    }
+)
