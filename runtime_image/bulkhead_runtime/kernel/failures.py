@@ -16,6 +16,7 @@ _ANSWERS: Final[dict[ModelErrorKind, tuple[int, str]]] = {
     "unknown_provider": (404, "unknown_model"),
     "unknown_model": (404, "unknown_model"),
     "invalid_request": (400, "model_invalid_request"),
+    "denied": (403, "model_denied"),
 }
 
 

@@ -13,6 +13,7 @@ ModelErrorKind = Literal[
     "unknown_provider",
     "unknown_model",
     "invalid_request",
+    "denied",
 ]
 
 

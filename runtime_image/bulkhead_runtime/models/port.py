@@ -5,12 +5,14 @@ they arrive and raises `ModelError` (models.errors) for everything that goes wro
 iterator early cancels the call upstream.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from bulkhead_api.runtime_config import ModelsConfig
+from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_runtime.models.errors import ModelError
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
@@ -58,7 +60,8 @@ class ModelRequest:
 
     `model` is PROVIDER/MODEL, `deadline` a time of `time.monotonic()` at which the call is given
     up. `options` are further OpenAI parameters of a client (top_p, stop, response_format ...),
-    already bounded, passed to providers that know them.
+    already bounded, passed to providers that know them. `traceparent` is the W3C context that the
+    provider is told.
     """
 
     model: str
@@ -68,6 +71,25 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     temperature: float | None = None
     options: Mapping[str, Any] | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRequest:
+    """A client's streaming chat completion, to be handed on with the least work per read.
+
+    `body` is the decoded request; model, stream, stream_options and the output's limit are set
+    anew. A usage chunk is asked of the provider always and written only where `include_usage` is
+    True. The client reads `answer_id` and the name of the model that answers.
+    """
+
+    model: str
+    body: Mapping[str, Any]
+    answer_id: str
+    include_usage: bool
+    max_output_tokens: int
+    deadline: float
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +124,26 @@ Part = TextDelta | ToolCall | Usage | Finished
 """A stream is TextDelta* and ToolCall*, then Usage once, then Finished once."""
 
 
-class ModelClient(Protocol):
-    """Calls the models of one provider."""
+@dataclass(slots=True)
+class Meter:
+    """What one call of one model took, right once the call has ended, however it ended.
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[Part]:
+    `usage` stays None where nothing can have been spent.
+    """
+
+    usage: Usage | None = None
+
+
+class ModelClient(Protocol):
+    """Calls the models of one provider, once: trying again is decided elsewhere."""
+
+    def stream(self, request: ModelRequest, meter: Meter | None = None) -> AsyncIterator[Part]:
         """Yield the parts of the answer as they arrive; raise `ModelError` when it fails."""
         ...
 
-    async def aclose(self) -> None:
-        """Release connections and processes; streams under way end with an error."""
-        ...
+
+Write = Callable[[bytes], Awaitable[None]]
+"""Sends bytes of an SSE stream to the client; raises when the client has gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +152,6 @@ class PassthroughResult:
 
     usage: Usage
     complete: bool
-
-
-Write = Callable[[bytes], Awaitable[None]]
-"""Sends bytes of an SSE stream to the client; raises when the client has gone."""
 
 
 class Passthrough(Protocol):
@@ -152,6 +180,101 @@ class Passthrough(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CallBound:
+    """The most that a call can take; `cost` in US dollars is None where no price is known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one model that was asked took; an answer out of the cache took nothing."""
+
+    model: str
+    usage: Usage
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A model failed before the first token, and the plan's next one is about to be asked.
+
+    `spent` is what the failed call may have to be paid, `bound` the most that the next can take.
+    """
+
+    failed: str
+    error: ModelError
+    model: str
+    spent: Usage | None
+    bound: CallBound
+
+
+OnSwitch = Callable[[Switch], Awaitable[int]]
+"""Reserves for the next model and returns the output tokens it may make; raises to end the call."""
+
+
+class ModelCall(Protocol):
+    """One call over the models of a plan: retried, switched and answered from the cache.
+
+    Until the first token a failure is hidden behind the next try; after it the call ends with the
+    `ModelError`, and `spent` tells what it took.
+    """
+
+    @property
+    def model(self) -> str:
+        """Return the PROVIDER/MODEL that was asked last: who answers, once a part is there."""
+        ...
+
+    @property
+    def spent(self) -> tuple[Spent, ...]:
+        """Return what was taken so far, a line for each model; whole once the call has ended.
+
+        Also after a failure or a cancellation; estimated where the provider did not count.
+        """
+        ...
+
+    def stream(self) -> AsyncIterator[Part]:
+        """Yield the parts of the answer, once; raise `ModelError` when no model answers."""
+        ...
+
+
+class ByteCall(Protocol):
+    """One call over the models of a plan, byte for byte; otherwise as `ModelCall`."""
+
+    @property
+    def model(self) -> str:
+        """Return the PROVIDER/MODEL that was asked last."""
+        ...
+
+    @property
+    def spent(self) -> tuple[Spent, ...]:
+        """Return what was taken so far, whole once the call has ended."""
+        ...
+
+    async def run(self, write: Write) -> None:
+        """Write the answer's frames, once; raise `ModelError` when no model answers.
+
+        Before the first `write` the caller can still answer with a status, afterwards it writes an
+        error frame itself. Cancelling the task cancels upstream at once.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CacheScope:
+    """For how long, and for whom, a first turn's answer may be repeated.
+
+    `parts` are whatever must be equal besides the request: organization, agent, package, version,
+    a digest of the policies.
+    """
+
+    seconds: int
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A model or provider that requests can name.
 
@@ -162,11 +285,34 @@ class ModelInfo:
     provider: str
 
 
-class Router(Protocol):
-    """Finds the client for a model's name; made once, follows configuration and keys.
+Lane = Literal["direct", "translated", "embedded"]
 
-    The implementation is `models.router.ModelRouter(providers_directory: Path)`; constructing it
-    opens nothing and imports no HTTP client.
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A model that requests can name, and what is known of it.
+
+    Prices are US dollars per million tokens, sizes tokens; None where unknown. `id` is
+    PROVIDER/* for the models of a provider that nobody listed. `unavailable` says why it cannot
+    be asked now.
+    """
+
+    id: str
+    provider: str
+    lane: Lane
+    input_per_million: Decimal | None = None
+    output_per_million: Decimal | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: tuple[str, ...] = ()
+    unavailable: str | None = None
+
+
+class Router(Protocol):
+    """Finds and calls models by name; made once, follows configuration and keys.
+
+    The implementation is `models.router.ModelRouter`; constructing it opens nothing and imports no
+    HTTP client.
     """
 
     def configure(self, models: ModelsConfig) -> None:
@@ -189,8 +335,49 @@ class Router(Protocol):
         """Return the byte lane of PROVIDER/MODEL, None where its provider has none."""
         ...
 
+    def plan(self, model: str, agent: Agent | None, context: Any) -> tuple[str, ...]:
+        """Return the models to ask in order: this one, then the fallbacks that may be used.
+
+        `agent` is None where a client addresses a model; `context` is the `ExecutionContext` that
+        the policy engine is asked with. Raises `ModelError` of kind denied, unknown_provider or
+        missing_credentials (the last only where no fallback could answer).
+        """
+        ...
+
+    def bounds(self, request: ModelRequest | ByteRequest) -> CallBound:
+        """Return the most that a request can take, counted offline."""
+        ...
+
+    def context_window(self, model: str) -> int:
+        """Return the tokens that a model can read and write at once; 100,000 where unknown."""
+        ...
+
+    def count(self, model: str, messages: Sequence[ModelMessage]) -> tuple[int, ...]:
+        """Return about how many tokens each message is, in the measure of the last calls."""
+        ...
+
+    def call(
+        self,
+        request: ModelRequest,
+        plan: tuple[str, ...],
+        on_switch: OnSwitch | None = None,
+        cache: CacheScope | None = None,
+    ) -> ModelCall:
+        """Return a call of the plan's models; nothing is sent before its stream is read."""
+        ...
+
+    def byte_call(
+        self, request: ByteRequest, plan: tuple[str, ...], on_switch: OnSwitch | None = None
+    ) -> ByteCall | None:
+        """Return the call byte for byte, None where a model of the plan has no such lane."""
+        ...
+
     def list_models(self) -> tuple[ModelInfo, ...]:
         """Return what can be named, the embedded offline model included."""
+        ...
+
+    def catalog(self) -> tuple[CatalogEntry, ...]:
+        """Return every model that is allowed, with prices, sizes and whether it can be asked."""
         ...
 
     async def aclose(self) -> None:
