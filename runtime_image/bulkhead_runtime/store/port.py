@@ -10,15 +10,19 @@ from typing import Literal, Protocol
 
 from bulkhead_api.runtime_config import PoolConfig
 from bulkhead_runtime.models.port import ModelMessage
+from bulkhead_runtime.store.states import SessionStatus
 
-SessionStatus = Literal[
-    "idle", "executing", "completed", "completed_with_errors", "error", "interrupted"
-]
+AutonomyLevel = Literal["L0", "L1", "L2", "L3"]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A conversation of one principal with one agent, on the package version it began with."""
+    """A conversation of one principal with one agent, on the package version it began with.
+
+    `updated_at` is its last activity; without more of it the session is gone at `expires_at`,
+    never when that is None. `summary` stands for the messages up to `summary_until` (a sequence)
+    in what a turn sends to a model; `context_tokens` is what the last turn sent.
+    """
 
     id: str
     principal: str
@@ -34,11 +38,18 @@ class Session:
     output_tokens: int
     cost: str | None
     metadata: Mapping[str, str]
+    title: str = ""
+    autonomy_level: AutonomyLevel = "L1"
+    compactions: int = 0
+    context_tokens: int = 0
+    summary: str | None = None
+    summary_until: int = 0
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """What a session begins with."""
+    """What a session begins with; the title is bounded by the caller, like the metadata."""
 
     id: str
     principal: str
@@ -46,6 +57,21 @@ class NewSession:
     package: str
     version: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    autonomy_level: AutonomyLevel = "L1"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What replaces the messages up to the sequence `until` in what later turns load.
+
+    The messages themselves stay in the history. One that reaches no further than the summary
+    there is changes nothing.
+    """
+
+    session_id: str
+    text: str
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +86,32 @@ class StoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionBounds:
+    """What sessions may be; None does not bound.
+
+    `parallel` counts the sessions that are in a turn over all replicas, `per_minute` what one
+    principal begins. After `expire_after_seconds` without activity a session is archived.
+    """
+
+    expire_after_seconds: int | None = None
+    per_principal: int | None = None
+    per_minute: int | None = None
+    messages: int | None = None
+    parallel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PoolBounds:
-    """What the pool allows; `retention_seconds` None keeps sessions for ever."""
+    """What the pool allows; `retention_seconds` None keeps sessions for ever.
+
+    Archived sessions and answers kept for idempotency lie in the pool too; the archived give way,
+    oldest first, when a turn needs their room.
+    """
 
     name: str
     max_memory_mb: int
     retention_seconds: int | None
+    sessions: SessionBounds = SessionBounds()
 
     @classmethod
     def of(cls, pool: PoolConfig) -> "PoolBounds":
@@ -76,6 +122,12 @@ class PoolBounds:
     def max_bytes(self) -> int:
         """Return the bound in bytes."""
         return self.max_memory_mb * 1024 * 1024
+
+    @property
+    def idle_seconds(self) -> int | None:
+        """Return after how long without activity a session reads as none."""
+        bounds = (self.retention_seconds, self.sessions.expire_after_seconds)
+        return min((seconds for seconds in bounds if seconds is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +150,22 @@ class BeginTurn:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn that may run; `fence` proves at its end that nobody took the session meanwhile."""
+    """A turn that may run; `fence` proves at its end that nobody took the session meanwhile.
+
+    `history` begins with a user's message, after `summary_until`; its messages have the sequences
+    from `first_sequence` on, without gap.
+    """
 
     session_id: str
     number: int
     fence: int
     history: tuple[ModelMessage, ...]
+    first_sequence: int = 1
+    summary: str | None = None
+    summary_until: int = 0
+    compactions: int = 0
+    context_tokens: int = 0
+    autonomy_level: AutonomyLevel = "L1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +210,28 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class PoolUsage:
-    """What the pool holds."""
+    """What the pool holds; archived sessions count apart, for they give way to others."""
 
     used_bytes: int
     sessions: int
+    archived_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredSession:
+    """A session that was archived because nothing happened in it."""
+
+    id: str
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did; `due_at` is when the next one has something to do, None for never."""
+
+    expired: tuple[ExpiredSession, ...]
+    removed: int
+    due_at: int | None
 
 
 class SessionStore(Protocol):
@@ -191,11 +271,14 @@ class SessionStore(Protocol):
         ...
 
     async def create(self, new: NewSession, bounds: PoolBounds) -> Session:
-        """Store a session without any turn."""
+        """Store a session without any turn; durable when this returns."""
         ...
 
     async def delete(self, session_id: str, principal: str | None) -> None:
-        """Remove a session with its messages; what it used stays in the ledger."""
+        """Archive a session: it reads as none from now on, whatever turn it is in.
+
+        What it used stays in the ledger, itself for the audit until the retention has passed.
+        """
         ...
 
     async def begin_turn(self, request: BeginTurn, bounds: PoolBounds) -> Turn:
@@ -210,6 +293,13 @@ class SessionStore(Protocol):
         """Write a use outside any session to the ledger, without waiting for it."""
         ...
 
-    async def remove_expired(self, bounds: PoolBounds) -> int:
-        """Remove a bounded number of sessions past the retention; return how many."""
+    async def mark(self, turn: Turn, status: SessionStatus) -> bool:
+        """Show a running turn's state; False when the session is no longer this turn's.
+
+        Raises `IllegalTransitionError` for what the table of states does not allow.
+        """
+        ...
+
+    async def sweep(self, bounds: PoolBounds) -> Swept:
+        """Archive what expired and remove what is past the retention, a bounded number of each."""
         ...

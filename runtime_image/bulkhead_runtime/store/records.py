@@ -64,10 +64,18 @@ class LedgerPage:
 
 
 UsageGroup = Literal["day", "agent", "model", "principal", "type"]
+"""A day is its date in UTC, as 2026-11-21."""
+
+MAX_POLICIES = 200
+MAX_KEYS = 1000
+"""More are refused with a 409 `Problem`."""
 
 
 class UsageLog(Protocol):
-    """Answers what was used; totals are sums over the ledger, never counted apart."""
+    """Answers what was used; totals are sums over the ledger, never counted apart.
+
+    Lines that had to make room live on as sums by day and group, so totals never shrink.
+    """
 
     async def usage(
         self, groups: tuple[UsageGroup, ...], *, since: int, until: int, principal: str | None

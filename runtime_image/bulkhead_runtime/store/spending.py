@@ -17,7 +17,8 @@ from typing import Literal, Protocol
 
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.models.port import ModelMessage
-from bulkhead_runtime.store.port import BeginTurn, PoolBounds, SessionStatus, Turn
+from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Summary, Turn
+from bulkhead_runtime.store.states import SessionStatus
 
 Dimension = Literal["tokens", "cost", "tool_calls", "turns", "seconds"]
 Amounts = Mapping[Dimension, Decimal]
@@ -76,8 +77,8 @@ class Begin:
 
     `reservation_id` names what is reserved until `finish`; `reserve` is the worst case of the
     first call. `lease_until` bounds how long a reservation of a process that died is kept: after
-    it the reservation counts as used in full (fails closed) unless it can be shown that no call
-    was made.
+    it the reservation counts as used in full (fails closed), as a line of type `abandoned` in the
+    ledger, which needs `principal` and `agent` for it.
     """
 
     reservation_id: str
@@ -86,7 +87,8 @@ class Begin:
     lease_until: int
     claim: Claim | None = None
     turn: BeginTurn | None = None
-    max_parallel_sessions: int | None = None
+    principal: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +116,19 @@ class BudgetRefused:
     left: Decimal
 
 
+LineType = Literal["model", "tool", "compaction", "moderation", "cache", "abandoned"]
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerLine:
-    """One use: `type` is model, tool, compaction or moderation.
+    """One use, once: a line whose id is there already is not written again.
 
-    `cost` is None where no price is known. A cached answer has zero tokens and cost.
+    `cost` is None where no price is known. A cached answer has zero tokens and cost. `abandoned`
+    is what a process that died had reserved: all its tokens as input.
     """
 
     id: str
-    type: Literal["model", "tool", "compaction", "moderation", "cache"]
+    type: LineType
     at: int
     principal: str
     agent: str
@@ -142,21 +148,23 @@ class LedgerLine:
 class TurnEnd:
     """How a turn ended; `messages` is empty unless it is to be remembered.
 
-    `summary` replaces the messages before `summary_until` (a sequence) in what later turns load;
-    the messages themselves stay in the history.
+    `context_tokens` None leaves what the turn before sent. The session's own counters grow by the
+    turn's ledger lines.
     """
 
     turn: Turn
     status: SessionStatus
     messages: tuple[ModelMessage, ...]
-    summary: str | None = None
-    summary_until: int | None = None
     context_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Ends work: `used` is settled against what was reserved under `reservation_id`."""
+    """Ends work: `used` since the last step is settled against what is reserved still.
+
+    A `summary` comes with a turn or without one; it needs no lock, for it only ever reaches
+    further.
+    """
 
     reservation_id: str
     accounts: tuple[Account, ...]
@@ -164,6 +172,7 @@ class Finish:
     lines: tuple[LedgerLine, ...]
     events: tuple[Event, ...] = ()
     turn: TurnEnd | None = None
+    summary: Summary | None = None
     claim: Claim | None = None
     answer: RepeatedAnswer | None = None
     """None with a claim frees the key: the work failed and may be tried again."""
@@ -183,7 +192,10 @@ class SpendingStore(Protocol):
     async def begin(
         self, request: Begin, bounds: PoolBounds
     ) -> Begun | ClaimRefused | BudgetRefused:
-        """Start work, or say why not; raises the same `Problem`s as a session that cannot run."""
+        """Start work, or say why not; raises the same `Problem`s as a session that cannot run.
+
+        What is refused leaves nothing behind: no claim, no session, no reservation.
+        """
         ...
 
     async def reserve(
@@ -195,7 +207,15 @@ class SpendingStore(Protocol):
         reserve: Amounts,
         lease_until: int,
     ) -> Begun | BudgetRefused:
-        """Settle the last call with `used` and reserve the next, renewing lock and lease."""
+        """Settle the last call with `used` and reserve the next, renewing lock and lease.
+
+        `used` counts even when the next is refused. Raises `turn_lost` (409) when the turn's
+        session was taken meanwhile, `reservation_gone` (409) when the reservation was given up.
+        """
+        ...
+
+    async def renew(self, reservation_id: str, *, lease_until: int) -> bool:
+        """Renew lock and lease of work that goes on; False when either was lost."""
         ...
 
     async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
@@ -207,5 +227,8 @@ class SpendingStore(Protocol):
         ...
 
     async def release_abandoned(self) -> int:
-        """Settle reservations and free claims whose lease has passed; return how many."""
+        """Settle reservations and free claims whose holder is gone; return how many.
+
+        Forgets expired answers, too, a bounded number at a time.
+        """
         ...
