@@ -77,7 +77,7 @@ class UsageLog(Protocol):
     Lines that had to make room live on as sums by day and group, so totals never shrink.
     """
 
-    async def usage(
+    async def usage_by(
         self, groups: tuple[UsageGroup, ...], *, since: int, until: int, principal: str | None
     ) -> tuple[UsageRow, ...]:
         """Return sums by group over [since, until), ordered by group."""
