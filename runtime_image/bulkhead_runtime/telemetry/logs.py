@@ -1,24 +1,43 @@
 """Structured logs: one JSON object per line on standard error.
 
-The standard library's logging with an orjson formatter, because importing structlog pulls in rich
-where litellm's dependencies brought it, a third of a second that every cold start would pay.
-Records carry ids, outcomes and figures; never message content, keys or tokens.
+The standard library's logging with an orjson formatter: structlog imports rich where litellm's
+dependencies brought it (0.3 s and 19 MB of every cold start) and doubles the cost of a line
+(docs/design/0007). Records carry ids, outcomes and figures; never message content, keys or tokens:
+values of mounted secrets are taken out of every line.
 """
 
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
+from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
+
 _STANDARD = frozenset(
     vars(logging.LogRecord("", 0, "", 0, "", None, None)) | {"message": "", "asctime": ""}
 )
+_IDS: ContextVar[Mapping[str, str]] = ContextVar("ids", default=MappingProxyType({}))
+
+
+@contextmanager
+def bound(ids: Mapping[str, str | None]) -> Iterator[None]:
+    """Put these ids into every line that is logged inside, in tasks that are begun there too."""
+    known = {name: value for name, value in ids.items() if value is not None}
+    token = _IDS.set({**_IDS.get(), **known})
+    try:
+        yield
+    finally:
+        _IDS.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
-    """Renders a record with its `extra` fields and the process's fixed ones."""
+    """Renders a record with the ids of its task, its `extra` fields and the process's own."""
 
     def __init__(self, **fixed: str) -> None:
         super().__init__()
@@ -32,12 +51,14 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
             **self._fixed,
+            **_IDS.get(),
         }
         extras = vars(record).items()
         line.update((name, value) for name, value in extras if name not in _STANDARD)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+        text = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+        return SECRET_VALUES.redact(text)
 
 
 def configure(level: str, *, organization: str, runtime_id: str) -> None:

@@ -17,6 +17,14 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bulkhead_runtime.telemetry.work_metrics import (
+    ContextMetrics,
+    ModelMetrics,
+    SpendingMetrics,
+    StoreMetrics,
+    ToolMetrics,
+)
+
 DURATION_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 
 
@@ -68,6 +76,11 @@ class Metrics:
             ("agent",),
             registry=self.registry,
         )
+        self.tools = ToolMetrics(self.registry)
+        self.models = ModelMetrics(self.registry)
+        self.spending = SpendingMetrics(self.registry)
+        self.context = ContextMetrics(self.registry)
+        self.stores = StoreMetrics(self.registry)
         self._labels: set[tuple[str, str, str, str]] = set()
         self.registry.register(_GaugeCollector(gauges))
 
