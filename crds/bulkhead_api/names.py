@@ -54,8 +54,44 @@ INTERNAL_PORT: Final = 9090
 CONFIG_FILE: Final = "config.json"
 CONFIG_DIRECTORY: Final = "/etc/bulkhead"
 DATA_DIRECTORY: Final = "/var/lib/bulkhead"
+DOCUMENTS_DIRECTORY: Final = "/etc/bulkhead-documents"
+"""Holds one folder per ConfigMap of spec.tools.documents, named like it; one file per entry."""
+
 SECRETS_DIRECTORY: Final = "/var/run/secrets/bulkhead"
-"""Holds api-key/token, internal/token and providers/NAME (one file per provider with a key)."""
+"""Below it lie the folders and files of the names that follow; each file holds one value."""
+
+API_KEY_FOLDER: Final = "api-key"
+INTERNAL_FOLDER: Final = "internal"
+"""Both hold the file `token`."""
+
+PROVIDERS_FOLDER: Final = "providers"
+"""One file per provider with a key, named like it."""
+
+API_KEYS_FOLDER: Final = "api-keys"
+"""One file per entry of spec.authentication.apiKeys, named like it."""
+
+OIDC_FOLDER: Final = "oidc"
+"""NAME.pem for each issuer with certificates of its own."""
+
+TOOLS_FOLDER: Final = "tools"
+"""One file per entry of spec.tools.credentials, named like it."""
+
+MCP_FOLDER: Final = "mcp"
+"""One file per MCP server with a credential, named like it."""
+
+POSTGRES_DSN_FILE: Final = "postgres/dsn"
+REDIS_URL_FILE: Final = "redis/url"
+TRACING_HEADERS_FILE: Final = "telemetry/headers"
+SENTRY_DSN_FILE: Final = "sentry/dsn"
+
+STORE_VARIABLE: Final = "BULKHEAD_STORE"
+"""Environment of the runtime: `sqlite` or `postgres`."""
+
+REDIS_VARIABLE: Final = "BULKHEAD_REDIS"
+"""Environment of the runtime: `true` with a Redis in front of PostgreSQL, else `false`."""
+
+POSTGRES_CONNECTIONS_VARIABLE: Final = "BULKHEAD_POSTGRES_MAX_CONNECTIONS"
+"""Environment of the runtime: connections of its pool at most."""
 
 OFFLINE_PROVIDER: Final = "offline"
 OFFLINE_MODEL: Final = "offline/echo"

@@ -17,8 +17,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bulkhead_api.schema import ApiModel
-from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
+from bulkhead_api.v1alpha1.authentication import Authentication
+from bulkhead_api.v1alpha1.budgets import Budgets
 from bulkhead_api.v1alpha1.limits import Limits
+from bulkhead_api.v1alpha1.models import CircuitBreaker, ModelPrice
+from bulkhead_api.v1alpha1.policies import ModelPolicy
+from bulkhead_api.v1alpha1.safety import Safety
+from bulkhead_api.v1alpha1.sessions import Sessions
+from bulkhead_api.v1alpha1.telemetry import Telemetry
+from bulkhead_api.v1alpha1.tools import Tools
 
 
 class ProviderConfig(ApiModel):
@@ -29,6 +37,8 @@ class ProviderConfig(ApiModel):
     base_url: Annotated[str | None, Field(alias="baseURL")] = None
     has_credentials: bool = False
     timeout_seconds: int = 60
+    max_retries: int = 2
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
 
 
 class ModelsConfig(ApiModel):
@@ -36,6 +46,10 @@ class ModelsConfig(ApiModel):
 
     default: str
     providers: tuple[ProviderConfig, ...] = ()
+    allowed: tuple[str, ...] = ("*",)
+    fallbacks: tuple[str, ...] = ()
+    prices: tuple[ModelPrice, ...] = ()
+    policy: ModelPolicy = ModelPolicy()
 
 
 class PoolConfig(ApiModel):
@@ -71,6 +85,13 @@ class RuntimeConfig(ApiModel):
     models: ModelsConfig
     pool: PoolConfig
     routes: tuple[PackageRoute, ...] = ()
+    replicas: int = 1
+    budgets: Budgets = Budgets()
+    tools: Tools = Tools()
+    sessions: Sessions = Sessions()
+    authentication: Authentication = Authentication()
+    telemetry: Telemetry = Telemetry()
+    safety: Safety = Safety()
 
     def written(self) -> str:
         """Return the JSON that is put into the file."""
@@ -91,15 +112,23 @@ class PackageDocument(ApiModel):
     version: str
     checksum: str
     agents: tuple[Agent, ...]
+    tools: tuple[HttpTool, ...] = ()
 
     @classmethod
-    def of(cls, package: str, version: str, agents: tuple[Agent, ...]) -> "PackageDocument":
+    def of(
+        cls,
+        package: str,
+        version: str,
+        agents: tuple[Agent, ...],
+        tools: tuple[HttpTool, ...] = (),
+    ) -> "PackageDocument":
         """Return the document with the checksum of its content."""
         return cls(
             package=package,
             version=version,
             agents=agents,
-            checksum=checksum(package, version, agents),
+            tools=tools,
+            checksum=checksum(package, version, agents, tools),
         )
 
     def written(self) -> str:
@@ -108,19 +137,25 @@ class PackageDocument(ApiModel):
 
     def intact(self) -> bool:
         """Tell whether the content is what the checksum says."""
-        return self.checksum == checksum(self.package, self.version, self.agents)
+        return self.checksum == checksum(self.package, self.version, self.agents, self.tools)
 
 
-def checksum(package: str, version: str, agents: tuple[Agent, ...]) -> str:
+def checksum(
+    package: str, version: str, agents: tuple[Agent, ...], tools: tuple[HttpTool, ...] = ()
+) -> str:
     """Return `sha256:` and the digest over a package version's canonical JSON."""
-    content = {
+    content: dict[str, object] = {
         "package": package,
         "version": version,
-        "agents": [
-            agent.model_dump(by_alias=True, exclude_defaults=True, mode="json") for agent in agents
-        ],
+        "agents": [_content(agent) for agent in agents],
     }
+    if tools:
+        content["tools"] = [_content(tool) for tool in tools]
     return f"sha256:{_digest(content)}"
+
+
+def _content(part: ApiModel) -> dict[str, object]:
+    return part.model_dump(by_alias=True, exclude_defaults=True, mode="json")
 
 
 def _digest(content: object) -> str:

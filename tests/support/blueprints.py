@@ -108,7 +108,7 @@ def blueprint(
         egress=parsed.spec.network.egress,
     )
     texts = {
-        f"package_{one.package}_{one.version}.json": one.model_dump_json(by_alias=True)
+        f"package_{one.package}_{one.version}.json": one.written()
         for one in documents
     }
     revisions = tuple(
@@ -118,7 +118,7 @@ def blueprint(
             version=one.version,
             checksum=one.checksum,
             number=1,
-            document=one.model_dump_json(by_alias=True),
+            document=one.written(),
         )
         for one in documents
     )

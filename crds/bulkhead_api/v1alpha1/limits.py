@@ -95,6 +95,19 @@ class Limits(ApiModel):
     max_input_characters: Annotated[
         int, Field(description="Characters of one input message.", ge=1, le=1000000)
     ] = 10000
+    max_parallel_sessions: Annotated[
+        int,
+        Field(description="Sessions with a turn under way, over all replicas.", ge=1, le=100_000),
+    ] = 100
+    max_sessions_per_principal: Annotated[
+        int, Field(description="Sessions that one principal may have.", ge=1, le=10_000_000)
+    ] = 1000
+    session_creations_per_minute: Annotated[
+        int, Field(description="Sessions that may begin per minute.", ge=1, le=1_000_000)
+    ] = 600
+    max_messages_per_session: Annotated[
+        int, Field(description="Messages that one session may hold.", ge=10, le=1_000_000)
+    ] = 10000
     requests: Annotated[
         Requests, Field(description="What the scheduler reserves for one replica.")
     ] = Requests()

@@ -5,31 +5,21 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from bulkhead_api.names import OFFLINE_MODEL
-from bulkhead_api.schema import ApiModel, list_map, rule, rules
-from bulkhead_api.v1alpha1.patterns import DATA_KEY, DNS_LABEL, DNS_SUBDOMAIN, MODEL_NAME
+from bulkhead_api.schema import LIST_ATOMIC, LIST_SET, ApiModel, list_map, rule, rules
+from bulkhead_api.v1alpha1.patterns import DNS_LABEL, GLOB, HTTP_URL, MODEL_NAME, MONEY
+from bulkhead_api.v1alpha1.policies import ModelPolicy
+from bulkhead_api.v1alpha1.secret_refs import CredentialsRef
 
 
-class CredentialsRef(ApiModel):
-    """A field of a Secret in the organization's own namespace."""
+class CircuitBreaker(ApiModel):
+    """Stops asking a provider that keeps failing."""
 
-    name: Annotated[
-        str,
-        Field(
-            description="Name of the Secret in the organization's namespace.",
-            min_length=1,
-            max_length=253,
-            pattern=DNS_SUBDOMAIN,
-        ),
-    ]
-    key: Annotated[
-        str,
-        Field(
-            description="Field of the Secret that holds the provider's API key.",
-            min_length=1,
-            max_length=253,
-            pattern=DATA_KEY,
-        ),
-    ] = "api-key"
+    failures: Annotated[
+        int, Field(description="Failures in a row after which it is not asked.", ge=1, le=1000)
+    ] = 5
+    open_seconds: Annotated[
+        int, Field(description="Seconds until it is tried again.", ge=1, le=3600)
+    ] = 30
 
 
 class Provider(ApiModel):
@@ -80,7 +70,7 @@ class Provider(ApiModel):
             ),
             min_length=8,
             max_length=1024,
-            pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$",
+            pattern=HTTP_URL,
         ),
     ] = None
     credentials_ref: Annotated[
@@ -95,6 +85,51 @@ class Provider(ApiModel):
             le=3600,
         ),
     ] = 60
+    max_retries: Annotated[
+        int,
+        Field(description="Times that a call is tried again before its first token.", ge=0, le=10),
+    ] = 2
+    circuit_breaker: Annotated[
+        CircuitBreaker, Field(description="Stops asking a provider that keeps failing.")
+    ] = CircuitBreaker()
+
+
+class ModelPrice(ApiModel):
+    """What a model costs and holds; goes before the table that comes with the runtime."""
+
+    model: Annotated[
+        str,
+        Field(description="The model as PROVIDER/MODEL.", max_length=256, pattern=MODEL_NAME),
+    ]
+    input_per_million: Annotated[
+        str,
+        Field(
+            description="US dollars per million input tokens, as decimal text.",
+            max_length=16,
+            pattern=MONEY,
+        ),
+    ]
+    output_per_million: Annotated[
+        str,
+        Field(
+            description="US dollars per million output tokens, as decimal text.",
+            max_length=16,
+            pattern=MONEY,
+        ),
+    ]
+    context_window: Annotated[
+        int | None,
+        Field(
+            description="Tokens that the model takes in all; what is known when absent, else "
+            "100000.",
+            ge=256,
+            le=100_000_000,
+        ),
+    ] = None
+    max_output: Annotated[
+        int | None,
+        Field(description="Most tokens that the model answers with.", ge=1, le=10_000_000),
+    ] = None
 
 
 class Models(ApiModel):
@@ -108,6 +143,12 @@ class Models(ApiModel):
                 "must name one of `spec.models.providers` or 'offline': write PROVIDER/MODEL",
                 value="self.default",
                 field_path=".default",
+            ),
+            rule(
+                "self.fallbacks.all(f, f.startsWith('offline/') || "
+                "self.providers.exists(p, f.startsWith(p.name + '/')))",
+                "must each name one of `spec.models.providers` or 'offline': write PROVIDER/MODEL",
+                field_path=".fallbacks",
             ),
         )
     )
@@ -131,3 +172,34 @@ class Models(ApiModel):
             json_schema_extra=list_map("name"),
         ),
     ] = ()
+    allowed: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256, pattern=GLOB)], ...],
+        Field(
+            description="Models that may be called at all ('*' for any characters, '?' for one).",
+            min_length=1,
+            max_length=64,
+            json_schema_extra=LIST_SET,
+        ),
+    ] = ("*",)
+    fallbacks: Annotated[
+        tuple[Annotated[str, Field(max_length=256, pattern=MODEL_NAME)], ...],
+        Field(
+            description=(
+                "Models that are asked in this order when one fails before its first token (429, "
+                "5xx, timeout, no connection)."
+            ),
+            max_length=8,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
+    prices: Annotated[
+        tuple[ModelPrice, ...],
+        Field(
+            description="Prices that go before those that the runtime knows.",
+            max_length=256,
+            json_schema_extra=list_map("model"),
+        ),
+    ] = ()
+    policy: Annotated[ModelPolicy, Field(description="Decides about every call of a model.")] = (
+        ModelPolicy()
+    )

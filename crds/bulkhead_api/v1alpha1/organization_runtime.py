@@ -7,14 +7,23 @@ from pydantic.config import JsonDict
 
 from bulkhead_api.names import SYSTEM_NAMESPACES
 from bulkhead_api.schema import ApiModel, Column, CustomResource, rule, rules
+from bulkhead_api.v1alpha1.authentication import Authentication
+from bulkhead_api.v1alpha1.budgets import Budgets
 from bulkhead_api.v1alpha1.limits import Limits, Requests
-from bulkhead_api.v1alpha1.models import CredentialsRef, Models, Provider
+from bulkhead_api.v1alpha1.models import Models, Provider
 from bulkhead_api.v1alpha1.network import EgressRule, Network
 from bulkhead_api.v1alpha1.patterns import DNS_LABEL
+from bulkhead_api.v1alpha1.safety import Safety
+from bulkhead_api.v1alpha1.secret_refs import CredentialsRef, SecretRef
+from bulkhead_api.v1alpha1.sessions import Sessions
 from bulkhead_api.v1alpha1.status import CommonStatus
 from bulkhead_api.v1alpha1.storage import Storage
+from bulkhead_api.v1alpha1.telemetry import Telemetry
+from bulkhead_api.v1alpha1.tools import Tools
 
 __all__ = [
+    "Authentication",
+    "Budgets",
     "CredentialsRef",
     "EgressRule",
     "Limits",
@@ -25,7 +34,12 @@ __all__ = [
     "OrganizationRuntimeStatus",
     "Provider",
     "Requests",
+    "Safety",
+    "SecretRef",
+    "Sessions",
     "Storage",
+    "Telemetry",
+    "Tools",
 ]
 
 _SYSTEM = ", ".join(f"'{name}'" for name in SYSTEM_NAMESPACES)
@@ -47,6 +61,35 @@ class OrganizationRuntimeSpec(ApiModel):
                 "self.limits.maxMemoryMB >= 512",
                 "must be at least 512 while `spec.models.providers` has one of type 'LiteLLM'",
                 field_path=".limits.maxMemoryMB",
+            ),
+            rule(
+                "self.replicas == 1 || has(self.storage.postgres)",
+                "must be 1 without `spec.storage.postgres`: a volume is mounted by one replica; "
+                "name a PostgreSQL that replicas share",
+                field_path=".replicas",
+            ),
+            rule(
+                "!has(self.budgets.cheaperModel) || "
+                "self.budgets.cheaperModel.startsWith('offline/') || "
+                "self.models.providers.exists(p, "
+                "self.budgets.cheaperModel.startsWith(p.name + '/'))",
+                "must name one of `spec.models.providers` or 'offline': write PROVIDER/MODEL",
+                field_path=".budgets.cheaperModel",
+            ),
+            rule(
+                "!has(self.sessions.compaction.model) || "
+                "self.sessions.compaction.model.startsWith('offline/') || "
+                "self.models.providers.exists(p, "
+                "self.sessions.compaction.model.startsWith(p.name + '/'))",
+                "must name one of `spec.models.providers` or 'offline': write PROVIDER/MODEL",
+                field_path=".sessions.compaction.model",
+            ),
+            rule(
+                "!has(self.safety.moderation) || "
+                "self.models.providers.exists(p, p.name == self.safety.moderation.provider && "
+                "p.type == 'OpenAICompatible')",
+                "must name one of `spec.models.providers` of type 'OpenAICompatible'",
+                field_path=".safety.moderation.provider",
             ),
         )
     )
@@ -83,6 +126,16 @@ class OrganizationRuntimeSpec(ApiModel):
         bool,
         Field(description="While true the runtime is stopped and its data is kept."),
     ] = False
+    replicas: Annotated[
+        int,
+        Field(
+            description=(
+                "Pods that serve the organization; more than one needs `spec.storage.postgres`."
+            ),
+            ge=1,
+            le=32,
+        ),
+    ] = 1
     limits: Annotated[Limits, Field(description="Bounds that hold for the organization.")] = (
         Limits()
     )
@@ -91,8 +144,24 @@ class OrganizationRuntimeSpec(ApiModel):
         Network, Field(description="What the runtime may reach besides cluster DNS.")
     ] = Network()
     storage: Annotated[
-        Storage, Field(description="The volume that holds the organization's conversations.")
+        Storage, Field(description="Where the organization's conversations lie.")
     ] = Storage()
+    budgets: Annotated[
+        Budgets, Field(description="How much work may use, reserved before it is spent.")
+    ] = Budgets()
+    tools: Annotated[Tools, Field(description="Where tools come from, and who may call them.")] = (
+        Tools()
+    )
+    sessions: Annotated[
+        Sessions, Field(description="How long conversations live and what a request carries.")
+    ] = Sessions()
+    authentication: Annotated[
+        Authentication, Field(description="Who may call besides the generated key.")
+    ] = Authentication()
+    telemetry: Annotated[Telemetry, Field(description="Where traces and errors go.")] = Telemetry()
+    safety: Annotated[
+        Safety, Field(description="What is done about suspicious and harmful input.")
+    ] = Safety()
 
 
 class OrganizationRuntimeStatus(CommonStatus):

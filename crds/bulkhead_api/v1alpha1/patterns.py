@@ -4,4 +4,22 @@ DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 DATA_KEY = r"^[-._a-zA-Z0-9]+$"
 MODEL_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[^\s/][^\s]*$"
+TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+"""What every provider's function calling accepts as a name."""
+
 CIDR = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"
+MONEY = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
+"""US dollars as decimal text: a float could not hold them exactly."""
+
+GLOB = r"^\S+$"
+"""`*` stands for any characters, `?` for one; everything else for itself."""
+
+HOST_GLOB = r"^[-a-zA-Z0-9.:*?]+$"
+HTTP_URL = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
+"""Without credentials, query and fragment, none of which belongs into a spec."""
+
+SECURE_URL = (
+    r"^(https://[^\s/@?#]+|http://([-a-z0-9.]+\.svc(\.cluster\.local)?|127\.0\.0\.1)(:[0-9]{1,5})?)"
+    r"(/[^\s?#]*)?$"
+)
+"""Plain http only where it does not leave the cluster: keys that prove identity come from it."""

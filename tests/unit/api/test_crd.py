@@ -44,7 +44,7 @@ def test_every_value_that_a_person_writes_is_bounded(kind: type[CustomResource])
         "array": {"maxItems"},
         "integer": {"maximum"},
         "boolean": {"type"},
-        "object": {"properties"},
+        "object": {"properties", "maxProperties"},
     }
     unbounded = [
         path
