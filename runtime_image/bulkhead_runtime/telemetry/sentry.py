@@ -58,19 +58,29 @@ class ErrorReports:
             default_integrations=False,
             auto_enabling_integrations=False,
             integrations=[LoggingIntegration(level=None, event_level=logging.ERROR)],
-            send_default_pii=False,
             include_local_variables=False,
             include_source_context=False,
             max_breadcrumbs=0,
             before_send=scrub,
         )
-        sentry_sdk.set_tag("organization", self._organization)
+        sentry_sdk.get_global_scope().set_tag("organization", self._organization)
 
 
 def scrub(event: "Event", _: "Hint") -> "Event":
     """Return `event` without what may hold content, and without any known secret."""
-    kept = {name: value for name, value in event.items() if name not in _DROPPED}
+    kept: dict[str, Any] = {name: value for name, value in event.items() if name not in _DROPPED}
+    if "exception" in kept:
+        kept["exception"] = _without_values(kept["exception"])
     return cast("Event", _redacted(kept))
+
+
+def _without_values(exceptions: Any) -> Any:
+    """Keep class and stack of each exception; its text may quote what a user wrote."""
+    values = [
+        {name: part for name, part in exception.items() if name != "value"}
+        for exception in exceptions.get("values", ())
+    ]
+    return {"values": values}
 
 
 def _redacted(value: Any) -> Any:
