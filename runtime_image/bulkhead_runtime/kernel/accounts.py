@@ -1,0 +1,137 @@
+"""Which accounts an execution draws on, as the configuration bounds them at this moment."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.budgets import Budgets, RequestBudget
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.allowance import Allowance
+from bulkhead_runtime.store.spending import Account, Amounts, BudgetRefused, Dimension
+
+_FIELDS: Final = {
+    "session": "session",
+    "agent_day": "agentPerDay",
+    "day": "day",
+    "total": "total",
+}
+"""The field of spec.budgets that bounds each scope."""
+
+_RENEWED_DAILY: Final = frozenset({"agent_day", "day"})
+
+_UNBOUNDED_PRICE: Final = RequestBudget().cost
+"""What bounds a request's cost by default, as far as prices are known."""
+
+
+def accounts_of(
+    budgets: Budgets, *, agent: str, session_id: str | None, now: float | None = None
+) -> tuple[Account, ...]:
+    """Return all accounts of an execution that begins at `now`, in seconds of Unix time."""
+    day = datetime.fromtimestamp(time.time() if now is None else now, UTC).date().isoformat()
+    accounts = [
+        Account("agent_day", f"{agent}/{day}", budgets.agent_per_day.amounts()),
+        Account("day", day, budgets.day.amounts()),
+        Account("total", "", budgets.total.amounts()),
+    ]
+    if session_id is not None:
+        accounts.insert(0, Account("session", session_id, budgets.session.amounts()))
+    return tuple(accounts)
+
+
+def allowance_of(budgets: Budgets, agent: Agent | None) -> Allowance:
+    """Return what one request may use, which an agent's own budget only narrows."""
+    allowance = Allowance(budgets.request.amounts())
+    if agent is not None and agent.budget is not None:
+        return allowance.narrowed(agent.budget.amounts())
+    return allowance
+
+
+def bounded(accounts: Iterable[Account], dimension: Dimension) -> bool:
+    """Tell whether any of the accounts bounds a dimension."""
+    return any(dimension in account.limits for account in accounts)
+
+
+def price_must_be_known(budgets: Budgets, agent: Agent | None, accounts: Iterable[Account]) -> bool:
+    """Tell whether somebody bounds cost, so that a model without a price cannot be called.
+
+    The default bound of a request is a fuse for models whose price is known, not such a wish.
+    """
+    own = agent is not None and agent.budget is not None and agent.budget.cost is not None
+    return own or budgets.request.cost != _UNBOUNDED_PRICE or bounded(accounts, "cost")
+
+
+def refusal(refused: BudgetRefused, now: float | None = None) -> Problem:
+    """Return the answer when an account has no room."""
+    account, dimension = refused.account, refused.dimension
+    limit = account.limits[dimension]
+    field = f"spec.budgets.{_FIELDS[account.scope]}.{dimension}"
+    seconds = _seconds_until_renewal(account, time.time() if now is None else now)
+    renewal = "It renews at 00:00 UTC." if seconds is not None else "It does not renew by itself."
+    return Problem(
+        402 if seconds is None else 429,
+        "budget_exceeded",
+        f"The {_named(account)} has {_shown(refused.left)} of {_shown(limit)} {_unit(dimension)} "
+        f"left, which is less than this needs ({field}). {renewal} Ask for less, or have the "
+        "budget raised.",
+        retry_after=seconds,
+    )
+
+
+def request_refusal(allowance: Allowance, dimension: Dimension) -> Problem:
+    """Return the answer when a request has used what one request may."""
+    left = allowance.left(dimension) or Decimal(0)
+    return Problem(
+        402,
+        "budget_exceeded",
+        f"This request has {_shown(left)} {_unit(dimension)} left, which is less than its next "
+        f"step needs (spec.budgets.request.{dimension} or the agent's budget). Ask for less at "
+        "once, or have the budget raised.",
+    )
+
+
+def price_unknown(model: str) -> Problem:
+    """Return the answer to a model that cannot be reserved for."""
+    return Problem(
+        402,
+        "price_unknown",
+        f"The price of {model!r} is not known while a budget bounds cost, so nothing can be "
+        "reserved for it. Add it to spec.models.prices, or remove the bound on cost.",
+    )
+
+
+def percent_used(used: Amounts, limits: Amounts) -> tuple[int, Dimension] | None:
+    """Return the fullest bounded dimension and how full it is in percent, rounded down."""
+    found = [
+        (int(used.get(dimension, Decimal(0)) * 100 / limit), dimension)
+        for dimension, limit in limits.items()
+        if limit > 0
+    ]
+    return max(found, default=None)
+
+
+def _seconds_until_renewal(account: Account, now: float) -> float | None:
+    if account.scope not in _RENEWED_DAILY:
+        return None
+    day = datetime.fromisoformat(account.key.rpartition("/")[2]).replace(tzinfo=UTC)
+    return max(1.0, (day + timedelta(days=1)).timestamp() - now)
+
+
+def _named(account: Account) -> str:
+    agent = account.key.rpartition("/")[0]
+    return {
+        "session": "session",
+        "agent_day": f"day of agent {agent!r}",
+        "day": "organization's day",
+        "total": "organization",
+    }[account.scope]
+
+
+def _unit(dimension: Dimension) -> str:
+    return "US dollars" if dimension == "cost" else dimension.replace("_", " ")
+
+
+def _shown(amount: Decimal) -> str:
+    return format(amount.normalize() if amount else Decimal(0), "f")

@@ -1,0 +1,85 @@
+"""The worst case of one model call, and how far its output can be cut to what a budget leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
+
+from bulkhead_runtime.models.port import CallBound
+from bulkhead_runtime.store.spending import Amounts, Dimension
+
+MIN_OUTPUT_TOKENS: Final = 16
+"""An answer cut shorter than this is of no use: the call is refused instead."""
+
+_ONE: Final = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class CallNeed:
+    """What a model call can take at most; costs are None where no price is known."""
+
+    input_tokens: int
+    output_tokens: int
+    input_cost: Decimal | None
+    output_price: Decimal | None
+
+    @classmethod
+    def measured(cls, bound_at: Callable[[int], CallBound], output_tokens: int) -> "CallNeed":
+        """Return the need of a call whose bound at any number of output tokens can be asked."""
+        most = bound_at(output_tokens)
+        if most.cost is None:
+            return cls(most.input_tokens, most.output_tokens, None, None)
+        least = bound_at(1)
+        if most.output_tokens <= 1 or least.cost is None:
+            return cls(most.input_tokens, most.output_tokens, most.cost, Decimal(0))
+        price = (most.cost - least.cost) / (most.output_tokens - 1)
+        return cls(
+            most.input_tokens, most.output_tokens, most.cost - price * most.output_tokens, price
+        )
+
+    @property
+    def cost(self) -> Decimal | None:
+        """Return the most that it can cost, in US dollars."""
+        if self.input_cost is None or self.output_price is None:
+            return None
+        return self.input_cost + self.output_price * self.output_tokens
+
+    def amounts(self) -> dict[Dimension, Decimal]:
+        """Return what is to be reserved."""
+        needed: dict[Dimension, Decimal] = {
+            "tokens": Decimal(self.input_tokens + self.output_tokens),
+            "turns": _ONE,
+        }
+        if self.cost is not None:
+            needed["cost"] = self.cost
+        return needed
+
+    def cut(self, dimension: Dimension, left: Decimal) -> "CallNeed | None":
+        """Return the need with its output cut to what is left; None where that is too little."""
+        room = self._output_room(dimension, left)
+        if room is None or room < min(MIN_OUTPUT_TOKENS, self.output_tokens):
+            return None
+        return replace(self, output_tokens=min(room, self.output_tokens))
+
+    def _output_room(self, dimension: Dimension, left: Decimal) -> int | None:
+        if dimension == "tokens":
+            return int(left.to_integral_value(ROUND_FLOOR)) - self.input_tokens
+        if dimension == "cost" and self.input_cost is not None and self.output_price:
+            return int(
+                ((left - self.input_cost) / self.output_price).to_integral_value(ROUND_FLOOR)
+            )
+        return None
+
+
+def whole_seconds(seconds: float) -> Decimal:
+    """Return seconds as budgets count them: a begun one counts whole."""
+    return Decimal(max(0.0, seconds)).to_integral_value(ROUND_CEILING)
+
+
+def total(amounts: tuple[Amounts, ...]) -> dict[Dimension, Decimal]:
+    """Return the sum of amounts, dimension by dimension."""
+    summed: dict[Dimension, Decimal] = {}
+    for part in amounts:
+        for dimension, amount in part.items():
+            summed[dimension] = summed.get(dimension, Decimal(0)) + amount
+    return summed
