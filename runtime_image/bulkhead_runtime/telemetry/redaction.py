@@ -71,9 +71,10 @@ def _secret_parts(line: str) -> Iterator[str]:
     """Yield the line, and where it is an address or a header, the secret inside it."""
     if len(line) >= MIN_CHARACTERS:
         yield line
-    _, separator, value = line.partition("=")
-    if separator and len(value.strip()) >= MIN_CHARACTERS:
-        yield value.strip()
+    for separator in "=:":
+        value = line.partition(separator)[2].strip()
+        if len(value) >= MIN_CHARACTERS and not value.startswith("//"):
+            yield value
     try:
         parts = urlsplit(line)
         # The public key of a Sentry DSN stands where others have a user's name.

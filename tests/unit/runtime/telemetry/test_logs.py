@@ -37,7 +37,7 @@ def test_a_line_carries_the_ids_of_its_work_the_innermost_winning() -> None:
             "p@ssw0rd-canary",
             id="the password inside an address",
         ),
-        pytest.param("authorization=Bearer canary-token", "Bearer canary-token", id="a header"),
+        pytest.param("authorization: Bearer canary-token", "Bearer canary-token", id="a header"),
         pytest.param('quoted"canary\\key', 'quoted"canary\\key', id="a value that JSON escapes"),
     ],
 )
