@@ -9,7 +9,6 @@ import pytest
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.models.port import ModelMessage, ToolCall
-from bulkhead_runtime.store import database, schema
 from bulkhead_runtime.store.port import (
     BeginTurn,
     FinishTurn,
@@ -19,7 +18,7 @@ from bulkhead_runtime.store.port import (
     SessionStatus,
     Turn,
 )
-from bulkhead_runtime.store.sqlite import SqliteStore
+from bulkhead_runtime.store.sqlite import SqliteStore, database, schema
 
 BOUNDS = PoolBounds("default", 64, None)
 FAR = 2**50

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bulkhead_runtime import errors
-from bulkhead_runtime.store import database
+from bulkhead_runtime.store.sqlite import database
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ import sqlite3
 import orjson
 
 from bulkhead_runtime import errors
-from bulkhead_runtime.store import rows
 from bulkhead_runtime.store.port import (
     MessagePage,
     NewSession,
@@ -14,6 +13,7 @@ from bulkhead_runtime.store.port import (
     Session,
     SessionPage,
 )
+from bulkhead_runtime.store.sqlite import rows
 
 MILLISECONDS = 1000
 EXPIRY_BATCH = 200

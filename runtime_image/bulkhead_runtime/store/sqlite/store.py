@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from bulkhead_runtime import errors
-from bulkhead_runtime.store import database, sessions, turns
-from bulkhead_runtime.store.holders import Holder
 from bulkhead_runtime.store.port import (
     BeginTurn,
     FinishTurn,
@@ -27,7 +25,9 @@ from bulkhead_runtime.store.port import (
     SessionPage,
     Turn,
 )
-from bulkhead_runtime.store.writer import GroupWriter, as_problem, damaged
+from bulkhead_runtime.store.sqlite import database, sessions, turns
+from bulkhead_runtime.store.sqlite.holders import Holder
+from bulkhead_runtime.store.sqlite.writer import GroupWriter, as_problem, damaged
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.models.port import ModelMessage
-from bulkhead_runtime.store import rows
 from bulkhead_runtime.store.port import BeginTurn, FinishTurn, LedgerEntry, PoolBounds, Turn
-from bulkhead_runtime.store.sessions import encode_metadata, expired, insert
+from bulkhead_runtime.store.sqlite import rows
+from bulkhead_runtime.store.sqlite.sessions import encode_metadata, expired, insert
 
 Alive = Callable[[str], bool]
 Outcome = Literal["stored", "lost", "pool_full"]

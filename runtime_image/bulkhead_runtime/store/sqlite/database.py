@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulkhead_runtime.store import schema
+from bulkhead_runtime.store.sqlite import schema
 
 log = logging.getLogger(__name__)
 
