@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from bulkhead_api.runtime_config import PoolConfig
+from bulkhead_api.runtime_config import PoolConfig, RuntimeConfig
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.states import SessionStatus
 
@@ -89,8 +89,8 @@ class StoredMessage:
 class SessionBounds:
     """What sessions may be; None does not bound.
 
-    `parallel` counts the sessions that are in a turn over all replicas, `per_minute` what one
-    principal begins. After `expire_after_seconds` without activity a session is archived.
+    `parallel` counts the sessions that are in a turn and `per_minute` those that begin, both over
+    all replicas. After `expire_after_seconds` without activity a session is archived.
     """
 
     expire_after_seconds: int | None = None
@@ -117,6 +117,23 @@ class PoolBounds:
     def of(cls, pool: PoolConfig) -> "PoolBounds":
         """Return the bounds that a configuration names."""
         return cls(pool.name, pool.max_memory_mb, pool.default_retention_seconds)
+
+    @classmethod
+    def configured(cls, source: RuntimeConfig) -> "PoolBounds":
+        """Return the bounds of the pool and of the sessions in it that a configuration names."""
+        limits, pool = source.limits, source.pool
+        return cls(
+            pool.name,
+            pool.max_memory_mb,
+            pool.default_retention_seconds,
+            SessionBounds(
+                expire_after_seconds=source.sessions.expire_after_seconds,
+                per_principal=limits.max_sessions_per_principal,
+                per_minute=limits.session_creations_per_minute,
+                messages=limits.max_messages_per_session,
+                parallel=limits.max_parallel_sessions,
+            ),
+        )
 
     @property
     def max_bytes(self) -> int:

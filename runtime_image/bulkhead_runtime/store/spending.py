@@ -163,7 +163,7 @@ class Finish:
     """Ends work: `used` since the last step is settled against what is reserved still.
 
     A `summary` comes with a turn or without one; it needs no lock, for it only ever reaches
-    further.
+    further. An `answer` is kept only when the turn's messages are, too: else the key is free.
     """
 
     reservation_id: str
@@ -206,10 +206,13 @@ class SpendingStore(Protocol):
         used: Amounts,
         reserve: Amounts,
         lease_until: int,
+        lines: tuple[LedgerLine, ...] = (),
     ) -> Begun | BudgetRefused:
         """Settle the last call with `used` and reserve the next, renewing lock and lease.
 
-        `used` counts even when the next is refused. Raises `turn_lost` (409) when the turn's
+        `lines` are the ledger's for what was used, so that a process that dies leaves accounts
+        that the ledger explains; `finish` may bring them again, for the session's counters. What
+        was used counts even when the next is refused. Raises `turn_lost` (409) when the turn's
         session was taken meanwhile, `reservation_gone` (409) when the reservation was given up.
         """
         ...
