@@ -1,7 +1,7 @@
 """The composition root: everything one process is made of, opened and closed in one place."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -75,6 +75,7 @@ class Runtime:
         self.direct = DirectModels(kernel, self.router, self.store, self.holder)
         self._sweep = RetentionSweep(self.store, self.holder)
         self._tasks: list[asyncio.Task[None]] = []
+        self._secrets_listeners: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         """Follow what is mounted now and from now on."""
@@ -87,6 +88,10 @@ class Runtime:
             asyncio.create_task(watch(lambda: _folders(secrets), self._reload_secrets)),
             asyncio.create_task(self._sweep.run()),
         ]
+
+    def on_secrets(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every change of mounted secrets."""
+        self._secrets_listeners.append(listener)
 
     async def close(self) -> None:
         """Let what runs in the background end, then close everything."""
@@ -162,6 +167,8 @@ class Runtime:
         self.api_key.reload()
         self.internal_token.reload()
         self.router.reload_credentials()
+        for listener in self._secrets_listeners:
+            listener()
 
     def _configuration_dependency(self) -> Dependency:
         followed = self.holder.current is not None
@@ -210,7 +217,7 @@ def runtime_version() -> str:
 def _folders(secrets: Path) -> Iterable[Path]:
     """Return the folder of all secrets and those of the single ones."""
     yield secrets
-    for name in ("api-key", "internal", "providers"):
+    for name in ("api-key", "internal", "providers", "api-keys", "oidc"):
         yield secrets / name
 
 

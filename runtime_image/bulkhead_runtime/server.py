@@ -14,6 +14,7 @@ from typing import Final
 import uvicorn
 
 from bulkhead_runtime.api.internal import InternalApp
+from bulkhead_runtime.api.protocol import BoundedProtocol
 from bulkhead_runtime.api.public import PublicApp
 from bulkhead_runtime.api.types import App
 from bulkhead_runtime.runtime import Runtime
@@ -35,7 +36,7 @@ class Listener:
         self._socket = _bind(host, port)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             loop="none",

@@ -1,7 +1,8 @@
 """Decodes request bodies, and says what is wrong with one in terms of its fields."""
 
 import re
-from typing import TypeVar
+from itertools import accumulate
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -14,8 +15,17 @@ _MISSING = re.compile(r"(required|unknown) field `(?P<name>[^`]{1,64})`")
 _MAX_REASON_CHARACTERS = 300
 
 
+MAX_DEPTH: Final = 64
+"""How deep JSON may nest; what is deeper could not be sent on."""
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     """Return the decoded body; raise a 400 `Problem` for bad JSON, a 422 for bad content."""
+    refuse_deep(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -28,6 +38,20 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         raise Problem(
             400, "malformed_json", f"The body is not valid JSON: {error}."[:_MAX_REASON_CHARACTERS]
         ) from error
+
+
+def refuse_deep(body: bytes) -> None:
+    """Raise a 400 `Problem` for JSON that nests deeper than `MAX_DEPTH`.
+
+    The brackets outside of texts, read as steps of one up or down, add up to the depth.
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    steps = _TEXT.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
+    if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
+        raise Problem(
+            400, "too_deep", f"The body nests deeper than {MAX_DEPTH} levels. Flatten it."
+        )
 
 
 def _invalid(reason: str) -> Problem:

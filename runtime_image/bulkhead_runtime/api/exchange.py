@@ -5,10 +5,11 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bulkhead_runtime.api.types import Message, Receive, Scope, Send
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.telemetry.trace import Trace, continue_trace
 
 Result = TypeVar("Result")
@@ -18,6 +19,10 @@ Count = Callable[[str, int], None]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON = b"application/json"
 BODY_SECONDS = 30
+
+
+NOBODY: Final = Principal("", frozenset(), "")
+"""Who calls before anybody is authenticated."""
 
 
 class ClientGoneError(Exception):
@@ -30,9 +35,11 @@ class Exchange:
     __slots__ = (
         "_close",
         "_count",
+        "_notes",
         "_receive",
         "_send",
         "headers",
+        "principal",
         "request_id",
         "route",
         "scope",
@@ -49,6 +56,8 @@ class Exchange:
         self.request_id = self._own_request_id()
         self.route = "other"
         self.started = False
+        self.principal = NOBODY
+        self._notes: list[Header] = []
         self._receive = receive
         self._send = send
         self._close = close
@@ -73,7 +82,12 @@ class Exchange:
         ]
         if self._close:
             headers.append((b"connection", b"close"))
+        headers += self._notes
         return headers
+
+    def note(self, *headers: Header) -> None:
+        """Add headers to the answer, which has not begun yet."""
+        self._notes.extend(headers)
 
     async def read_json(self, limit: int) -> bytes:
         """Return the body; raise a 413 or 415 `Problem` before reading more than allowed."""

@@ -6,7 +6,6 @@ import msgspec
 import orjson
 
 from bulkhead_runtime.api import problems
-from bulkhead_runtime.api.authentication import PRINCIPAL
 from bulkhead_runtime.api.bodies import decode
 from bulkhead_runtime.api.events import KeepAlive, frame
 from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
@@ -111,7 +110,7 @@ async def _request(exchange: Exchange, runtime: Runtime, agent: str) -> TurnRequ
     return TurnRequest(
         agent=agent,
         message=body.message,
-        principal=PRINCIPAL,
+        principal=exchange.principal.name,
         trace=exchange.trace,
         session_id=body.session_id,
         metadata=body.metadata,

@@ -1,15 +1,16 @@
 """The public port: authentication first, then the hot path on plain ASGI, the rest in FastAPI.
 
-Routing and authentication go by the same `scope["path"]`; what is not listed as open needs the
-key, also where nothing answers.
+Routing and authentication go by the same `scope["path"]`; what is not listed as open needs a key,
+also where nothing answers.
 """
 
 import asyncio
 import re
 from typing import Final
 
-from bulkhead_runtime.api import chat, execute, probes
-from bulkhead_runtime.api.authentication import authenticate, refuse_other_organization
+from bulkhead_runtime.api import chat, execute, probes, scopes
+from bulkhead_runtime.api.authentication import Authenticator, refuse_other_organization
+from bulkhead_runtime.api.bodies import refuse_deep
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.guard import answering
 from bulkhead_runtime.api.types import App, Message, Receive, Scope, Send
@@ -20,7 +21,9 @@ from bulkhead_runtime.runtime import Runtime
 _EXECUTE: Final = re.compile(r"/v1/agents/(?P<agent>[^/]{1,63})/execute(?P<stream>/stream)?")
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _OPEN: Final = frozenset({"/openapi.json", "/docs"})
-_REST: Final = re.compile(r"/v1/(sessions|agents|models)(/.*)?")
+_REST: Final = re.compile(
+    r"/v1/(sessions|agents|models|tools|tool-policies|model-policies|llm|usage|api-keys)(/.*)?"
+)
 
 
 class PublicApp:
@@ -30,6 +33,13 @@ class PublicApp:
         self._runtime = runtime
         self._rest: App | None = None
         self._building = asyncio.Lock()
+        self._authenticator = Authenticator(
+            runtime.api_key, runtime.settings.secrets_directory, runtime.store
+        )
+        if runtime.holder.current is not None:
+            self._authenticator.follow(runtime.holder.current)
+        runtime.holder.subscribe(self._authenticator.follow)
+        runtime.on_secrets(self._authenticator.reload)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,7 +60,7 @@ class PublicApp:
         elif path in _OPEN:
             await self._serve_rest(exchange, receive, send)
         else:
-            authenticate(exchange, self._runtime.api_key)
+            exchange.principal = await self._authenticator.principal_of(exchange)
             refuse_other_organization(exchange, self._runtime.settings.organization)
             await self._route_authenticated(exchange, receive, send)
 
@@ -60,9 +70,10 @@ class PublicApp:
             await self._execute(exchange, match["agent"], stream=match["stream"] is not None)
         elif path == "/v1/chat/completions":
             exchange.route = path
-            _require_post(exchange)
+            _require_method(exchange, "POST")
             await chat.complete(exchange, self._runtime)
         elif path == "/metrics":
+            scopes.require(exchange.principal, scopes.USAGE_READ)
             await probes.metrics(exchange, self._runtime)
         elif _REST.fullmatch(path):
             await self._serve_rest(exchange, receive, send)
@@ -70,7 +81,8 @@ class PublicApp:
             raise unknown_path()
 
     async def _execute(self, exchange: Exchange, agent: str, *, stream: bool) -> None:
-        _require_post(exchange)
+        _require_method(exchange, "POST")
+        scopes.require(exchange.principal, scopes.AGENTS_RUN)
         if stream:
             exchange.route = "/v1/agents/{agent}/execute/stream"
             await execute.execute_stream(exchange, self._runtime, agent)
@@ -81,9 +93,10 @@ class PublicApp:
     async def _serve_rest(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         """Hand over to FastAPI, which is imported by the first request that needs it."""
         rest = self._rest or await self._build_rest()
-        exchange.scope["trace"] = exchange.trace
+        exchange.scope["exchange"] = exchange
         if exchange.method not in _WITHOUT_BODY:
             body = await exchange.read_json(MIN_BODY_BYTES)
+            refuse_deep(body)
             receive = _replay(body, receive)
 
         async def send_with_headers(message: Message) -> None:
@@ -98,7 +111,9 @@ class PublicApp:
     async def _build_rest(self) -> App:
         async with self._building:
             if self._rest is None:
-                self._rest = await asyncio.to_thread(_import_rest, self._runtime)
+                self._rest = await asyncio.to_thread(
+                    _import_rest, self._runtime, self._authenticator
+                )
             return self._rest
 
 
@@ -112,13 +127,14 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _import_rest(runtime: Runtime) -> App:
-    from bulkhead_runtime.api.rest import create_app  # noqa: PLC0415 (40 MB, a quarter second)
+def _import_rest(runtime: Runtime, authenticator: Authenticator) -> App:
+    from bulkhead_runtime.api.rest.app import create_app  # noqa: PLC0415 (40 MB, a quarter second)
 
-    app: App = create_app(runtime)
+    app: App = create_app(runtime, authenticator.stored)
     return app
 
 
-def _require_post(exchange: Exchange) -> None:
-    if exchange.method != "POST":
-        raise Problem(405, "method_not_allowed", "Only POST is answered here.")
+def _require_method(exchange: Exchange, method: str) -> None:
+    if exchange.method != method:
+        exchange.note((b"allow", method.encode()))
+        raise Problem(405, "method_not_allowed", f"Only {method} is answered here.")

@@ -1,11 +1,21 @@
 """What FastAPI's part of the API takes and shows, as pydantic models for its OpenAPI document."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from bulkhead_runtime.store.port import MessagePage, Session, SessionPage, StoredMessage
+from bulkhead_runtime.api.rest.parameters import moment
+from bulkhead_runtime.store.port import (
+    AutonomyLevel,
+    MessagePage,
+    Session,
+    SessionPage,
+    StoredMessage,
+)
+from bulkhead_runtime.tools.port import Tool
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -17,6 +27,7 @@ class NewSessionBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     agent: Annotated[str, Field(min_length=1, max_length=63)]
+    title: Annotated[str, Field(max_length=200)] = ""
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = {}
 
 
@@ -33,14 +44,20 @@ class SessionView(BaseModel):
     """A conversation."""
 
     id: str
+    title: str
+    principal: str
     agent: str
     package: str
     version: str
     status: str
+    autonomy_level: AutonomyLevel
     created_at: datetime
     updated_at: datetime
+    expires_at: datetime | None
     turns: int
     message_count: int
+    compactions: int
+    context_tokens: int
     usage: UsageView
     metadata: dict[str, str]
 
@@ -85,7 +102,7 @@ class MessageView(BaseModel):
             ],
             tool_call_id=message.tool_call_id,
             tokens=stored.tokens,
-            created_at=_time(stored.created_at),
+            created_at=moment(stored.created_at),
         )
 
 
@@ -178,14 +195,20 @@ class ModelListView(BaseModel):
 def _session_fields(session: Session) -> dict[str, Any]:
     return {
         "id": session.id,
+        "title": session.title,
+        "principal": session.principal,
         "agent": session.agent,
         "package": session.package,
         "version": session.version,
         "status": session.status,
-        "created_at": _time(session.created_at),
-        "updated_at": _time(session.updated_at),
+        "autonomy_level": session.autonomy_level,
+        "created_at": moment(session.created_at),
+        "updated_at": moment(session.updated_at),
+        "expires_at": None if session.expires_at is None else moment(session.expires_at),
         "turns": session.turns,
         "message_count": session.messages,
+        "compactions": session.compactions,
+        "context_tokens": session.context_tokens,
         "usage": UsageView(
             input_tokens=session.input_tokens,
             output_tokens=session.output_tokens,
@@ -196,5 +219,32 @@ def _session_fields(session: Session) -> dict[str, Any]:
     }
 
 
-def _time(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+class ToolView(BaseModel):
+    """A tool that agents and POST /v1/tools/run can call."""
+
+    name: str
+    description: str
+    risk: str
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, tool: Tool) -> "ToolView":
+        """Return what clients see of a tool."""
+        return cls(
+            name=tool.name,
+            description=tool.description,
+            risk=tool.risk,
+            parameters=dict(tool.parameters),
+        )
+
+
+class ToolListView(BaseModel):
+    """All tools."""
+
+    object: Literal["list"] = "list"
+    data: list[ToolView]
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """Return a document on one line."""
+    return orjson.dumps(document).decode()

@@ -1,0 +1,152 @@
+"""Tokens of OIDC issuers: signature, issuer, audience and expiry proven before a claim is believed.
+
+PyJWT and cryptography are imported by the first such token. A token that was proven is remembered
+by its fingerprint until it expires, so that a signature is verified once and not per request.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from bulkhead_api.v1alpha1.authentication import OidcIssuer
+from bulkhead_runtime.api.jwks import KeySet
+from bulkhead_runtime.api.keyring import Fingerprint
+from bulkhead_runtime.api.scopes import SCOPES
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.context import Principal
+
+ALGORITHMS: Final = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+"""Only signatures that an issuer's public key proves; never a shared secret, never `none`."""
+
+CLOCK_SKEW_SECONDS: Final = 60
+MAX_TOKEN_BYTES: Final = 8192
+MAX_REMEMBERED: Final = 1024
+_MAX_PRINCIPAL_CHARACTERS: Final = 192
+_DOTS: Final = 2
+
+
+def looks_like_jwt(token: bytes) -> bool:
+    """Tell whether a bearer token can be a JWT: a JSON object in base64 and two dots."""
+    return token.startswith(b"eyJ") and token.count(b".") == _DOTS
+
+
+class Issuers:
+    """The issuers that spec.authentication.oidc names."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._issuers: Mapping[str, tuple[OidcIssuer, KeySet]] = {}
+        self._proven: OrderedDict[Fingerprint, tuple[float, Principal]] = OrderedDict()
+        self._jwt: ModuleType | None = None
+
+    def configure(self, issuers: tuple[OidcIssuer, ...]) -> None:
+        """Follow a new configuration; what was proven under the old one is forgotten."""
+        self._issuers = {
+            issuer.issuer: (issuer, KeySet(issuer, self._directory / f"{issuer.name}.pem"))
+            for issuer in issuers
+        }
+        self._proven.clear()
+
+    async def principal_of(self, token: bytes, fingerprint: Fingerprint) -> Principal | None:
+        """Return whom a token stands for, None where no issuer is configured.
+
+        Raises a 401 `Problem` for a token that proves nothing, a 503 when its key must be fetched
+        and the issuer cannot be reached.
+        """
+        if not self._issuers:
+            return None
+        expires, principal = self._proven.get(fingerprint, (0.0, None))
+        if principal is None or expires <= time.time():
+            if len(token) > MAX_TOKEN_BYTES:
+                raise _refused(f"it has more than {MAX_TOKEN_BYTES} bytes")
+            expires, principal = await self._prove(token.decode("latin-1"))
+            self._remember(fingerprint, expires, principal)
+        return principal
+
+    async def _prove(self, token: str) -> tuple[float, Principal]:
+        jwt = self._jwt or await self._import()
+        try:
+            header = jwt.get_unverified_header(token)
+            claimed = jwt.decode(token, options={"verify_signature": False})
+        except jwt.PyJWTError as error:
+            raise _refused("it is not a well-formed JWT") from error
+        issuer, keys = self._issuer_of(claimed.get("iss"))
+        key = await keys.find(jwt, header.get("kid"))
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=issuer.audience,
+                issuer=issuer.issuer,
+                leeway=CLOCK_SKEW_SECONDS,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise Problem(401, "token_expired", "The token has expired. Get a new one.") from error
+        except jwt.PyJWTError as error:
+            raise _refused(_reason(jwt, error)) from error
+        return float(claims["exp"]) + CLOCK_SKEW_SECONDS, _principal(issuer, claims)
+
+    def _issuer_of(self, claimed: object) -> tuple[OidcIssuer, KeySet]:
+        found = self._issuers.get(claimed) if isinstance(claimed, str) else None
+        if found is None:
+            raise _refused("no issuer of spec.authentication.oidc has made it (claim `iss`)")
+        return found
+
+    async def _import(self) -> ModuleType:
+        self._jwt = await asyncio.to_thread(_import_jwt)
+        return self._jwt
+
+    def _remember(self, fingerprint: Fingerprint, expires: float, principal: Principal) -> None:
+        self._proven[fingerprint] = (expires, principal)
+        self._proven.move_to_end(fingerprint)
+        if len(self._proven) > MAX_REMEMBERED:
+            self._proven.popitem(last=False)
+
+
+def _import_jwt() -> ModuleType:
+    import jwt  # noqa: PLC0415 (0.15 s with cryptography, paid by those who use OIDC)
+
+    return jwt
+
+
+def _principal(issuer: OidcIssuer, claims: Mapping[str, Any]) -> Principal:
+    subject = claims.get(issuer.principal_claim)
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_PRINCIPAL_CHARACTERS:
+        raise _refused(
+            f"its claim {issuer.principal_claim!r} is not a text of at most "
+            f"{_MAX_PRINCIPAL_CHARACTERS} characters"
+        )
+    # The issuer's name keeps its subjects apart from those of API keys and other issuers.
+    return Principal(f"{issuer.name}:{subject}", _scopes(issuer, claims), issuer.name)
+
+
+def _scopes(issuer: OidcIssuer, claims: Mapping[str, Any]) -> frozenset[str]:
+    value = claims.get(issuer.scopes_claim, "")
+    named = value.split() if isinstance(value, str) else value
+    return SCOPES.intersection(named) if isinstance(named, list) else frozenset()
+
+
+def _reason(jwt: ModuleType, error: Exception) -> str:
+    match error:
+        case jwt.InvalidAudienceError():
+            return "it is made for another audience (claim `aud`)"
+        case jwt.MissingRequiredClaimError():
+            return "a claim of `exp`, `iss` and `aud` is missing"
+        case jwt.ImmatureSignatureError():
+            return "it is not valid yet"
+        case jwt.InvalidAlgorithmError():
+            return "its algorithm is not allowed for its key"
+        case _:
+            return "its signature or a claim does not hold"
+
+
+def _refused(reason: str) -> Problem:
+    return Problem(401, "invalid_token", f"The token is refused: {reason}.")

@@ -1,0 +1,86 @@
+"""The FastAPI application: routes by concern, problems in the shape of the API that was called.
+
+Authentication, bounds of the body and common headers have happened before a request comes here.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from bulkhead_runtime.api import openapi
+from bulkhead_runtime.api.problems import (
+    OPENAI_PATHS,
+    PROBLEM_JSON,
+    openai_error,
+    problem_document,
+    problem_headers,
+)
+from bulkhead_runtime.api.rest import catalogue, keys, sessions, usage
+from bulkhead_runtime.api.stored_keys import StoredKeys
+from bulkhead_runtime.errors import Problem, unknown_path
+from bulkhead_runtime.runtime import Runtime, runtime_version
+
+
+def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:
+    """Return the application over one runtime."""
+    app = FastAPI(
+        title="Bulkhead runtime",
+        version=runtime_version(),
+        summary="One organization's agents: talk to them, read their conversations.",
+        redoc_url=None,
+    )
+    app.include_router(sessions.routes(runtime))
+    app.include_router(catalogue.routes(runtime))
+    app.include_router(usage.routes(runtime))
+    app.include_router(keys.routes(stored_keys))
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_unrouted)
+    openapi.extend(app)
+    return app
+
+
+async def _answer_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return _response(request, error)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _response(request, Problem(400, "malformed_json", "The body is not valid JSON."))
+    field = ".".join(str(part) for part in first["loc"][1:])[:64] or "body"
+    message = f"`{field}`: {first['msg']}."[:300]
+    return _response(request, Problem(422, "invalid_request", message, field=field))
+
+
+async def _answer_unrouted(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 405:
+            problem = Problem(405, "method_not_allowed", "This path does not take this method.")
+        case 400:
+            problem = Problem(400, "malformed_json", "The body could not be read as JSON.")
+        case _:
+            problem = unknown_path()
+    return _response(request, problem, error.headers or {})
+
+
+def _response(
+    request: Request,
+    problem: Problem,
+    headers: Any = (),
+) -> JSONResponse:
+    openai = request.scope["path"].startswith(OPENAI_PATHS)
+    trace = request.scope["exchange"].trace
+    own = {name.decode(): value.decode() for name, value in problem_headers(problem)}
+    return JSONResponse(
+        openai_error(problem) if openai else problem_document(problem, trace),
+        status_code=problem.status,
+        headers={**dict(headers), **own},
+        media_type="application/json" if openai else PROBLEM_JSON.decode(),
+    )

@@ -1,0 +1,41 @@
+"""What routes have in common: who calls, which scope that needs, how lists are paged."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.params import Depends as Dependency
+
+from bulkhead_runtime.api import scopes
+from bulkhead_runtime.kernel.context import Principal
+
+Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
+Cursor = Annotated[
+    str | None, Query(max_length=128, description="`next_cursor` of the page before.")
+]
+SessionId = Annotated[str, Path(min_length=1, max_length=64, description="The session's id.")]
+
+
+async def caller(request: Request) -> Principal:
+    """Return who calls."""
+    principal: Principal = request.scope["exchange"].principal
+    return principal
+
+
+Caller = Annotated[Principal, Depends(caller)]
+
+
+def needs(scope: str) -> Dependency:
+    """Return the dependency that refuses callers without a scope."""
+
+    async def check(principal: Caller) -> None:
+        scopes.require(principal, scope)
+
+    check_typed: Callable[[Principal], Awaitable[None]] = check
+    return Dependency(check_typed)
+
+
+def moment(milliseconds: int) -> datetime:
+    """Return a time of the store as clients see it."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
