@@ -16,7 +16,7 @@ from bulkhead_api.schema import (
     rules,
 )
 from bulkhead_api.v1alpha1.budgets import Allowance
-from bulkhead_api.v1alpha1.patterns import DNS_LABEL, GLOB, HTTP_URL, MODEL_NAME, TOOL_NAME
+from bulkhead_api.v1alpha1.patterns import DNS_LABEL, GLOB, MODEL_NAME, TOOL_NAME, URL_TEMPLATE
 from bulkhead_api.v1alpha1.policies import Risk
 from bulkhead_api.v1alpha1.status import CommonStatus
 
@@ -156,7 +156,7 @@ class HttpTool(ApiModel):
             ),
             min_length=8,
             max_length=1024,
-            pattern=HTTP_URL,
+            pattern=URL_TEMPLATE,
         ),
     ]
     credential: Annotated[

@@ -18,6 +18,9 @@ HOST_GLOB = r"^[-a-zA-Z0-9.:*?]+$"
 HTTP_URL = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
 """Without credentials, query and fragment, none of which belongs into a spec."""
 
+URL_TEMPLATE = r"^https?://[^\s/@?#{}]+(/[^\s?#]*)?$"
+"""An HTTP_URL whose path may have places for arguments; its host never depends on them."""
+
 SECURE_URL = (
     r"^(https://[^\s/@?#]+|http://([-a-z0-9.]+\.svc(\.cluster\.local)?|127\.0\.0\.1)(:[0-9]{1,5})?)"
     r"(/[^\s?#]*)?$"

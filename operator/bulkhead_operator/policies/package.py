@@ -4,17 +4,37 @@ Packages are judged oldest first, each by ordered rules. One that fails keeps it
 version in service, so a broken package breaks neither itself nor another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from bulkhead_api.hosts import url_allowed
 from bulkhead_api.names import OFFLINE_PROVIDER
 from bulkhead_api.runtime_config import PackageDocument
+from bulkhead_api.v1alpha1 import OrganizationRuntimeSpec
+from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies.rules import Rule
 from bulkhead_operator.resources.configuration import BYTES_PER_MAP, document_size
 from bulkhead_operator.status import reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the organization offers to its packages."""
+
+    providers: AbstractSet[str] = frozenset()
+    credentials: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Hosts that may learn a credential, by its name."""
+
+    @classmethod
+    def by(cls, spec: OrganizationRuntimeSpec) -> "Offered":
+        """Return what a spec offers."""
+        return cls(
+            providers=frozenset(provider.name for provider in spec.models.providers),
+            credentials={one.name: one.hosts for one in spec.tools.credentials},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +46,7 @@ class Judged:
     """The document as it would stand in a ConfigMap."""
     known_checksums: Mapping[str, str]
     """Versions of this package that were in service before, with their checksums."""
-    providers: AbstractSet[str]
-    """Names of the organization's providers."""
+    offered: Offered
     taken: Mapping[str, str]
     """Agents of older packages, with the package's name."""
 
@@ -48,13 +67,44 @@ def keeps_the_content_of_a_version(judged: Judged) -> UserError | None:
 def names_known_providers(judged: Judged) -> UserError | None:
     """Refuse an agent on a provider that the organization does not have."""
     for index, agent in enumerate(judged.document.agents):
-        provider = (agent.model or "").partition("/")[0]
-        if agent.model and provider != OFFLINE_PROVIDER and provider not in judged.providers:
+        for name, model in _models(agent):
+            provider = model.partition("/")[0]
+            if provider != OFFLINE_PROVIDER and provider not in judged.offered.providers:
+                return UserError(
+                    reasons.UNKNOWN_PROVIDER,
+                    f"`spec.agents[{index}].{name}` of agent '{agent.name}' is '{model}', but "
+                    f"the organization has no provider '{provider}': add it to "
+                    "`spec.models.providers` of the OrganizationRuntime or choose another model.",
+                )
+    return None
+
+
+def _models(agent: Agent) -> Iterator[tuple[str, str]]:
+    if agent.model is not None:
+        yield "model", agent.model
+    for index, model in enumerate(agent.fallbacks):
+        yield f"fallbacks[{index}]", model
+
+
+def sends_credentials_where_allowed(judged: Judged) -> UserError | None:
+    """Refuse a tool whose credential does not exist or must not reach the tool's host."""
+    for index, tool in enumerate(judged.document.tools):
+        if tool.credential is None:
+            continue
+        hosts = judged.offered.credentials.get(tool.credential)
+        if hosts is None:
             return UserError(
-                reasons.UNKNOWN_PROVIDER,
-                f"`spec.agents[{index}].model` of agent '{agent.name}' is '{agent.model}', but "
-                f"the organization has no provider '{provider}': add it to "
-                "`spec.models.providers` of the OrganizationRuntime or choose another model.",
+                reasons.UNKNOWN_CREDENTIAL,
+                f"`spec.tools[{index}].credential` of tool '{tool.name}' is '{tool.credential}', "
+                "which the organization does not have: add it to `spec.tools.credentials` of the "
+                "OrganizationRuntime or name another.",
+            )
+        if not url_allowed(hosts, tool.url):
+            return UserError(
+                reasons.CREDENTIAL_NOT_FOR_HOST,
+                f"`spec.tools[{index}].url` of tool '{tool.name}' is '{tool.url}', a host that "
+                f"must not learn the credential '{tool.credential}': add it to the `hosts` of "
+                "that credential in the OrganizationRuntime or call another host.",
             )
     return None
 
@@ -84,8 +134,8 @@ def fits(judged: Judged) -> UserError | None:
         return None
     return UserError(
         reasons.PACKAGE_TOO_LARGE,
-        f"`spec.agents` takes {size // 1024} KiB, at most {BYTES_PER_MAP // 1024} KiB fit: "
-        "shorten instructions or split the package.",
+        f"`spec.agents` and `spec.tools` take {size // 1024} KiB, at most "
+        f"{BYTES_PER_MAP // 1024} KiB fit: shorten instructions or split the package.",
     )
 
 
@@ -101,6 +151,7 @@ def no_room(package: str) -> UserError:
 RULES: Final[tuple[Rule[Judged], ...]] = (
     keeps_the_content_of_a_version,
     names_known_providers,
+    sends_credentials_where_allowed,
     defines_new_agents,
     fits,
 )

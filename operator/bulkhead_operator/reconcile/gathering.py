@@ -14,9 +14,10 @@ from bulkhead_api.runtime_config import (
 )
 from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_api.v1alpha1 import AgentPackage, OrganizationRuntime
-from bulkhead_api.v1alpha1.organization_runtime import EgressRule
+from bulkhead_api.v1alpha1.organization_runtime import EgressRule, Models, Provider
 from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey, digest
 from bulkhead_operator.context import Context
+from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.reconcile import history, observed
 from bulkhead_operator.reconcile.claiming import Claimed
 from bulkhead_operator.reconcile.history import Recorded
@@ -38,15 +39,15 @@ async def blueprint(
     """Return what is wanted now; former versions of packages are read where need be."""
     name = organization.metadata.name
     candidates = await _candidates(context, name, claimed.name, memory)
-    providers = frozenset(provider.name for provider in organization.spec.models.providers)
+    offered = Offered.by(organization.spec)
     refused = memory.following.refused
-    selection = select(candidates, providers, refused)
+    selection = select(candidates, offered, refused)
     if any(selection.verdicts.values()):
         candidates = [
             await _with_fallback(context, memory, one) if selection.verdicts[one.name] else one
             for one in candidates
         ]
-        selection = select(candidates, providers, refused)
+        selection = select(candidates, offered, refused)
     memory.verdicts = {
         one.name: (one.package.metadata.generation, selection.verdicts[one.name])
         for one in candidates
@@ -103,7 +104,7 @@ async def _candidate(
     wanted = None
     if invalid is None:
         spec = package.spec
-        wanted = PackageDocument.of(package.metadata.name, spec.version, spec.agents)
+        wanted = PackageDocument.of(package.metadata.name, spec.version, spec.agents, spec.tools)
     former = [one for one in versions if wanted is None or one.checksum != wanted.checksum]
     still_loaded = [one for one in former if _file(one) in loaded and not _drained(memory, one)][
         : history.KEPT - 1
@@ -180,33 +181,54 @@ def _configuration(
     context: Context, organization: OrganizationRuntime, namespace: str, selection: Selection
 ) -> RuntimeConfig:
     spec = organization.spec
-    providers = tuple(
-        ProviderConfig(
-            name=provider.name,
-            type=provider.type,
-            base_url=provider.base_url,
-            has_credentials=provider.credentials_ref is not None,
-            timeout_seconds=provider.timeout_seconds,
-        )
-        for provider in spec.models.providers
-    )
     return RuntimeConfig(
         organization=organization.metadata.name,
         runtime_id=runtime_id(organization),
         limits=spec.limits,
-        models=ModelsConfig(default=spec.models.default, providers=providers),
+        models=_models(spec.models),
         pool=_pool(context, organization, namespace),
         routes=selection.routes,
+        replicas=spec.replicas,
+        budgets=spec.budgets,
+        tools=spec.tools,
+        sessions=spec.sessions,
+        authentication=spec.authentication,
+        telemetry=spec.telemetry,
+        safety=spec.safety,
     ).with_hash()
 
 
+def _models(models: Models) -> ModelsConfig:
+    return ModelsConfig(
+        default=models.default,
+        providers=tuple(_provider(provider) for provider in models.providers),
+        allowed=models.allowed,
+        fallbacks=models.fallbacks,
+        prices=models.prices,
+        policy=models.policy,
+    )
+
+
+def _provider(provider: Provider) -> ProviderConfig:
+    return ProviderConfig(
+        name=provider.name,
+        type=provider.type,
+        base_url=provider.base_url,
+        has_credentials=provider.credentials_ref is not None,
+        timeout_seconds=provider.timeout_seconds,
+        max_retries=provider.max_retries,
+        circuit_breaker=provider.circuit_breaker,
+    )
+
+
 def _pool(context: Context, organization: OrganizationRuntime, namespace: str) -> PoolConfig:
-    size = organization.spec.storage.size_mb
+    storage = organization.spec.storage
     bodies = {body["metadata"]["name"]: body for body in context.inventory.pools(namespace)}
     spec = (bodies.get(DEFAULT_POOL) or {}).get("spec") or {}
+    size = spec.get("maxMemoryMB", default_pool_size(storage))
     return PoolConfig(
         name=DEFAULT_POOL,
         # A pool larger than the volume is reported on the pool; the volume bounds it all the same.
-        max_memory_mb=min(spec.get("maxMemoryMB", default_pool_size(size)), size),
+        max_memory_mb=size if storage.postgres is not None else min(size, storage.size_mb),
         default_retention_seconds=spec.get("defaultRetentionSeconds"),
     )

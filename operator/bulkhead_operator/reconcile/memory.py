@@ -11,6 +11,7 @@ from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_operator.cluster.port import ObjectKey
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.reconcile.keys import Key
+from bulkhead_operator.reconcile.references import Missing
 from bulkhead_operator.resources.blueprint import Blueprint
 
 
@@ -29,9 +30,9 @@ class SecretsSeen:
 
     at: float
     internal_token: str
-    missing_credentials: str
-    asked_for: tuple[tuple[str, str], ...]
-    """Name and field of every Secret that providers name."""
+    missing: Missing
+    asked_for: tuple[tuple[str, ...], ...]
+    """Every Secret's field and every ConfigMap that the spec names."""
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from bulkhead_operator.reconcile.report import report, ring_changed
 from bulkhead_operator.reconcile.restarting import Restarts
 from bulkhead_operator.resources import storage
 from bulkhead_operator.resources.blueprint import Blueprint, runtime_id
+from bulkhead_operator.resources.credentials import credentials
 from bulkhead_operator.resources.desired import desired
 from bulkhead_operator.status import conditions, reasons
 from bulkhead_operator.status.organization import Found, Workload, status
@@ -215,8 +216,8 @@ class OrganizationReconciler:
         followed = await following.follow(self._context, blueprint, workload, memory)
         found.configuration = followed.configuration
         if memory.secrets is not None:
-            found.missing_credentials = memory.secrets.missing_credentials
-            found.needs_credentials = bool(memory.secrets.asked_for)
+            found.missing_credentials, found.missing_documents = memory.secrets.missing
+            found.needs_credentials = any(credentials(blueprint.organization.spec))
         return followed.again_after
 
     async def _report(

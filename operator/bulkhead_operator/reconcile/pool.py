@@ -57,7 +57,7 @@ class PoolReconciler:
         body = self._context.inventory.organization(organization) or {}
         storage = (body.get("spec") or {}).get("storage") or {}
         size = storage.get("sizeMB", DEFAULT_STORAGE_MB)
-        if pool.spec.max_memory_mb <= size:
+        if pool.spec.max_memory_mb <= size or "postgres" in storage:
             return None
         return UserError(
             reasons.POOL_TOO_LARGE,

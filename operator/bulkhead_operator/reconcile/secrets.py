@@ -7,6 +7,7 @@ which the operator itself asks the runtime.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_urlsafe
 from time import monotonic
 from typing import Final, TypeVar
@@ -14,15 +15,14 @@ from typing import Final, TypeVar
 from bulkhead_api.names import (
     ANNOTATION_ROTATE_API_KEY,
     API_KEY_SECRET,
-    INTERNAL_SECRET,
     LABEL_ORGANIZATION,
     TOKEN_FIELD,
 )
 from bulkhead_api.v1alpha1 import OrganizationRuntime
-from bulkhead_api.v1alpha1.organization_runtime import CredentialsRef
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import ClusterError, Forbidden, UserError
+from bulkhead_operator.reconcile import references
 from bulkhead_operator.reconcile.memory import Memory, SecretsSeen
 from bulkhead_operator.resources import annotations, labels
 from bulkhead_operator.resources import secret as builder
@@ -70,28 +70,20 @@ async def ensure(
         return SecretsDone()
     (done, internal), missing = await asyncio.gather(
         _both(context, blueprint, asked, fresh=fresh),
-        _missing_credentials(context, blueprint),
+        references.missing(blueprint, partial(read, context)),
     )
-    memory.secrets = SecretsSeen(monotonic(), internal, missing, _references(blueprint))
+    memory.secrets = SecretsSeen(monotonic(), internal, missing, references.asked_for(blueprint))
     return done
 
 
 def _seen_lately(context: Context, blueprint: Blueprint, memory: Memory) -> bool:
     seen = memory.secrets
-    if seen is None or seen.asked_for != _references(blueprint):
+    if seen is None or seen.asked_for != references.asked_for(blueprint):
         return False
     settings = context.settings
     # Somebody is probably about to bring what is missing.
-    patience = settings.usage_seconds if seen.missing_credentials else settings.resync_seconds
+    patience = settings.usage_seconds if any(seen.missing) else settings.resync_seconds
     return monotonic() - seen.at < patience
-
-
-def _references(blueprint: Blueprint) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (provider.credentials_ref.name, provider.credentials_ref.key)
-        for provider in blueprint.organization.spec.models.providers
-        if provider.credentials_ref is not None
-    )
 
 
 async def _both(
@@ -135,36 +127,8 @@ async def _rotate(context: Context, namespace: str, live: Manifest, asked: str |
     return True
 
 
-async def _missing_credentials(context: Context, blueprint: Blueprint) -> str:
-    """Return a sentence about the first Secret of a provider that is not as named, or nothing."""
-    for index, provider in enumerate(blueprint.organization.spec.models.providers):
-        if provider.credentials_ref is not None:
-            field = f"`spec.models.providers[{index}].credentialsRef`"
-            problem = await _problem(context, blueprint.namespace, provider.credentials_ref)
-            if problem:
-                return f"{field} names {problem}"
-    return ""
-
-
-async def _problem(context: Context, namespace: str, reference: CredentialsRef) -> str:
-    if reference.name in {API_KEY_SECRET, INTERNAL_SECRET}:
-        return f"'{reference.name}', which is the operator's: use a Secret of your own."
-    live = await read(context, key_of(namespace, reference.name))
-    if live is None:
-        return (
-            f"the Secret '{reference.name}', which does not exist in namespace '{namespace}': "
-            f"create it with the provider's API key in the field '{reference.key}'."
-        )
-    if not (live.get("data") or {}).get(reference.key):
-        return (
-            f"the field '{reference.key}' of Secret '{reference.name}', which is absent or "
-            "empty: put the provider's API key there."
-        )
-    return ""
-
-
 async def read(context: Context, key: ObjectKey) -> Manifest | None:
-    """Return a Secret, or None; waits for a new role to be known."""
+    """Return a Secret or ConfigMap, or None; waits for a new role to be known."""
     return await _with_new_role(lambda: context.cluster.get(key))
 
 

@@ -12,6 +12,7 @@ from bulkhead_api.runtime_config import PackageDocument, PackageRoute, VersionRo
 from bulkhead_api.v1alpha1 import AgentPackage
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies import package as policy
+from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.policies.rules import first_violation
 from bulkhead_operator.reconcile.history import Recorded
 from bulkhead_operator.resources.blueprint import RevisionBlueprint
@@ -63,7 +64,7 @@ class _Table:
 
 def select(
     candidates: Iterable[Candidate],
-    providers: frozenset[str],
+    offered: Offered,
     refused: Mapping[str, tuple[str, str]],
 ) -> Selection:
     """Decide about all packages, oldest first.
@@ -77,7 +78,7 @@ def select(
         for document in candidate.retained:
             table.shelf.put(_file(document), text(document))
     for candidate in ordered:
-        violation = _violation(candidate, providers, refused, table)
+        violation = _violation(candidate, offered, refused, table)
         served = candidate.wanted if violation is None else _fallback(candidate, table)
         _serve(candidate, served, table)
         table.verdicts[candidate.name] = violation
@@ -95,7 +96,7 @@ def _file(document: PackageDocument) -> str:
 
 def _violation(
     candidate: Candidate,
-    providers: frozenset[str],
+    offered: Offered,
     refused: Mapping[str, tuple[str, str]],
     table: _Table,
 ) -> UserError | None:
@@ -113,7 +114,7 @@ def _violation(
         document=document,
         text=text(document),
         known_checksums={one.version: one.checksum for one in candidate.history},
-        providers=providers,
+        offered=offered,
         taken=table.taken,
     )
     violation = first_violation(policy.RULES, judged)

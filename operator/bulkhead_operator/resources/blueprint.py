@@ -48,6 +48,11 @@ class Blueprint:
         """Return the organization's name."""
         return self.organization.metadata.name
 
+    @property
+    def shares_stores(self) -> bool:
+        """Return whether data lies in stores that replicas share, and so on no volume."""
+        return self.organization.spec.storage.postgres is not None
+
     def child(
         self,
         api_version: str,

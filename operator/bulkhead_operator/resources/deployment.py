@@ -1,4 +1,4 @@
-"""The Deployment: one replica, a surge on the same node, and the marks that upgrades go by."""
+"""The Deployment: its replicas, one more while it rolls, and the marks that upgrades go by."""
 
 from typing import Final
 
@@ -41,4 +41,5 @@ def build(blueprint: Blueprint) -> Manifest:
 
 def replicas(blueprint: Blueprint) -> int:
     """Return how many pods are wanted."""
-    return 0 if blueprint.organization.spec.suspend else 1
+    spec = blueprint.organization.spec
+    return 0 if spec.suspend else spec.replicas

@@ -37,7 +37,8 @@ def _manifests(blueprint: Blueprint) -> Iterator[Manifest]:
         yield configuration.package_map(blueprint, index)
     for version in blueprint.revisions:
         yield revision.build(blueprint, version)
-    yield storage.claim(blueprint)
+    if not blueprint.shares_stores:
+        yield storage.claim(blueprint)
     yield service.service(blueprint)
     yield service.disruption_budget(blueprint)
     yield deployment.build(blueprint)

@@ -7,13 +7,15 @@ from bulkhead_api.v1alpha1.organization_runtime import Limits
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources.blueprint import Blueprint
 
-PODS_AT_ONCE: Final = 3
-"""One replica, the surge of a rolling update, one probe pod."""
+BESIDE_REPLICAS: Final = 2
+"""The surge of a rolling update, one probe pod."""
+
+PODS_OF_TENANTS: Final = 7
+"""Pods that fit in beside those, as far as they leave CPU and memory."""
 
 # Custom resources are not counted: the quota controller learns of a new kind only after half a
 # minute, and until then the API server refuses every object of it.
 COUNTS: Final = {
-    "pods": "10",
     "services": "10",
     "services.loadbalancers": "0",
     "services.nodeports": "0",
@@ -27,15 +29,17 @@ COUNTS: Final = {
 
 def resource_quota(blueprint: Blueprint) -> Manifest:
     """Return the namespace's bounds."""
-    limits = blueprint.organization.spec.limits
-    requests = limits.requests
+    spec = blueprint.organization.spec
+    limits, requests = spec.limits, spec.limits.requests
+    pods = spec.replicas + BESIDE_REPLICAS
     return blueprint.child("v1", "ResourceQuota", RUNTIME) | {
         "spec": {
             "hard": {
-                "limits.cpu": _millicores(PODS_AT_ONCE * limits.max_cpu_percent * 10),
-                "limits.memory": _mebibytes(PODS_AT_ONCE * limits.max_memory_mb),
-                "requests.cpu": _millicores(PODS_AT_ONCE * requests.cpu_millicores),
-                "requests.memory": _mebibytes(PODS_AT_ONCE * requests.memory_mb),
+                "limits.cpu": _millicores(pods * limits.max_cpu_percent * 10),
+                "limits.memory": _mebibytes(pods * limits.max_memory_mb),
+                "requests.cpu": _millicores(pods * requests.cpu_millicores),
+                "requests.memory": _mebibytes(pods * requests.memory_mb),
+                "pods": str(pods + PODS_OF_TENANTS),
                 **COUNTS,
             }
         }

@@ -50,6 +50,8 @@ class Found:
     missing_credentials: str | None = None
     """What is missing and what to do about it; empty when nothing is, None when not checked."""
     needs_credentials: bool = False
+    missing_documents: str = ""
+    """Which ConfigMap of documents is missing and what to do about it."""
     handled_rotation: str | None = None
     restart_pending: tuple[str, str] | None = None
     """Reason and message while an upgrade of the operator waits to restart the pods."""
@@ -135,7 +137,7 @@ def _credentials_present(found: Found) -> Statement:
         return Statement(kind, "False", reasons.CREDENTIALS_MISSING, found.missing_credentials)
     if found.needs_credentials:
         return Statement(kind, "True", reasons.CREDENTIALS_FOUND, "Every Secret is there.")
-    return Statement(kind, "True", reasons.CREDENTIALS_NOT_NEEDED, "No provider needs a key.")
+    return Statement(kind, "True", reasons.CREDENTIALS_NOT_NEEDED, "Nothing needs a Secret.")
 
 
 def _summary(
@@ -157,6 +159,7 @@ def _obstacle(found: Found) -> tuple[Statement, ...]:
     obstacles = (
         (reasons.PODS_NOT_STARTING, found.workload.failure if found.workload else ""),
         (reasons.CREDENTIALS_MISSING, found.missing_credentials),
+        (reasons.DOCUMENTS_MISSING, found.missing_documents),
         (reasons.CONFIGURATION_REFUSED, found.configuration.refusal),
     )
     for reason, message in obstacles:

@@ -1,5 +1,10 @@
 """The contract between operator and runtime: hashes and checksums mean what they say."""
 
+import json
+
+import pytest
+from pydantic import ValidationError
+
 from bulkhead_api.runtime_config import (
     ModelsConfig,
     PackageDocument,
@@ -8,7 +13,7 @@ from bulkhead_api.runtime_config import (
     RuntimeConfig,
     VersionRoute,
 )
-from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
 from bulkhead_api.v1alpha1.limits import Limits
 
 AGENTS = (Agent(name="assistant", instructions="Grüß Gott."),)
@@ -54,6 +59,50 @@ def test_a_configuration_survives_the_way_through_json_with_its_hash() -> None:
     read = RuntimeConfig.model_validate_json(written.written())
     assert read == written
     assert read.with_hash().hash == written.hash
+
+
+def test_tools_are_part_of_the_content_only_where_there_are_any() -> None:
+    tool = HttpTool(name="look_up", description="Looks up.", url="https://example.com/{id}")
+    plain = PackageDocument.of("support", "1.0.0", AGENTS)
+    equipped = PackageDocument.of("support", "1.0.0", AGENTS, (tool,))
+    assert "tools" not in plain.written()
+    assert equipped.checksum != plain.checksum
+    read = PackageDocument.model_validate_json(equipped.written())
+    assert read == equipped
+    assert read.intact()
+    other = tool.model_copy(update={"url": "https://example.com/all"})
+    assert not equipped.model_copy(update={"tools": (other,)}).intact()
+
+
+def nested(levels: int) -> dict[str, object]:
+    return {"a": nested(levels - 1)} if levels > 1 else {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        pytest.param({"type": "string"}, "type: object", id="arguments without names"),
+        pytest.param({"description": "x" * 16384}, "at most 16384", id="a schema too large"),
+        pytest.param(nested(17), "16 levels", id="deep"),
+    ],
+)
+def test_a_schema_of_arguments_is_bounded(parameters: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        HttpTool(name="t", description="d", url="https://a.test/", parameters=parameters)
+
+
+def test_a_configuration_of_before_has_the_hash_that_it_had_then() -> None:
+    content = config().with_hash()
+    assert content.hash == "0691f4cab371d3162eef8b9e437d39be"
+    assert set(json.loads(content.written())) == {
+        "organization",
+        "runtimeId",
+        "hash",
+        "limits",
+        "models",
+        "pool",
+        "routes",
+    }
 
 
 def test_a_field_that_nobody_uses_changes_no_checksum() -> None:

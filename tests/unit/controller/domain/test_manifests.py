@@ -8,7 +8,7 @@ import pytest
 
 from bulkhead_api import names
 from bulkhead_operator.cluster.port import ObjectKey
-from bulkhead_operator.reconcile import deletion
+from bulkhead_operator.reconcile import deletion, observed
 from bulkhead_operator.resources import labels, pod, secret, storage
 from bulkhead_operator.resources.desired import desired
 from tests.support.blueprints import SETTINGS, agent, blueprint, package
@@ -42,11 +42,61 @@ FULL_SPEC: dict[str, Any] = {
     "storage": {"sizeMB": 2048, "storageClassName": "fast"},
 }
 
+SHARED_SPEC: dict[str, Any] = {
+    "replicas": 3,
+    "storage": {
+        "postgres": {"secretRef": {"name": "database"}, "maxConnections": 5},
+        "redis": {"secretRef": {"name": "cache"}},
+    },
+    "network": {"egress": [{"cidr": "203.0.113.5/32", "ports": [5432, 6379]}]},
+    "models": {
+        "providers": [
+            {
+                "name": "hosted",
+                "baseURL": "https://api.example.com/v1",
+                "credentialsRef": {"name": "hosted-key"},
+            }
+        ]
+    },
+    "authentication": {
+        "apiKeys": [{"name": "ci", "secretRef": {"name": "ci-key"}, "scopes": ["agents:run"]}],
+        "oidc": [
+            {
+                "name": "company",
+                "issuer": "https://login.example.com",
+                "audience": "bulkhead",
+                "caSecretRef": {"name": "company-ca"},
+            }
+        ],
+    },
+    "tools": {
+        "servers": [
+            {
+                "name": "tickets",
+                "url": "https://tickets.example.com/mcp",
+                "credentialsRef": {"name": "tickets", "key": "token"},
+            }
+        ],
+        "documents": {"configMaps": ["handbook"]},
+        "credentials": [
+            {"name": "crm", "secretRef": {"name": "crm-key"}, "hosts": ["crm.example.com"]}
+        ],
+    },
+    "telemetry": {
+        "tracing": {
+            "endpoint": "https://otlp.example.com",
+            "headersRef": {"name": "collector"},
+        },
+        "sentry": {"dsnRef": {"name": "sentry"}},
+    },
+}
+
 SHAPES: Mapping[str, Any] = {
     "default": blueprint,
     "full": lambda: blueprint(
         FULL_SPEC, made=False, packages=(package("support", "1.2.0", agent("helper")),)
     ),
+    "shared": lambda: blueprint(SHARED_SPEC),
     "suspended": lambda: blueprint({"suspend": True}),
     "adopted": lambda: blueprint({"namespace": "team-a"}, made=False),
 }
@@ -127,6 +177,69 @@ def test_secrets_are_mounted_where_the_runtime_looks_and_in_no_configuration() -
         f"{names.SECRETS_DIRECTORY}/{n}" for n in ("api-key", "internal", "providers")
     } <= mounts
     assert "hosted-key" not in built.configuration.model_dump_json()
+
+
+def test_every_secret_that_a_spec_names_is_a_file_of_its_own_and_may_be_missing() -> None:
+    built = blueprint(SHARED_SPEC)
+    spec = pod.template(built)["spec"]
+    volumes = {one["name"]: one for one in spec["volumes"]}
+    files = {}
+    for mount in spec["containers"][0]["volumeMounts"]:
+        for source in volumes[mount["name"]].get("projected", {}).get("sources", ()):
+            for item in source.get("secret", {}).get("items", ()):
+                path = f"{mount['mountPath']}/{item['path']}"
+                assert source["secret"]["optional"]
+                files[path.removeprefix(f"{names.SECRETS_DIRECTORY}/")] = (
+                    source["secret"]["name"],
+                    item["key"],
+                )
+    assert files == {
+        names.POSTGRES_DSN_FILE: ("database", "dsn"),
+        names.REDIS_URL_FILE: ("cache", "url"),
+        "providers/hosted": ("hosted-key", "api-key"),
+        "api-keys/ci": ("ci-key", "token"),
+        "oidc/company.pem": ("company-ca", "ca.crt"),
+        "mcp/tickets": ("tickets", "token"),
+        "tools/crm": ("crm-key", "api-key"),
+        names.TRACING_HEADERS_FILE: ("collector", "headers"),
+        names.SENTRY_DSN_FILE: ("sentry", "dsn"),
+    }
+
+
+def test_documents_are_mounted_beside_the_configuration_by_name() -> None:
+    (container,) = pod.template(blueprint(SHARED_SPEC))["spec"]["containers"]
+    mounts = [one["mountPath"] for one in container["volumeMounts"]]
+    assert f"{names.DOCUMENTS_DIRECTORY}/handbook" in mounts
+
+
+def test_replicas_on_shared_stores_need_no_volume_and_spread_over_nodes() -> None:
+    built = blueprint(SHARED_SPEC)
+    assert not [key for key in desired(built) if key.kind == "PersistentVolumeClaim"]
+    deployment = desired(built)[observed.deployment_key(built.namespace)]
+    assert deployment["spec"]["replicas"] == 3
+    spec = deployment["spec"]["template"]["spec"]
+    assert "affinity" not in spec
+    assert {one["topologyKey"] for one in spec["topologySpreadConstraints"]} == {
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    }
+    environment = {one["name"]: one.get("value") for one in spec["containers"][0]["env"]}
+    assert environment[names.STORE_VARIABLE] == "postgres"
+    assert environment[names.POSTGRES_CONNECTIONS_VARIABLE] == "5"
+    assert environment[names.REDIS_VARIABLE] == "true"
+
+
+def test_the_quota_holds_every_replica_the_surge_and_a_probe() -> None:
+    built = blueprint(SHARED_SPEC)
+    quota = desired(built)[ObjectKey("v1", "ResourceQuota", built.namespace, names.RUNTIME)]
+    assert quota["spec"]["hard"]["limits.memory"] == f"{5 * 512}Mi"
+    assert quota["spec"]["hard"]["requests.cpu"] == f"{5 * 250}m"
+    assert quota["spec"]["hard"]["pods"] == "12"
+
+
+def test_a_pool_on_shared_stores_is_bounded_by_no_volume() -> None:
+    shared = blueprint({"storage": {**SHARED_SPEC["storage"], "sizeMB": 64}})
+    assert storage.pool(shared)["spec"]["maxMemoryMB"] == 256
 
 
 def test_without_gateways_nobody_reaches_the_public_port() -> None:

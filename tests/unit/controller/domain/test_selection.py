@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_operator.cluster.port import ObjectKey
+from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.reconcile.history import KEPT, Recorded, superfluous
 from bulkhead_operator.reconcile.selection import Candidate, select
 from bulkhead_operator.resources.configuration import BYTES_PER_MAP, Shelf, document_size
 from tests.support.blueprints import agent, document, package
 
-NOBODY: frozenset[str] = frozenset()
+NOTHING = Offered()
 
 
 def recorded(one: PackageDocument, number: int) -> Recorded:
@@ -27,7 +28,7 @@ def candidate(name: str, version: str, *agents: str, created: str = "1") -> Cand
 
 
 def served(*candidates: Candidate) -> dict[str, dict[str, int]]:
-    selection = select(candidates, NOBODY, {})
+    selection = select(candidates, NOTHING, {})
     return {
         route.package: {version.version: version.weight for version in route.versions}
         for route in selection.routes
@@ -42,7 +43,7 @@ BROKEN = replace(
 
 
 def test_a_new_package_gets_all_new_sessions_and_the_first_number() -> None:
-    selection = select([candidate("support", "1.0.0", "helper")], NOBODY, {})
+    selection = select([candidate("support", "1.0.0", "helper")], NOTHING, {})
     assert [version.weight for version in selection.routes[0].versions] == [100]
     assert [revision.number for revision in selection.revisions] == [1]
     assert selection.verdicts == {"support": None}
@@ -57,7 +58,7 @@ def test_a_version_with_sessions_stays_loaded_without_new_ones() -> None:
 
 def test_a_broken_version_falls_back_to_the_last_good_one() -> None:
     good = replace(BROKEN, history=(recorded(V1, 1),), fallback=V1)
-    selection = select([good], NOBODY, {})
+    selection = select([good], NOTHING, {})
     assert served(good) == {"support": {"1.0.0": 100}}
     verdict = selection.verdicts["support"]
     assert verdict is not None
@@ -81,19 +82,19 @@ def test_a_version_that_comes_back_gets_the_highest_number() -> None:
     back = replace(
         candidate("support", "1.0.0", "helper"), history=(recorded(second, 2), recorded(V1, 1))
     )
-    (revision,) = select([back], NOBODY, {}).revisions
+    (revision,) = select([back], NOTHING, {}).revisions
     assert (revision.version, revision.number) == ("1.0.0", 3)
 
 
 def test_selecting_again_changes_nothing() -> None:
     settled = replace(candidate("support", "1.0.0", "helper"), history=(recorded(V1, 4),))
-    (revision,) = select([settled], NOBODY, {}).revisions
+    (revision,) = select([settled], NOTHING, {}).revisions
     assert revision.number == 4
 
 
 def test_what_the_runtime_refused_is_not_given_to_it_again() -> None:
     refused = {"package_support_1.0.0.json": (V1.checksum, "broken")}
-    selection = select([candidate("support", "1.0.0", "helper")], NOBODY, refused)
+    selection = select([candidate("support", "1.0.0", "helper")], NOTHING, refused)
     assert selection.routes == ()
     verdict = selection.verdicts["support"]
     assert verdict is not None

@@ -76,6 +76,13 @@ STEPS: list[tuple[str, Found, dict[str, Any], str, str]] = [
         "degraded",
     ),
     (
+        "documents are missing",
+        found(workload=RUNNING, configuration=LOADED, missing_documents="They are missing."),
+        {},
+        "Failed",
+        "degraded",
+    ),
+    (
         "a credential is missing",
         found(workload=RUNNING, configuration=LOADED, missing_credentials="It is missing."),
         {},
