@@ -19,13 +19,14 @@ MAX_DEPTH: Final = 64
 """How deep JSON may nest; what is deeper could not be sent on."""
 
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_LONG_NUMBER = re.compile(rb"(?<![0-9.eE+])[0-9]{20,}(?![0-9.eE])")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
     """Return the decoded body; raise a 400 `Problem` for bad JSON, a 422 for bad content."""
-    refuse_deep(body)
+    refuse_unusable(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -40,17 +41,26 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         ) from error
 
 
-def refuse_deep(body: bytes) -> None:
-    """Raise a 400 `Problem` for JSON that nests deeper than `MAX_DEPTH`.
+def refuse_unusable(body: bytes) -> None:
+    """Raise a 400 `Problem` for JSON that could not be sent on, though it can be read.
 
-    The brackets outside of texts, read as steps of one up or down, add up to the depth.
+    That is what nests deeper than `MAX_DEPTH`, counted by its brackets outside of texts as steps
+    of one up or down, and whole numbers of more than 64 bits.
     """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+    deep = body.count(b"[") + body.count(b"{") > MAX_DEPTH
+    if not deep and _LONG_NUMBER.search(body) is None:
         return
-    steps = _TEXT.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
-    if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
+    bare = _TEXT.sub(b"", body)
+    steps = memoryview(bare.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise Problem(
             400, "too_deep", f"The body nests deeper than {MAX_DEPTH} levels. Flatten it."
+        )
+    if _LONG_NUMBER.search(bare) is not None:
+        raise Problem(
+            400,
+            "number_too_large",
+            "The body has a whole number of more than 64 bits. Send it as text.",
         )
 
 

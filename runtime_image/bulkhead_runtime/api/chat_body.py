@@ -1,6 +1,7 @@
 """What a chat completion's body may hold, and how it becomes messages for a model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -75,7 +76,7 @@ class ChatBody(msgspec.Struct):
     n: Annotated[int, msgspec.Meta(ge=1, le=1)] | None = None
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     stop: str | Annotated[list[str], msgspec.Meta(max_length=4)] | None = None
-    seed: int | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     response_format: dict[str, Any] | None = None
@@ -122,6 +123,14 @@ def tool_specs(body: ChatBody) -> tuple[ToolSpec, ...]:
 def conversation(body: ChatBody) -> tuple[ModelMessage, ...]:
     """Return the client's messages; raise a 422 `Problem` for one without content."""
     return tuple(_message(index, message) for index, message in enumerate(body.messages))
+
+
+def for_agent(messages: tuple[ModelMessage, ...]) -> tuple[ModelMessage, ...]:
+    """Return the messages as an agent takes them: only its package instructs it, no client."""
+    return tuple(
+        replace(message, role="user") if message.role == "system" else message
+        for message in messages
+    )
 
 
 def _message(index: int, message: ChatMessage) -> ModelMessage:

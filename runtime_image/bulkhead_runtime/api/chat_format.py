@@ -6,6 +6,9 @@ from typing import Any, Final
 
 import orjson
 
+from bulkhead_runtime.api.answers import Ending
+from bulkhead_runtime.api.problems import openai_error
+from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.models.port import ToolCall
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -14,33 +17,29 @@ DONE: Final = b"data: [DONE]\n\n"
 class ChatFormat:
     """Formats one answer under one id."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, include_usage: bool = False) -> None:
         self.id = new_id()
         self._model = model
+        self._include_usage = include_usage
         self._created = int(time.time())
+        self._calls = 0
 
-    def completion(
-        self,
-        text: str,
-        calls: list[ToolCall],
-        finish_reason: str,
-        usage: dict[str, int],
-    ) -> bytes:
+    def whole(self, ending: Ending) -> bytes:
         """Return a whole completion."""
-        message: dict[str, Any] = {"role": "assistant", "content": text or None}
-        if calls:
-            message["tool_calls"] = [_call(call) for call in calls]
-        else:
-            message["content"] = text
+        message: dict[str, Any] = {"role": "assistant", "content": ending.text, "refusal": None}
+        if ending.calls:
+            message["content"] = ending.text or None
+            message["tool_calls"] = [_call(call) for call in ending.calls]
         choice = {
             "index": 0,
             "message": message,
-            "finish_reason": finish_reason,
+            "finish_reason": ending.finish_reason,
             "logprobs": None,
         }
+        usage = _usage(ending)
         return orjson.dumps(self._document("chat.completion", choices=[choice], usage=usage))
 
-    def role(self) -> bytes:
+    def begin(self) -> bytes:
         """Return the first chunk of a stream."""
         return self._chunk({"role": "assistant", "content": ""}, None)
 
@@ -48,16 +47,22 @@ class ChatFormat:
         """Return a chunk that continues the answer."""
         return self._chunk({"content": text}, None)
 
-    def call(self, index: int, call: ToolCall) -> bytes:
+    def call(self, call: ToolCall) -> bytes:
         """Return a chunk with a whole tool call."""
+        index, self._calls = self._calls, self._calls + 1
         return self._chunk({"tool_calls": [{"index": index, **_call(call)}]}, None)
 
-    def end(self, finish_reason: str, usage: dict[str, int] | None) -> bytes:
+    def end(self, ending: Ending) -> bytes:
         """Return the last chunks of a stream, with the usage if it is asked for."""
-        frames = self._chunk({}, finish_reason)
-        if usage is not None:
-            frames += _frame(self._document("chat.completion.chunk", choices=[], usage=usage))
+        frames = self._chunk({}, ending.finish_reason)
+        if self._include_usage:
+            document = self._document("chat.completion.chunk", choices=[], usage=_usage(ending))
+            frames += _frame(document)
         return frames + DONE
+
+    def failed(self, problem: Problem) -> bytes:
+        """Return the frame that ends a stream which failed midway."""
+        return _frame(openai_error(problem))
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
@@ -78,18 +83,13 @@ def new_id() -> str:
     return f"chatcmpl-{secrets.token_hex(12)}"
 
 
-def usage_payload(input_tokens: int, output_tokens: int) -> dict[str, int]:
-    """Return token counts under OpenAI's names."""
+def _usage(ending: Ending) -> dict[str, int]:
+    usage = ending.usage
     return {
-        "prompt_tokens": input_tokens,
-        "completion_tokens": output_tokens,
-        "total_tokens": input_tokens + output_tokens,
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-
-
-def error_frame(error: dict[str, Any]) -> bytes:
-    """Return the frame that ends a stream which failed midway."""
-    return _frame(error)
 
 
 def _frame(document: dict[str, Any]) -> bytes:

@@ -13,13 +13,14 @@ from bulkhead_runtime.telemetry.trace import Trace
 log = logging.getLogger(__name__)
 
 TYPE_PREFIX: Final = "https://bulkhead.dev/problems/"
-OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models")
+OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models", "/v1/responses")
 """Where clients expect OpenAI's error object."""
 
 PROBLEM_JSON: Final = b"application/problem+json"
 
 _TITLES: Final = {
     400: "Bad request",
+    402: "Budget used up",
     401: "Not authenticated",
     403: "Not allowed",
     404: "Not found",
@@ -29,6 +30,7 @@ _TITLES: Final = {
     413: "Body too large",
     415: "Unsupported media type",
     422: "Invalid request",
+    431: "Header fields too large",
     429: "Too many requests",
     500: "Internal error",
     502: "The model failed",

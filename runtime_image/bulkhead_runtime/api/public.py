@@ -8,9 +8,9 @@ import asyncio
 import re
 from typing import Final
 
-from bulkhead_runtime.api import chat, execute, probes, scopes
+from bulkhead_runtime.api import chat, execute, probes, responses, scopes
 from bulkhead_runtime.api.authentication import Authenticator, refuse_other_organization
-from bulkhead_runtime.api.bodies import refuse_deep
+from bulkhead_runtime.api.bodies import refuse_unusable
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.guard import answering
 from bulkhead_runtime.api.types import App, Message, Receive, Scope, Send
@@ -72,6 +72,10 @@ class PublicApp:
             exchange.route = path
             _require_method(exchange, "POST")
             await chat.complete(exchange, self._runtime)
+        elif path == "/v1/responses":
+            exchange.route = path
+            _require_method(exchange, "POST")
+            await responses.create(exchange, self._runtime)
         elif path == "/metrics":
             scopes.require(exchange.principal, scopes.USAGE_READ)
             await probes.metrics(exchange, self._runtime)
@@ -96,7 +100,7 @@ class PublicApp:
         exchange.scope["exchange"] = exchange
         if exchange.method not in _WITHOUT_BODY:
             body = await exchange.read_json(MIN_BODY_BYTES)
-            refuse_deep(body)
+            refuse_unusable(body)
             receive = _replay(body, receive)
 
         async def send_with_headers(message: Message) -> None:

@@ -1,0 +1,174 @@
+"""POST /v1/responses, OpenAI's newer API, after the Open Responses specification.
+
+`model` names an agent, or a model as PROVIDER/MODEL with tools that the client runs. What an agent
+answers is stored as a turn of a session unless `store` is false or the input brings a conversation
+of its own; `previous_response_id` goes on with that session. Direct models store nothing.
+"""
+
+import re
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from bulkhead_runtime.api import answers, scopes
+from bulkhead_runtime.api.answers import agent_answer, model_answer
+from bulkhead_runtime.api.bodies import decode
+from bulkhead_runtime.api.chat_body import DEFAULT_OUTPUT_TOKENS, for_agent
+from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.responses_body import (
+    ResponseBody,
+    conversation,
+    options,
+    refuse_what_cannot_be_done,
+    tool_specs,
+)
+from bulkhead_runtime.api.responses_format import ResponseFormat
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.execution import Emit, Event, Started
+from bulkhead_runtime.kernel.turns import StatelessRequest, TurnRequest, TurnResult
+from bulkhead_runtime.models.port import ModelMessage, ModelRequest
+from bulkhead_runtime.runtime import Runtime
+from bulkhead_runtime.store.port import PoolBounds
+
+_decoder = msgspec.json.Decoder(ResponseBody)
+_SESSION_PREFIX: Final = "ses_"
+_RESPONSE_ID: Final = re.compile(r"resp_(?P<session>[0-9a-f]{32})_(?P<turn>[0-9]{1,9})")
+
+
+async def create(exchange: Exchange, runtime: Runtime) -> None:
+    """Answer one response."""
+    raw = await exchange.read_json(runtime.holder.require().max_body_bytes)
+    body = decode(_decoder, raw)
+    refuse_what_cannot_be_done(body)
+    messages = conversation(body)
+    if "/" in body.model:
+        await _direct(exchange, runtime, body, messages)
+        return
+    scopes.require(exchange.principal, scopes.AGENTS_RUN)
+    _refuse_for_agents(body, messages)
+    if body.store is not False and all(message.role == "user" for message in messages):
+        await _turn(exchange, runtime, body, messages)
+    else:
+        await _stateless(exchange, runtime, body, messages)
+
+
+async def _direct(
+    exchange: Exchange, runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
+) -> None:
+    scopes.require(exchange.principal, scopes.MODELS_CALL)
+    if body.previous_response_id is not None:
+        raise Problem(
+            422,
+            "not_supported",
+            "`previous_response_id`: what a model answered without an agent is not stored. Send "
+            "the whole conversation as `input`.",
+            field="previous_response_id",
+        )
+    request = ModelRequest(
+        model=body.model,
+        messages=messages,
+        max_output_tokens=body.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
+        deadline=0.0,
+        tools=tool_specs(body),
+        temperature=body.temperature,
+        options=options(body),
+    )
+    work = partial(model_answer, run=partial(runtime.direct.call, request, exchange.trace))
+    await answers.send(exchange, ResponseFormat(body), work, stream=body.stream is True)
+
+
+async def _stateless(
+    exchange: Exchange, runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
+) -> None:
+    if body.previous_response_id is not None:
+        raise _not_continuable("the input may only have messages of the role `user`")
+    request = StatelessRequest(
+        body.model,
+        for_agent(messages),
+        exchange.trace,
+        body.max_output_tokens,
+        body.temperature,
+    )
+    work = partial(agent_answer, run=partial(runtime.turns.answer, request))
+    await answers.send(exchange, ResponseFormat(body), work, stream=body.stream is True)
+
+
+async def _turn(
+    exchange: Exchange, runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
+) -> None:
+    session_id, number = await _continued(exchange, runtime, body.previous_response_id)
+    request = TurnRequest(
+        agent=body.model,
+        message="\n".join(message.content for message in messages),
+        principal=exchange.principal.name,
+        trace=exchange.trace,
+        session_id=session_id,
+        metadata=body.metadata or {} if session_id is None else {},
+    )
+    answer = ResponseFormat(body)
+
+    async def run(emit: Emit) -> TurnResult:
+        async def heard(event: Event) -> None:
+            if isinstance(event, Started) and event.session_id is not None:
+                answer.stored_as(_response_id(event.session_id, number))
+            await emit(event)
+
+        return await runtime.turns.execute(request, heard)
+
+    work = partial(agent_answer, run=run)
+    await answers.send(exchange, answer, work, stream=body.stream is True)
+
+
+async def _continued(
+    exchange: Exchange, runtime: Runtime, previous: str | None
+) -> tuple[str | None, int]:
+    """Return the session that a response continues, None for a new one, and the turn's number."""
+    if previous is None:
+        return None, 1
+    match = _RESPONSE_ID.fullmatch(previous)
+    if match is None:
+        raise _not_continuable("it is not the id of a stored response of an agent")
+    session_id = f"{_SESSION_PREFIX}{match['session']}"
+    bounds = PoolBounds.of(runtime.holder.require().source.pool)
+    try:
+        session = await runtime.store.session(session_id, scopes.owner(exchange.principal), bounds)
+    except Problem as problem:
+        if problem.status == HTTPStatus.NOT_FOUND:
+            raise _not_continuable("its session is not there any more") from problem
+        raise
+    if session.turns != int(match["turn"]):
+        raise _not_continuable("only the last response of a session can be continued")
+    return session_id, session.turns + 1
+
+
+def _response_id(session_id: str, number: int) -> str:
+    return f"resp_{session_id.removeprefix(_SESSION_PREFIX)}_{number}"
+
+
+def _refuse_for_agents(body: ResponseBody, messages: tuple[ModelMessage, ...]) -> None:
+    if body.tools:
+        raise Problem(
+            422,
+            "tools_not_allowed",
+            "`tools` cannot be given for an agent, which has its own. Leave them out, or address "
+            "a model as PROVIDER/MODEL.",
+            field="tools",
+        )
+    if messages[-1:] and messages[-1].role != "user":
+        raise Problem(
+            422,
+            "invalid_body",
+            "The last item of `input` must be a message of the role `user` when an agent answers.",
+            field="input",
+        )
+
+
+def _not_continuable(reason: str) -> Problem:
+    return Problem(
+        400,
+        "previous_response_not_found",
+        f"`previous_response_id` cannot be continued: {reason}.",
+        field="previous_response_id",
+    )
