@@ -65,7 +65,7 @@ class Runtime:
         )
         self.turns = AgentTurns(
             kernel=kernel,
-            loop=AgentLoop(self.router.client_for, self.tools),
+            loop=AgentLoop(self.router, self.tools),
             store=self.store,
             tools=self.tools,
             versions=self.versions,

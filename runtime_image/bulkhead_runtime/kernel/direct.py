@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel import failures
 from bulkhead_runtime.kernel.execution import DIRECT, Execution
 from bulkhead_runtime.kernel.middleware import Kernel
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import ModelRequest, Part, Router, Usage, Write
+from bulkhead_runtime.models.port import ByteRequest, ModelRequest, Part, Router, Usage, Write
 from bulkhead_runtime.store.port import LedgerEntry, SessionStore
 from bulkhead_runtime.telemetry.trace import Trace
 
 Take = Callable[[Part], Awaitable[None]]
+
+DEFAULT_OUTPUT_TOKENS: Final = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,10 @@ class DirectModels:
     def can_pass_through(self, model: str) -> bool:
         """Tell whether the model's provider can stream byte for byte."""
         try:
-            return self._router.passthrough(model) is not None
+            plan = self._router.plan(model, None, None)
         except ModelError as error:
             raise failures.as_problem(error) from error
+        return self._router.has_byte_lane(plan)
 
     async def call(self, request: ModelRequest, trace: Trace, take: Take) -> None:
         """Hand every part of the answer to `take`; raise `Problem` when the model fails.
@@ -57,10 +61,11 @@ class DirectModels:
 
         async def work() -> None:
             bounded = _with_deadline(request, execution.deadline)
-            async for part in self._router.client_for(request.model).stream(bounded):
-                if isinstance(part, Usage):
-                    execution.usage.add(part)
-                await take(part)
+            async with aclosing(self._router.call(bounded, (request.model,)).stream()) as parts:
+                async for part in parts:
+                    if isinstance(part, Usage):
+                        execution.usage.add(part)
+                    await take(part)
 
         await self._run(execution, work)
 
@@ -69,20 +74,20 @@ class DirectModels:
         execution = self._execution(request.model, request.characters, request.trace)
 
         async def work() -> None:
-            passthrough = self._router.passthrough(request.model)
-            if passthrough is None:
-                raise ModelError("unknown_model", f"{request.model} does not stream bytes.")
-            result = await passthrough(
-                request.body,
+            asked = ByteRequest(
                 model=request.model,
+                body=request.body,
                 answer_id=request.answer_id,
                 include_usage=request.include_usage,
+                max_output_tokens=_output_limit(request.body),
                 deadline=execution.deadline,
-                write=write,
             )
-            execution.usage.add(result.usage)
-            if not result.complete:
-                raise ModelError("unavailable", "The provider ended the stream before its end.")
+            call = self._router.byte_call(asked, (request.model,))
+            try:
+                await call.run(write)
+            finally:
+                for spent in call.spent:
+                    execution.usage.add(spent.usage)
 
         await self._run(execution, work)
 
@@ -132,3 +137,7 @@ def _with_deadline(request: ModelRequest, deadline: float) -> ModelRequest:
         temperature=request.temperature,
         options=request.options,
     )
+
+
+def _output_limit(body: Mapping[str, Any]) -> int:
+    return int(body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_OUTPUT_TOKENS)

@@ -1,7 +1,7 @@
 """The agent loop: model, tools, model, until there is an answer or the rounds are used up."""
 
 import asyncio
-from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import orjson
@@ -11,9 +11,9 @@ from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import (
     Finished,
     FinishReason,
-    ModelClient,
     ModelMessage,
     ModelRequest,
+    Router,
     TextDelta,
     ToolCall,
     ToolSpec,
@@ -59,8 +59,8 @@ class _Reply:
 class AgentLoop:
     """Drives model and tools for one message."""
 
-    def __init__(self, client_for: Callable[[str], ModelClient], tools: Tools) -> None:
-        self._client_for = client_for
+    def __init__(self, router: Router, tools: Tools) -> None:
+        self._router = router
         self._tools = tools
 
     async def run(self, state: LoopState, context: ToolContext, emit: Emit) -> None:
@@ -88,17 +88,18 @@ class AgentLoop:
             tools=state.tools,
             temperature=state.temperature,
         )
-        async for part in self._client_for(state.model).stream(request):
-            match part:
-                case TextDelta(text):
-                    reply.texts.append(text)
-                    await emit(Token(text))
-                case ToolCall():
-                    reply.calls.append(part)
-                case Usage():
-                    state.usage.add(part)
-                case Finished(reason, model):
-                    state.finish_reason, state.answered_by = reason, model
+        async with aclosing(self._router.call(request, (state.model,)).stream()) as parts:
+            async for part in parts:
+                match part:
+                    case TextDelta(text):
+                        reply.texts.append(text)
+                        await emit(Token(text))
+                    case ToolCall():
+                        reply.calls.append(part)
+                    case Usage():
+                        state.usage.add(part)
+                    case Finished(reason, model):
+                        state.finish_reason, state.answered_by = reason, model
         if len(reply.calls) > MAX_CALLS_PER_ROUND:
             raise ModelError(
                 "garbage", f"The model asked for {len(reply.calls)} tool calls at once."

@@ -28,6 +28,14 @@ class ProviderKeys:
                 keys[provider] = key
         self._keys = keys
 
+    def reload_one(self, provider: str) -> bool:
+        """Read one provider's key again; tell whether there is one, and another than before."""
+        key = self._read(provider)
+        if not key or provider not in self._keys or key == self._keys[provider]:
+            return False
+        self._keys[provider] = key
+        return True
+
     def get(self, provider: str) -> str | None:
         """Return the provider's key, None where none is mounted."""
         return self._keys.get(provider)

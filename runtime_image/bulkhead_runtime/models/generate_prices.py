@@ -6,6 +6,7 @@ litellm's version changes. litellm itself is not imported: only its data file is
 
 import importlib.util
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,18 @@ from bulkhead_runtime.models.prices import TABLE
 
 SOURCE: Final = "model_prices_and_context_window_backup.json"
 MODES: Final = frozenset({"chat", "completion", "responses"})
+
+_LETTERS: Final = {
+    "supports_function_calling": "t",
+    "supports_vision": "v",
+    "supports_reasoning": "r",
+    "supports_response_schema": "s",
+    "supports_audio_input": "a",
+    "supports_pdf_input": "p",
+}
+"""What `prices.CAPABILITIES` spells out."""
+
+_LONG: Final = re.compile(r"^input_cost_per_token_above_(\d+)k_tokens$")
 
 Row = list[str | int | None]
 
@@ -34,7 +47,11 @@ def render_table() -> str:
 
 
 def make_table(models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Row]]:
-    """Return seller -> model -> [input price, output price, context window]."""
+    """Return seller -> model -> row.
+
+    A row is [input price, output price, context window, maximum output, capabilities], and for
+    models whose long prompts are dearer [..., from so many tokens, input price, output price].
+    """
     table: dict[str, dict[str, Row]] = {}
     for name, facts in models.items():
         row = _row(facts)
@@ -56,7 +73,23 @@ def _row(facts: dict[str, Any]) -> Row | None:
     if facts.get("mode") not in MODES or None in prices:
         return None
     window = facts.get("max_input_tokens") or facts.get("max_tokens")
-    return [*(_decimal(price) for price in prices), int(window) if window else None]
+    output = facts.get("max_output_tokens") or facts.get("max_tokens")
+    letters = "".join(letter for name, letter in _LETTERS.items() if facts.get(name) is True)
+    row: Row = [*(_decimal(price) for price in prices), _tokens(window), _tokens(output), letters]
+    return row + _long_prompts(facts)
+
+
+def _long_prompts(facts: dict[str, Any]) -> Row:
+    """Return from where on a long prompt has other prices, and those; nothing where it has none."""
+    thousands = next((found[1] for name in facts if (found := _LONG.match(name))), None)
+    if thousands is None:
+        return []
+    names = (f"{kind}_cost_per_token_above_{thousands}k_tokens" for kind in ("input", "output"))
+    return [int(thousands) * 1000, *(_decimal(facts[name]) for name in names)]
+
+
+def _tokens(count: Any) -> int | None:
+    return int(count) if count else None
 
 
 def _decimal(price: object) -> str:

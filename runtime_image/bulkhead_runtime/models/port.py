@@ -5,7 +5,7 @@ they arrive and raises `ModelError` (models.errors) for everything that goes wro
 iterator early cancels the call upstream.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -128,16 +128,19 @@ Part = TextDelta | ToolCall | Usage | Finished
 class Meter:
     """What one call of one model took, right once the call has ended, however it ended.
 
-    `usage` stays None where nothing can have been spent.
+    `sent` tells whether the provider may want to be paid, `begun` whether anything reached the
+    caller. `usage` is None where nothing was sent.
     """
 
+    sent: bool = False
+    begun: bool = False
     usage: Usage | None = None
 
 
 class ModelClient(Protocol):
     """Calls the models of one provider, once: trying again is decided elsewhere."""
 
-    def stream(self, request: ModelRequest, meter: Meter | None = None) -> AsyncIterator[Part]:
+    def stream(self, request: ModelRequest, meter: Meter) -> AsyncGenerator[Part, None]:
         """Yield the parts of the answer as they arrive; raise `ModelError` when it fails."""
         ...
 
@@ -152,31 +155,6 @@ class PassthroughResult:
 
     usage: Usage
     complete: bool
-
-
-class Passthrough(Protocol):
-    """Streams chat completions of one provider with the least work per read.
-
-    `body` is the client's decoded request; the provider sets `model`, `stream` and
-    `stream_options` itself. Every upstream read becomes at most one `write` of complete SSE
-    frames in which only `id` and `model` differ from the provider's; `data: [DONE]` included.
-    A usage chunk is asked of the provider always and written only where `include_usage` is True.
-    Raises `ModelError`; before the first `write` the caller can still answer with a status,
-    afterwards it writes an error frame itself. Cancelling the task cancels upstream at once.
-    """
-
-    async def __call__(
-        self,
-        body: Mapping[str, Any],
-        *,
-        model: str,
-        answer_id: str,
-        include_usage: bool,
-        deadline: float,
-        write: Write,
-    ) -> PassthroughResult:
-        """Stream one answer; return when upstream has ended it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +213,7 @@ class ModelCall(Protocol):
         """
         ...
 
-    def stream(self) -> AsyncIterator[Part]:
+    def stream(self) -> AsyncGenerator[Part, None]:
         """Yield the parts of the answer, once; raise `ModelError` when no model answers."""
         ...
 
@@ -285,6 +263,14 @@ class ModelInfo:
     provider: str
 
 
+@dataclass(frozen=True, slots=True)
+class Moderation:
+    """A provider's judgement of a text; `categories` are the provider's names of what it found."""
+
+    flagged: bool
+    categories: tuple[str, ...]
+
+
 Lane = Literal["direct", "translated", "embedded"]
 
 
@@ -327,14 +313,6 @@ class Router(Protocol):
         """Return the names of providers that have credentials configured but none mounted."""
         ...
 
-    def client_for(self, model: str) -> ModelClient:
-        """Return the client of PROVIDER/MODEL; raise `ModelError` for an unknown provider."""
-        ...
-
-    def passthrough(self, model: str) -> Passthrough | None:
-        """Return the byte lane of PROVIDER/MODEL, None where its provider has none."""
-        ...
-
     def plan(self, model: str, agent: Agent | None, context: Any) -> tuple[str, ...]:
         """Return the models to ask in order: this one, then the fallbacks that may be used.
 
@@ -366,10 +344,20 @@ class Router(Protocol):
         """Return a call of the plan's models; nothing is sent before its stream is read."""
         ...
 
+    def has_byte_lane(self, plan: tuple[str, ...]) -> bool:
+        """Tell whether every model of a plan that can be asked now streams byte for byte."""
+        ...
+
     def byte_call(
         self, request: ByteRequest, plan: tuple[str, ...], on_switch: OnSwitch | None = None
-    ) -> ByteCall | None:
-        """Return the call byte for byte, None where a model of the plan has no such lane."""
+    ) -> ByteCall:
+        """Return the call byte for byte, for plans of which `has_byte_lane` is True."""
+        ...
+
+    async def moderate(
+        self, text: str, *, provider: str, model: str | None, deadline: float
+    ) -> Moderation:
+        """Ask a provider whether a text is harmful; raise `ModelError` when it cannot tell."""
         ...
 
     def list_models(self) -> tuple[ModelInfo, ...]:

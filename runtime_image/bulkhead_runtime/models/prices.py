@@ -1,12 +1,12 @@
-"""What a call costs, from a table made at build time.
+"""What models cost and hold: what the spec says, else a table made at build time.
 
 The table, prices.json, is written by `python -m bulkhead_runtime.models.generate_prices`. Prices
-are decimals from file to result: sums of money never pass through a float. A price is only told
+are decimals from file to result: sums of money never pass through a float. The table is only asked
 where the seller is certain, by litellm's name or by the host of its API: the same model's name on
-somebody's own server says nothing about its price.
+somebody's own server says nothing about its price. It is read with the first question about it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -15,9 +15,12 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.names import OFFLINE_MODEL, OFFLINE_PROVIDER
+from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
+from bulkhead_api.v1alpha1.models import ModelPrice
 
 TABLE: Final = Path(__file__).with_name("prices.json")
+MILLION: Final = Decimal(1_000_000)
 
 SELLERS_BY_HOST: Final = {
     "api.openai.com": "openai",
@@ -32,18 +35,71 @@ SELLERS_BY_HOST: Final = {
     "generativelanguage.googleapis.com": "gemini",
 }
 
+CAPABILITIES: Final = {
+    "t": "tools",
+    "v": "vision",
+    "r": "reasoning",
+    "s": "structured_output",
+    "a": "audio",
+    "p": "pdf",
+}
+"""The table's letters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per token; `context_window` in tokens, None where the table knows none."""
+    """US dollars per token; a prompt longer than `long_from` tokens is dearer as a whole."""
 
     input: Decimal
     output: Decimal
-    context_window: int | None
+    long_from: int | None = None
+    long_input: Decimal = Decimal(0)
+    long_output: Decimal = Decimal(0)
 
     def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
         """Return what so many tokens cost, in US dollars."""
+        if self.long_from is not None and input_tokens > self.long_from:
+            return self.long_input * input_tokens + self.long_output * output_tokens
         return self.input * input_tokens + self.output * output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a model; sizes in tokens, None where nobody told."""
+
+    price: Price | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+UNKNOWN: Final = ModelFacts()
+_EMBEDDED: Final = ModelFacts(Price(Decimal(0), Decimal(0)), capabilities=("tools",))
+
+
+class PriceBook:
+    """The facts of one configuration's models, by PROVIDER/MODEL."""
+
+    def __init__(self, models: ModelsConfig) -> None:
+        self._sellers = {provider.name: seller_of(provider) for provider in models.providers}
+        self._told = {price.model: price for price in models.prices}
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what is known of a model."""
+        if model == OFFLINE_MODEL:
+            return _EMBEDDED
+        provider, _, name = model.partition("/")
+        facts = facts_of(self._sellers.get(provider), name)
+        told = self._told.get(model)
+        return facts if told is None else _with_told(facts, told)
+
+    def names(self, provider: str) -> tuple[str, ...]:
+        """Return the models of a provider that are known, as PROVIDER/MODEL, in order."""
+        if provider == OFFLINE_PROVIDER:
+            return (OFFLINE_MODEL,)
+        prefix = f"{provider}/"
+        known = {prefix + name for name in names_of(self._sellers.get(provider))}
+        return tuple(sorted(known | {name for name in self._told if name.startswith(prefix)}))
 
 
 def seller_of(provider: ProviderConfig) -> str | None:
@@ -53,14 +109,37 @@ def seller_of(provider: ProviderConfig) -> str | None:
     return provider.name
 
 
-def price_of(seller: str | None, model: str) -> Price | None:
-    """Return the price of a seller's model, None where it is unknown."""
-    if seller is None:
-        return None
-    row = _table().get(seller, {}).get(model)
+def facts_of(seller: str | None, model: str) -> ModelFacts:
+    """Return what the table knows of a seller's model."""
+    row = _table().get(seller, {}).get(model) if seller is not None else None
     if row is None:
-        return None
-    return Price(input=Decimal(row[0]), output=Decimal(row[1]), context_window=row[2])
+        return UNKNOWN
+    long_from, long_input, long_output = row[5:8] if len(row) > 5 else (None, 0, 0)  # noqa: PLR2004
+    return ModelFacts(
+        price=Price(
+            Decimal(row[0]), Decimal(row[1]), long_from, Decimal(long_input), Decimal(long_output)
+        ),
+        context_window=row[2],
+        max_output=row[3],
+        capabilities=tuple(CAPABILITIES[letter] for letter in row[4]),
+    )
+
+
+def names_of(seller: str | None) -> tuple[str, ...]:
+    """Return the names of a seller's models."""
+    return tuple(_table().get(seller, ())) if seller is not None else ()
+
+
+def _with_told(facts: ModelFacts, told: ModelPrice) -> ModelFacts:
+    price = Price(
+        Decimal(told.input_per_million) / MILLION, Decimal(told.output_per_million) / MILLION
+    )
+    return replace(
+        facts,
+        price=price,
+        context_window=told.context_window or facts.context_window,
+        max_output=told.max_output or facts.max_output,
+    )
 
 
 @cache

@@ -1,6 +1,5 @@
 """Requests as OpenAI-compatible endpoints read them."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -32,19 +31,6 @@ def request_body(request: ModelRequest, limit_name: str) -> dict[str, Any]:
     if request.temperature is not None:
         body["temperature"] = request.temperature
     return body
-
-
-def bytes_of_text(messages: Iterable[ModelMessage]) -> int:
-    """Return an upper bound of the messages' tokens: no tokenizer makes more than one of a byte.
-
-    The marks around each message count as 8.
-    """
-    return sum(
-        8
-        + len(message.content.encode(errors="replace"))
-        + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
-        for message in messages
-    )
 
 
 def _message(message: ModelMessage) -> dict[str, Any]:

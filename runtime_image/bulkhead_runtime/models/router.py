@@ -1,147 +1,153 @@
-"""Finds the client for a model's name and follows configuration and keys.
+"""The way to every model: planned, bounded, called, counted; follows configuration and keys."""
 
-Connections and the litellm process outlive a configuration; the small clients that carry a
-provider's address and key are made anew, so that a call under way ends on what it began with.
-"""
-
-import sys
-import threading
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from bulkhead_api.names import OFFLINE_MODEL, OFFLINE_PROVIDER
-from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
-from bulkhead_runtime.models.credentials import ProviderKeys
+from bulkhead_api.runtime_config import ModelsConfig
+from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_runtime.models.calls import PlannedByteCall, PlannedCall
+from bulkhead_runtime.models.catalog import catalog
+from bulkhead_runtime.models.counting import TokenMeasure
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.offline.model import OfflineModel
-from bulkhead_runtime.models.port import ModelClient, ModelInfo, Passthrough
+from bulkhead_runtime.models.planning import ModelPolicy, Planner
+from bulkhead_runtime.models.port import (
+    ByteCall,
+    ByteRequest,
+    CacheScope,
+    CallBound,
+    CatalogEntry,
+    ModelCall,
+    ModelInfo,
+    ModelMessage,
+    ModelRequest,
+    Moderation,
+    OnSwitch,
+)
+from bulkhead_runtime.models.providers import OnCircuit, Providers
+from bulkhead_runtime.models.response_cache import (
+    CachedCall,
+    ResponseCache,
+    cache_key,
+    is_first_question,
+)
 
-if TYPE_CHECKING:
-    from bulkhead_runtime.models.fast_lane.client import FastLaneClient
-    from bulkhead_runtime.models.fast_lane.connections import Connections
-    from bulkhead_runtime.models.litellm_lane.client import LiteLLMClient
-    from bulkhead_runtime.models.litellm_lane.process import LiteLLMProcess
+DEFAULT_CONTEXT_WINDOW: Final = 100_000
+"""Tokens, where nobody told how much a model holds."""
 
-_FAST_LANE: Final = "bulkhead_runtime.models.fast_lane.client"
 _OFFLINE: Final = ModelInfo(id=OFFLINE_MODEL, provider=OFFLINE_PROVIDER)
 
 
 class ModelRouter:
-    """The providers of one organization by name; constructing it opens and imports nothing.
+    """Implements `port.Router` for one organization; constructing it opens and imports nothing.
 
-    `organization` is only what the embedded model calls itself.
+    `organization` is only what the embedded model calls itself. `policy` decides beside the
+    allowed patterns; `on_circuit` is told when a provider's circuit changes its state.
     """
 
-    def __init__(self, providers_directory: Path, *, organization: str = "") -> None:
-        self._keys = ProviderKeys(providers_directory)
-        self._offline = OfflineModel(organization)
-        self._providers: dict[str, ProviderConfig] = {}
-        self._fast_clients: dict[str, FastLaneClient] = {}
-        self._litellm_clients: dict[str, LiteLLMClient] = {}
-        self._connections: Connections | None = None
-        self._litellm: LiteLLMProcess | None = None
+    def __init__(
+        self,
+        providers_directory: Path,
+        *,
+        organization: str = "",
+        policy: ModelPolicy | None = None,
+        on_circuit: OnCircuit | None = None,
+    ) -> None:
+        self._providers = Providers(providers_directory, organization, on_circuit)
+        self._planner = Planner(policy)
+        self._measure = TokenMeasure()
+        self._cache = ResponseCache()
 
     def configure(self, models: ModelsConfig) -> None:
         """Follow a new configuration; calls under way end on what they began with."""
-        self._providers = {provider.name: provider for provider in models.providers}
-        self.reload_credentials()
-        if any(provider.type == "OpenAICompatible" for provider in models.providers):
-            self._import_fast_lane()
+        self._providers.configure(models)
+        self._planner.configure(models)
 
     def reload_credentials(self) -> None:
         """Read the mounted key files again (their folder changed)."""
-        self._keys.reload(frozenset(p.name for p in self._providers.values() if p.has_credentials))
-        self._fast_clients = {}
-        self._litellm_clients = {}
+        self._providers.reload_credentials()
 
     def missing_credentials(self) -> tuple[str, ...]:
         """Return the names of providers that have credentials configured but none mounted."""
-        return tuple(p.name for p in self._providers.values() if self._is_keyless(p))
+        return self._providers.missing_credentials()
 
-    def client_for(self, model: str) -> ModelClient:
-        """Return the client of PROVIDER/MODEL.
+    def plan(self, model: str, agent: Agent | None, context: Any) -> tuple[str, ...]:
+        """Return the models to ask in order: this one, then the fallbacks that may be used.
 
-        Raises `ModelError` of kind unknown_provider or missing_credentials.
+        Raises `ModelError` of kind denied, unknown_provider or missing_credentials.
         """
-        if model.partition("/")[0] == OFFLINE_PROVIDER:
-            return self._offline
-        provider = self._provider(model)
-        if provider.type == "OpenAICompatible":
-            return self._fast_client(provider)
-        return self._litellm_client(provider)
+        if model.partition("/")[0] != OFFLINE_PROVIDER:
+            self._providers.provider(model)
+        plan = self._planner.plan(model, agent, context)
+        if len(plan) == 1:
+            self._providers.target(model)
+        return plan
 
-    def passthrough(self, model: str) -> Passthrough | None:
-        """Return the byte lane of PROVIDER/MODEL, None where its provider has none.
+    def bounds(self, request: ModelRequest | ByteRequest) -> CallBound:
+        """Return the most that a request can take, counted offline."""
+        return self._providers.bounds(request)
 
-        Raises `ModelError` of kind unknown_provider or missing_credentials.
-        """
-        if model.partition("/")[0] == OFFLINE_PROVIDER:
-            return None
-        provider = self._provider(model)
-        if provider.type != "OpenAICompatible":
-            return None
-        return self._fast_client(provider).passthrough
+    def context_window(self, model: str) -> int:
+        """Return the tokens that a model holds; 100,000 where unknown."""
+        return self._providers.prices.facts(model).context_window or DEFAULT_CONTEXT_WINDOW
+
+    def count(self, model: str, messages: Sequence[ModelMessage]) -> tuple[int, ...]:
+        """Return about how many tokens each message is, in the measure of the last calls."""
+        return self._measure.count(model, messages)
+
+    def call(
+        self,
+        request: ModelRequest,
+        plan: tuple[str, ...],
+        on_switch: OnSwitch | None = None,
+        cache: CacheScope | None = None,
+    ) -> ModelCall:
+        """Return a call of the plan's models; nothing is sent before its stream is read."""
+        call = PlannedCall(self._providers, request, plan, on_switch, self._measure.observe)
+        if cache is None or cache.seconds == 0 or not is_first_question(request):
+            return call
+        key = cache_key(request, plan, cache)
+        return CachedCall(self._cache, key, cache.seconds, request.deadline, call)
+
+    def has_byte_lane(self, plan: tuple[str, ...]) -> bool:
+        """Tell whether every model of a plan that can be asked now streams byte for byte."""
+        return not any(self._lacks_byte_lane(model) for model in plan)
+
+    def byte_call(
+        self, request: ByteRequest, plan: tuple[str, ...], on_switch: OnSwitch | None = None
+    ) -> ByteCall:
+        """Return the call byte for byte, for plans of which `has_byte_lane` is True."""
+        return PlannedByteCall(self._providers, request, plan, on_switch)
+
+    async def moderate(
+        self, text: str, *, provider: str, model: str | None, deadline: float
+    ) -> Moderation:
+        """Ask a provider whether a text is harmful; raise `ModelError` when it cannot tell."""
+        target = self._providers.provider(f"{provider}/moderations")
+        if target.type != "OpenAICompatible":
+            raise ModelError(
+                "invalid_request",
+                f"Provider {provider!r} cannot moderate: spec.safety.moderation.provider must be "
+                "of type OpenAICompatible.",
+            )
+        return await self._providers.fast_client(target).moderator(text, model, deadline)
 
     def list_models(self) -> tuple[ModelInfo, ...]:
         """Return what can be named, the embedded offline model included."""
-        return (_OFFLINE, *(ModelInfo(f"{name}/*", name) for name in sorted(self._providers)))
+        names = (provider.name for provider in self._providers.configured())
+        return (_OFFLINE, *(ModelInfo(f"{name}/*", name) for name in names))
+
+    def catalog(self) -> tuple[CatalogEntry, ...]:
+        """Return every model that is allowed, with prices, sizes and whether it can be asked."""
+        return catalog(self._providers, self._planner.lists)
 
     async def aclose(self) -> None:
         """Close connections and the litellm process."""
-        if self._connections is not None:
-            await self._connections.aclose()
-        if self._litellm is not None:
-            await self._litellm.aclose()
+        await self._providers.aclose()
 
-    def _provider(self, model: str) -> ProviderConfig:
-        name, _, rest = model.partition("/")
-        provider = self._providers.get(name)
-        if provider is None or not rest:
-            known = ", ".join((OFFLINE_PROVIDER, *sorted(self._providers)))
-            raise ModelError(
-                "unknown_provider",
-                f"There is no provider for model {model[:256]!r}: write PROVIDER/MODEL with one of "
-                f"{known}, or add the provider to spec.models.providers.",
-            )
-        if self._is_keyless(provider):
-            raise ModelError(
-                "missing_credentials",
-                f"Provider {name!r} has no API key mounted: make the Secret that its "
-                "credentialsRef names, with that field, in the organization's namespace.",
-            )
-        return provider
-
-    def _import_fast_lane(self) -> None:
-        # A sixth of a second: beside the event loop, so that no stream under way stops for it.
-        if _FAST_LANE not in sys.modules:
-            threading.Thread(target=import_module, args=(_FAST_LANE,), daemon=True).start()
-
-    def _is_keyless(self, provider: ProviderConfig) -> bool:
-        return provider.has_credentials and self._keys.get(provider.name) is None
-
-    def _fast_client(self, provider: ProviderConfig) -> "FastLaneClient":
-        client = self._fast_clients.get(provider.name)
-        if client is None:
-            from bulkhead_runtime.models.fast_lane.client import FastLaneClient  # noqa: PLC0415
-            from bulkhead_runtime.models.fast_lane.connections import Connections  # noqa: PLC0415
-
-            if self._connections is None:
-                self._connections = Connections()
-            client = FastLaneClient(provider, self._keys.get(provider.name), self._connections)
-            self._fast_clients[provider.name] = client
-        return client
-
-    def _litellm_client(self, provider: ProviderConfig) -> "LiteLLMClient":
-        client = self._litellm_clients.get(provider.name)
-        if client is None:
-            from bulkhead_runtime.models.litellm_lane.client import LiteLLMClient  # noqa: PLC0415
-            from bulkhead_runtime.models.litellm_lane.process import (  # noqa: PLC0415
-                LiteLLMProcess,
-            )
-
-            if self._litellm is None:
-                self._litellm = LiteLLMProcess()
-            client = LiteLLMClient(provider, self._keys.get(provider.name), self._litellm)
-            self._litellm_clients[provider.name] = client
-        return client
+    def _lacks_byte_lane(self, model: str) -> bool:
+        try:
+            return self._providers.target(model).byte_lane is None
+        except ModelError:
+            return False

@@ -4,12 +4,12 @@ Only the answer's id and the model's name become ours; nothing is modelled, so t
 nobody here knows reach the client as they are.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 
 from bulkhead_runtime.models.accounting import Accounting
+from bulkhead_runtime.models.counting import input_bound
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.answer import (
@@ -20,7 +20,7 @@ from bulkhead_runtime.models.fast_lane.answer import (
 )
 from bulkhead_runtime.models.fast_lane.events import DONE
 from bulkhead_runtime.models.fast_lane.upstream import Upstream, UpstreamStream
-from bulkhead_runtime.models.port import PassthroughResult, Usage, Write
+from bulkhead_runtime.models.port import ByteRequest, Meter, Usage, Write
 
 _DONE_FRAME: Final = b"data: " + DONE + b"\n\n"
 
@@ -33,53 +33,52 @@ class FastLanePassthrough:
         self._accounting = accounting
         self._limit_name = limit_name
 
-    async def __call__(
-        self,
-        body: Mapping[str, Any],
-        *,
-        model: str,
-        answer_id: str,
-        include_usage: bool,
-        deadline: float,
-        write: Write,
-    ) -> PassthroughResult:
-        """Stream one answer; return when upstream has ended it. Raises `ModelError`."""
-        name = model.partition("/")[2]
-        asked = self._asked(body, name)
-        frames = _Reframing(model, answer_id, include_usage, self._upstream.failures)
-        stream = await self._upstream.open(asked, deadline)
+    async def __call__(self, request: ByteRequest, write: Write, meter: Meter) -> None:
+        """Stream one answer; raise `ModelError` when it fails or upstream ends it early."""
+        body = self._asked(request)
+        frames = _Reframing(request, self._upstream.failures)
         try:
-            await _forward(stream, frames, write)
+            async with self._upstream.open(body, request, meter) as stream:
+                await _forward(stream, frames, write, meter)
         finally:
-            stream.close()
-        return PassthroughResult(self._usage(asked, name, frames), frames.done)
+            if meter.sent:
+                meter.usage = self._usage(request, frames)
+        if not frames.done:
+            raise self._upstream.failures.unavailable("it ended its answer early")
 
-    def _asked(self, body: Mapping[str, Any], name: str) -> dict[str, Any]:
-        asked = {**body, "model": name, "stream": True, "stream_options": {"include_usage": True}}
+    def _asked(self, request: ByteRequest) -> dict[str, Any]:
+        body = {
+            **request.body,
+            "model": request.model.partition("/")[2],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
         # Clients write either name of the limit; the provider may know only one.
-        limits = (asked.pop("max_completion_tokens", None), asked.pop("max_tokens", None))
-        limit = next((limit for limit in limits if limit is not None), None)
-        if limit is not None:
-            asked[self._limit_name] = limit
-        return asked
+        body.pop("max_completion_tokens", None)
+        body.pop("max_tokens", None)
+        body[self._limit_name] = request.max_output_tokens
+        return body
 
-    def _usage(self, asked: dict[str, Any], name: str, frames: "_Reframing") -> Usage:
+    def _usage(self, request: ByteRequest, frames: "_Reframing") -> Usage:
+        name = request.model.partition("/")[2]
         if frames.usage is not None:
             return self._accounting.counted(name, frames.usage)
-        sent = len(orjson.dumps(asked["messages"]))
-        return self._accounting.bounded(name, sent, frames.output_bytes)
+        return self._accounting.bounded(name, input_bound(request), frames.output_bytes)
 
 
-async def _forward(stream: UpstreamStream, frames: "_Reframing", write: Write) -> None:
+async def _forward(
+    stream: UpstreamStream, frames: "_Reframing", write: Write, meter: Meter
+) -> None:
     while not frames.done:
         try:
             events = await stream.read()
         except ModelError:
-            if not frames.begun:
+            if not frames.finished:
                 raise
             events = None
         data = frames.of(events) if events is not None else frames.at_end()
         if data:
+            meter.begun = True
             await write(data)
         if events is None:
             return
@@ -89,20 +88,19 @@ async def _forward(stream: UpstreamStream, frames: "_Reframing", write: Write) -
 class _Reframing:
     """Turns reads into frames that carry our id and model, and counts on the way."""
 
-    def __init__(self, model: str, answer_id: str, include_usage: bool, failures: Failures) -> None:
-        self.begun = False
+    def __init__(self, request: ByteRequest, failures: Failures) -> None:
+        self.finished = False
         self.done = False
         self.usage: tuple[int, int] | None = None
         self.output_bytes = 0
-        self._finished = False
-        self._model = model
-        self._id = answer_id
-        self._include_usage = include_usage
+        self._model = request.model
+        self._id = request.answer_id
+        self._include_usage = request.include_usage
         self._failures = failures
 
     def at_end(self) -> bytes:
         """Return the end that is ours to write where upstream finished without [DONE]."""
-        self.done = self._finished
+        self.done = self.finished
         return _DONE_FRAME if self.done else b""
 
     def of(self, events: list[bytes]) -> bytes:
@@ -122,7 +120,6 @@ class _Reframing:
             raise self._failures.garbage(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         if not frames:
             return b""
-        self.begun = True
         return b"data: " + b"\n\ndata: ".join(frames) + b"\n\n"
 
     def _keeps(self, chunk: dict[str, Any]) -> bool:
@@ -134,7 +131,7 @@ class _Reframing:
             for choice in choices:
                 self.output_bytes += bytes_of_delta(choice.get("delta") or {})
                 if choice.get("finish_reason"):
-                    self._finished = True
+                    self.finished = True
         except AttributeError:
             raise self._failures.garbage("a chunk that is no part of a chat completion") from None
         if chunk.get("usage") is None:

@@ -1,13 +1,9 @@
-"""One request to a provider, tried again until its stream begins, where that is safe.
-
-Until the first byte of an answer nothing has reached the caller, so a busy or unreachable
-provider is asked again; a timeout is not, because the first call may still be paid for.
-"""
+"""One request to a provider, sent once, and the events of its answer."""
 
 import asyncio
-import random
 import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
@@ -19,6 +15,7 @@ from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.events import EventReader
 from bulkhead_runtime.models.fast_lane.failures import broken, refused
+from bulkhead_runtime.models.port import ByteRequest, Meter, ModelRequest
 
 MAX_ERROR_BYTES: Final = 8_192
 CONNECT_SECONDS: Final = 10
@@ -26,17 +23,6 @@ EVENT_STREAM: Final = "text/event-stream"
 
 _TAIL_SECONDS: Final = 0.25
 """A connection whose end is not seen this soon after the last event is closed, not kept."""
-
-_TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How often and how long a call that has not begun is tried again."""
-
-    attempts: int = 2
-    first_wait_seconds: float = 0.25
-    longest_wait_seconds: float = 5.0
 
 
 class UpstreamStream:
@@ -67,11 +53,7 @@ class UpstreamStream:
                 while await self._response.content.readany():
                     pass
         except (aiohttp.ClientError, TimeoutError, OSError):
-            self.close()
-
-    def close(self) -> None:
-        """End the call at once unless it has ended; a connection at its end is kept."""
-        self._response.close()
+            self._response.close()
 
 
 class Upstream:
@@ -82,14 +64,12 @@ class Upstream:
         provider: ProviderConfig,
         key: str | None,
         connections: Connections,
-        retries: Retries,
     ) -> None:
         base_url = (provider.base_url or "").rstrip("/")
         self.failures = Failures(provider.name, key)
         self._timeout_seconds = provider.timeout_seconds
         self._url = f"{base_url}/chat/completions"
         self._connections = connections
-        self._retries = retries
         self._headers = {
             "Content-Type": "application/json",
             "Accept": EVENT_STREAM,
@@ -98,41 +78,51 @@ class Upstream:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
 
-    async def open(self, body: dict[str, Any], deadline: float) -> UpstreamStream:
-        """Return the stream of an answer that begins; the caller closes it.
+    @asynccontextmanager
+    async def open(
+        self, body: dict[str, Any], request: ModelRequest | ByteRequest, meter: Meter
+    ) -> AsyncIterator[UpstreamStream]:
+        """Send a body for a request and hold its stream while it is read; raise `ModelError`.
 
-        `deadline` is a time of `time.monotonic()`. Raises `ModelError`.
+        `meter.sent` is True from the moment on at which the provider may want to be paid.
         """
-        data = orjson.dumps(body)
-        attempt = 0
-        while True:
-            try:
-                response = await self._once(data, str(body["model"]), deadline)
-                return UpstreamStream(response, self.failures, self._timeout_seconds)
-            except ModelError as error:
-                wait = self._wait_before(attempt, error, deadline)
-                if wait is None:
-                    raise
-            attempt += 1
-            await asyncio.sleep(wait)
-
-    async def _once(self, data: bytes, model: str, deadline: float) -> aiohttp.ClientResponse:
+        response = await self._post(body, request, meter)
         try:
+            yield UpstreamStream(response, self.failures, self._timeout_seconds)
+        finally:
+            # Ends the call at once unless it has ended; a connection at its end is kept.
+            response.close()
+
+    async def _post(
+        self, body: dict[str, Any], request: ModelRequest | ByteRequest, meter: Meter
+    ) -> aiohttp.ClientResponse:
+        try:
+            timeout = self._timeout(request.deadline)
+            meter.sent = True
             response = await self._connections.session().post(
                 self._url,
-                data=data,
-                headers=self._headers,
-                timeout=self._timeout(deadline),
+                data=orjson.dumps(body),
+                headers=self._headers_of(request),
+                timeout=timeout,
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise broken(self.failures, error, self._timeout_seconds) from None
+            failure = broken(self.failures, error, self._timeout_seconds)
+            # Whoever did not answer in time may be at work; whom nobody reached is not.
+            meter.sent = meter.sent and failure.kind == "timeout" and not _unreached(error)
+            raise failure from None
         if response.status == 200 and response.content_type == EVENT_STREAM:  # noqa: PLR2004
             return response
+        meter.sent = False
         try:
-            raise await self._refusal(response, model)
+            raise await self._refusal(response, str(body["model"]))
         finally:
             response.close()
+
+    def _headers_of(self, request: ModelRequest | ByteRequest) -> dict[str, str]:
+        if request.traceparent is None:
+            return self._headers
+        return {**self._headers, "traceparent": request.traceparent}
 
     async def _refusal(self, response: aiohttp.ClientResponse, model: str) -> ModelError:
         if response.status == 200:  # noqa: PLR2004
@@ -153,14 +143,6 @@ class Upstream:
             sock_read=self._timeout_seconds,
         )
 
-    def _wait_before(self, attempt: int, error: ModelError, deadline: float) -> float | None:
-        """Return the seconds until the next attempt, None where there is none."""
-        transient = error.status in _TRY_AGAIN or (
-            error.status is None and error.kind == "unavailable"
-        )
-        if not transient or attempt >= self._retries.attempts:
-            return None
-        wait = self._retries.first_wait_seconds * 2**attempt * random.uniform(0.5, 1)  # noqa: S311
-        wait = max(wait, error.retry_after or 0)
-        fits = wait <= self._retries.longest_wait_seconds and time.monotonic() + wait < deadline
-        return wait if fits else None
+
+def _unreached(error: BaseException) -> bool:
+    return isinstance(error, aiohttp.ConnectionTimeoutError)

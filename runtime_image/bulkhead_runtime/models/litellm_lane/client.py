@@ -3,11 +3,12 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.accounting import Accounting
+from bulkhead_runtime.models.counting import input_bound
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.litellm_lane import wire
@@ -15,13 +16,15 @@ from bulkhead_runtime.models.litellm_lane.child import ChildCall
 from bulkhead_runtime.models.litellm_lane.process import LiteLLMProcess
 from bulkhead_runtime.models.port import (
     Finished,
+    Meter,
     ModelRequest,
     Part,
     TextDelta,
     ToolCall,
     Usage,
 )
-from bulkhead_runtime.models.request_body import bytes_of_text, request_body
+from bulkhead_runtime.models.prices import PriceBook
+from bulkhead_runtime.models.request_body import request_body
 
 OPTIONS: Final = frozenset(
     {
@@ -44,35 +47,51 @@ OPTIONS: Final = frozenset(
 class LiteLLMClient:
     """Calls one provider through the litellm process."""
 
-    def __init__(self, provider: ProviderConfig, key: str | None, process: LiteLLMProcess) -> None:
+    def __init__(
+        self,
+        provider: ProviderConfig,
+        key: str | None,
+        process: LiteLLMProcess,
+        prices: PriceBook,
+    ) -> None:
         self._provider = provider
         self._key = key
         self._process = process
         self._failures = Failures(provider.name, key)
-        self._accounting = Accounting(provider)
+        self._accounting = Accounting(provider, prices)
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Part]:
+    async def stream(self, request: ModelRequest, meter: Meter) -> AsyncGenerator[Part, None]:
         """Yield the parts of the answer as they arrive; raise `ModelError` when it fails.
 
         Closing the iterator cancels the call at the provider.
         """
         output_bytes = 0
-        async with self._process.call(self._start(request), request.deadline) as call:
-            while not isinstance(message := await self._next(call, request), wire.Ended):
-                part = self._part(message, request)
-                output_bytes += len(part.text.encode()) if isinstance(part, TextDelta) else 0
-                yield part
-        yield self._usage(request, message, output_bytes)
+        message: wire.OfCall | None = None
+        try:
+            async with self._process.call(self._start(request), request.deadline) as call:
+                meter.sent = True
+                while not isinstance(message := await self._next(call, request), wire.Ended):
+                    part = self._part(message, request)
+                    output_bytes += _bytes_of(part)
+                    meter.begun = True
+                    yield part
+        finally:
+            # Whoever refused before the first word has not worked; a timeout may have.
+            if isinstance(message, wire.Failed) and message.kind != "timeout":
+                meter.sent = meter.begun
+            usage = self._usage(request, message, output_bytes)
+            if meter.sent:
+                meter.usage = usage
+        yield usage
         yield Finished(message.reason, message.model or request.model)
-
-    async def aclose(self) -> None:
-        """Do nothing: the process is shared and closed by who shares it."""
 
     def _start(self, request: ModelRequest) -> wire.Start:
         options = request.options or {}
         allowed = {name: value for name, value in options.items() if name in OPTIONS}
         body = request_body(dataclasses.replace(request, options=allowed), "max_tokens")
         del body["model"]
+        if request.traceparent is not None:
+            body["extra_headers"] = {"traceparent": request.traceparent}
         return wire.Start(
             id=0,
             model=request.model,
@@ -104,8 +123,15 @@ class LiteLLMClient:
             case _:
                 raise ModelError("garbage", "The translating process broke its protocol.")
 
-    def _usage(self, request: ModelRequest, ended: wire.Ended, output_bytes: int) -> Usage:
+    def _usage(self, request: ModelRequest, last: wire.OfCall | None, output_bytes: int) -> Usage:
         model = request.model.partition("/")[2]
-        if ended.input_tokens is None or ended.output_tokens is None:
-            return self._accounting.bounded(model, bytes_of_text(request.messages), output_bytes)
-        return self._accounting.counted(model, (ended.input_tokens, ended.output_tokens))
+        match last:
+            case wire.Ended(input_tokens=int(read), output_tokens=int(written)):
+                return self._accounting.counted(model, (read, written))
+            case _:
+                return self._accounting.bounded(model, input_bound(request), output_bytes)
+
+
+def _bytes_of(part: TextDelta | ToolCall) -> int:
+    text = part.text if isinstance(part, TextDelta) else part.name + part.arguments
+    return len(text.encode(errors="replace"))

@@ -5,7 +5,7 @@ given, so that a newcomer sees instructions, history and tools at work, and a te
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from decimal import Decimal
 from typing import Final
 
@@ -15,6 +15,7 @@ from bulkhead_runtime.models.offline.answer import answer_text
 from bulkhead_runtime.models.offline.tool_choice import choose_tool_call
 from bulkhead_runtime.models.port import (
     Finished,
+    Meter,
     ModelRequest,
     Part,
     TextDelta,
@@ -34,7 +35,7 @@ class OfflineModel:
     def __init__(self, organization: str) -> None:
         self._organization = organization
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[Part]:
+    async def stream(self, request: ModelRequest, meter: Meter) -> AsyncGenerator[Part, None]:
         """Yield the answer word by word, or one tool call; raise `ModelError` for other names."""
         if request.model != OFFLINE_MODEL:
             raise ModelError(
@@ -42,15 +43,15 @@ class OfflineModel:
                 f"There is no model {request.model!r}: the embedded model is {OFFLINE_MODEL!r}.",
             )
         call = choose_tool_call(request)
-        if call is not None:
-            for part in _calling(request, call):
-                yield part
-            return
-        for part in _answering(request, answer_text(self._organization, request)):
+        parts = (
+            _calling(request, call)
+            if call is not None
+            else _answering(request, answer_text(self._organization, request))
+        )
+        meter.sent = meter.begun = True
+        meter.usage = next(part for part in parts if isinstance(part, Usage))
+        for part in parts:
             yield part
-
-    async def aclose(self) -> None:
-        """Do nothing: the embedded model holds nothing."""
 
 
 def count_tokens(text: str) -> int:

@@ -3,14 +3,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.fast_lane.connections import Connections
-from bulkhead_runtime.models.fast_lane.upstream import Retries
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, ToolSpec
+from bulkhead_runtime.models.prices import PriceBook
 from tests.support.stub_provider import StubProvider, running
 
 KEY = "sk-canary-0123456789abcdef"
+NO_PRICES = PriceBook(ModelsConfig(default="offline/echo"))
 CALCULATE = ToolSpec("calculate", "Calculates.", {"type": "object"})
 
 MakeClient = Callable[..., FastLaneClient]
@@ -33,9 +34,7 @@ async def make_client(stub: StubProvider) -> AsyncIterator[MakeClient]:
     """Make clients of the stub; `base_url` and `timeout_seconds` of the provider can be told."""
     connections = Connections()
 
-    def make(
-        base_url: str | None = None, timeout_seconds: int = 5, attempts: int = 2
-    ) -> FastLaneClient:
+    def make(base_url: str | None = None, timeout_seconds: int = 5) -> FastLaneClient:
         provider = ProviderConfig(
             name="up",
             type="OpenAICompatible",
@@ -43,8 +42,7 @@ async def make_client(stub: StubProvider) -> AsyncIterator[MakeClient]:
             has_credentials=True,
             timeout_seconds=timeout_seconds,
         )
-        retries = Retries(attempts=attempts, first_wait_seconds=0.01, longest_wait_seconds=1)
-        return FastLaneClient(provider, KEY, connections, retries)
+        return FastLaneClient(provider, KEY, connections, NO_PRICES)
 
     yield make
     await connections.aclose()

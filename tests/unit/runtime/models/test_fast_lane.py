@@ -1,22 +1,25 @@
 import asyncio
 import contextlib
+import dataclasses
 import socket
 from decimal import Decimal
 
 import pytest
 
-from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.port import (
     Finished,
+    Meter,
     ModelMessage,
     Part,
     TextDelta,
     ToolCall,
     Usage,
 )
+from bulkhead_runtime.models.prices import PriceBook
 from bulkhead_runtime.models.request_body import limit_field
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import CALCULATE, KEY, MakeClient, request
@@ -25,7 +28,7 @@ FIVE_WORDS = "word0 word1 word2 word3 word4 "
 
 
 async def parts_of(client: FastLaneClient, model: str, seconds: float = 10) -> list[Part]:
-    return [part async for part in client.stream(request(f"up/{model}", seconds=seconds))]
+    return [part async for part in client.stream(request(f"up/{model}", seconds=seconds), Meter())]
 
 
 def text(parts: list[Part]) -> str:
@@ -62,9 +65,9 @@ async def test_usage_that_nobody_counted_is_bounded_by_bytes_and_says_so(
 async def test_parts_arrive_while_the_provider_is_still_talking(
     make_client: MakeClient,
 ) -> None:
-    stream = make_client().stream(request("up/hang"))
+    stream = make_client().stream(request("up/hang"), Meter())
     assert await anext(stream) == TextDelta("word0 ")
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 async def test_the_request_carries_key_limit_tools_and_history(
@@ -78,7 +81,7 @@ async def test_the_request_carries_key_limit_tools_and_history(
         ModelMessage("tool", '{"ok":true,"data":2}', tool_call_id="call_1"),
     )
     asked = request("up/words", messages=history, tools=(CALCULATE,))
-    async for _ in make_client().stream(asked):
+    async for _ in make_client().stream(asked, Meter()):
         pass
     (seen,) = stub.requests
     assert seen.path == "/v1/chat/completions"
@@ -105,7 +108,7 @@ async def test_the_request_carries_key_limit_tools_and_history(
 
 async def test_a_tool_call_is_held_back_until_it_is_complete(make_client: MakeClient) -> None:
     asked = request("up/tools;delay_ms=5", tools=(CALCULATE,))
-    parts = [part async for part in make_client().stream(asked)]
+    parts = [part async for part in make_client().stream(asked, Meter())]
     assert parts == [
         ToolCall("call_up", "calculate", '{"expression": "6 * 7"}'),
         Usage(7, 9),
@@ -178,31 +181,71 @@ async def test_a_deadline_that_has_passed_sends_nothing(
     assert not stub.requests
 
 
-async def test_a_provider_that_is_busy_for_a_moment_is_asked_again(
+async def test_a_call_is_sent_once_however_it_ends(
     make_client: MakeClient, stub: StubProvider
 ) -> None:
-    assert text(await parts_of(make_client(), "busy-once;times=2")) == FIVE_WORDS
-    assert len(stub.requests) == 3
+    with pytest.raises(ModelError):
+        await parts_of(make_client(), "busy-once")
+    assert len(stub.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("model", "requests"),
+    ("model", "sent", "output"),
     [
-        pytest.param("error", 3, id="a server error is tried three times in all"),
-        pytest.param("rate-limited;retry_after=0", 3, id="so is a limit that is over at once"),
-        pytest.param("rate-limited;retry_after=30", 1, id="a long wait is left to the caller"),
-        pytest.param("unauthorized", 1, id="a wrong key stays wrong"),
-        pytest.param("context", 1, id="a refused request stays refused"),
-        pytest.param("cut", 1, id="an answer that has begun is not begun again"),
-        pytest.param("garbage", 1, id="garbage is not asked for twice"),
+        pytest.param("words", True, 5, id="a whole answer is what the provider counted"),
+        pytest.param("cut", True, 6, id="a cut one is bounded by its bytes"),
+        pytest.param("hang", True, 6, id="so is one that falls silent"),
+        pytest.param("silent", True, 0, id="who says nothing in time may have read it all"),
+        pytest.param("error", False, 0, id="a server error took nothing"),
+        pytest.param("rate-limited", False, 0, id="nor did a limit"),
+        pytest.param("unauthorized", False, 0, id="nor a refused key"),
+        pytest.param("html", False, 0, id="nor a web page"),
     ],
 )
-async def test_only_what_is_safe_is_tried_again(
-    make_client: MakeClient, stub: StubProvider, model: str, requests: int
+async def test_the_meter_tells_what_a_call_took_however_it_ends(
+    make_client: MakeClient, model: str, *, sent: bool, output: int
 ) -> None:
+    meter = Meter()
+    with contextlib.suppress(ModelError):
+        async for _ in make_client(timeout_seconds=1).stream(request(f"up/{model}"), meter):
+            pass
+    assert meter.sent == sent
+    if not sent:
+        assert meter.usage is None
+        return
+    assert meter.usage is not None
+    assert meter.usage.output_tokens == output
+    assert meter.usage.input_tokens >= len("Hello") or not meter.usage.estimated
+
+
+async def test_the_meter_tells_what_a_cancelled_call_took(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    meter = Meter()
+    stream = make_client().stream(request("up/hang"), meter)
+    await anext(stream)
+    await stream.aclose()
+    assert meter.usage is not None
+    assert meter.usage.estimated
+    assert meter.usage.output_tokens == len("word0 ")
+
+
+async def test_nothing_was_sent_to_whom_nobody_reached(make_client: MakeClient) -> None:
+    meter = Meter()
+    client = make_client(base_url="http://127.0.0.1:9/v1")
     with pytest.raises(ModelError):
-        await parts_of(make_client(), model)
-    assert len(stub.requests) == requests
+        await anext(client.stream(request("up/words"), meter))
+    assert (meter.sent, meter.usage) == (False, None)
+
+
+async def test_the_callers_trace_is_continued_at_the_provider(
+    make_client: MakeClient, stub: StubProvider
+) -> None:
+    context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    asked = dataclasses.replace(request("up/words"), traceparent=context)
+    async for _ in make_client().stream(asked, Meter()):
+        pass
+    assert stub.requests[0].headers["traceparent"] == context
 
 
 async def test_a_provider_that_nobody_listens_for_names_address_and_egress(
@@ -219,9 +262,9 @@ async def test_a_provider_that_nobody_listens_for_names_address_and_egress(
 async def test_closing_the_stream_ends_the_call_at_the_provider(
     make_client: MakeClient, stub: StubProvider
 ) -> None:
-    stream = make_client().stream(request("up/hang"))
+    stream = make_client().stream(request("up/hang"), Meter())
     await anext(stream)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert await stub.cancelled()
 
 
@@ -248,7 +291,8 @@ async def test_a_known_seller_is_paid_in_exact_decimals(stub: StubProvider) -> N
     provider = ProviderConfig(
         name="gpt", type="OpenAICompatible", base_url="https://api.openai.com/v1"
     )
-    client = FastLaneClient(provider, None, connections)
+    prices = PriceBook(ModelsConfig(default="gpt/gpt-4o", providers=(provider,)))
+    client = FastLaneClient(provider, None, connections, prices)
     usage = client.accounting.counted("gpt-4o", (1_000, 100))
     assert usage == Usage(1_000, 100, Decimal("0.0035"))
     await connections.aclose()

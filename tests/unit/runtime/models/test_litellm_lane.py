@@ -17,6 +17,7 @@ from bulkhead_runtime.models.litellm_lane.client import LiteLLMClient
 from bulkhead_runtime.models.litellm_lane.process import LiteLLMProcess
 from bulkhead_runtime.models.port import (
     Finished,
+    Meter,
     ModelMessage,
     ModelRequest,
     Part,
@@ -27,7 +28,7 @@ from bulkhead_runtime.models.port import (
 )
 from tests.support.deadline import until
 from tests.support.stub_provider import StubProvider
-from tests.unit.runtime.models.conftest import CALCULATE, KEY, request
+from tests.unit.runtime.models.conftest import CALCULATE, KEY, NO_PRICES, request
 
 FIVE_WORDS = "word0 word1 word2 word3 word4 "
 STARTING = 120.0
@@ -49,7 +50,7 @@ def client_of(
 ) -> LiteLLMClient:
     base_url = stub.base_url.removesuffix("/v1") if name == "anthropic" else stub.base_url
     provider = ProviderConfig(name=name, type="LiteLLM", base_url=base_url, timeout_seconds=timeout)
-    return LiteLLMClient(provider, KEY, process)
+    return LiteLLMClient(provider, KEY, process, NO_PRICES)
 
 
 def stopped(pid: int) -> Callable[[], Awaitable[bool]]:
@@ -69,7 +70,7 @@ def ask(model: str, tools: tuple[ToolSpec, ...] = ()) -> ModelRequest:
 
 
 async def parts_of(client: LiteLLMClient, asked: ModelRequest) -> list[Part]:
-    return [part async for part in client.stream(asked)]
+    return [part async for part in client.stream(asked, Meter())]
 
 
 def text(parts: list[Part]) -> str:
@@ -194,9 +195,11 @@ async def test_a_reader_that_stops_is_sent_no_more_than_its_credit(
 async def test_closing_the_stream_ends_the_call_at_the_provider(
     process: LiteLLMProcess, stub: StubProvider
 ) -> None:
-    stream = client_of(process, stub).stream(ask("anthropic/words;chunks=1000;delay_ms=10"))
+    stream = client_of(process, stub).stream(
+        ask("anthropic/words;chunks=1000;delay_ms=10"), Meter()
+    )
     assert isinstance(await anext(stream), TextDelta)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert await stub.cancelled()
 
 
@@ -227,7 +230,7 @@ async def test_a_process_that_dies_fails_its_calls_and_is_started_again(
     process: LiteLLMProcess, stub: StubProvider
 ) -> None:
     client = client_of(process, stub)
-    stream = client.stream(ask("anthropic/words;chunks=1000;delay_ms=10"))
+    stream = client.stream(ask("anthropic/words;chunks=1000;delay_ms=10"), Meter())
     await anext(stream)
     former = process.pid
     assert former is not None
@@ -245,7 +248,7 @@ async def test_a_process_that_keeps_dying_is_given_time_before_the_next_start(
 ) -> None:
     client = client_of(process, stub)
     for _ in range(2):
-        stream = client.stream(ask("anthropic/hang"))
+        stream = client.stream(ask("anthropic/hang"), Meter())
         task = asyncio.ensure_future(anext(stream))
         assert await stub.asked(len(stub.requests) + 1, STARTING)
         assert process.pid is not None
@@ -266,7 +269,7 @@ async def test_an_idle_process_is_stopped_and_a_silent_one_killed(stub: StubProv
         child = process.pid
         assert child is not None
         await until(stopped(child), "the idle process is stopped")
-        task = asyncio.ensure_future(anext(client.stream(ask("anthropic/hang"))))
+        task = asyncio.ensure_future(anext(client.stream(ask("anthropic/hang"), Meter())))
         assert await stub.asked(2, STARTING)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)

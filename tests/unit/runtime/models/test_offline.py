@@ -7,6 +7,7 @@ from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.offline.model import OfflineModel, count_tokens
 from bulkhead_runtime.models.port import (
     Finished,
+    Meter,
     ModelMessage,
     ModelRequest,
     Part,
@@ -42,7 +43,7 @@ async def answer(
         deadline=time.monotonic() + 5,
         tools=tools,
     )
-    return [part async for part in OfflineModel("acme").stream(request)]
+    return [part async for part in OfflineModel("acme").stream(request, Meter())]
 
 
 def text(parts: list[Part]) -> str:

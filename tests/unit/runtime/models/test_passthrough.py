@@ -8,7 +8,7 @@ import pytest
 
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
-from bulkhead_runtime.models.port import PassthroughResult, Usage
+from bulkhead_runtime.models.port import ByteRequest, Meter, Usage
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import KEY, MakeClient
 
@@ -54,21 +54,24 @@ async def pass_through(
     include_usage: bool = False,
     seconds: float = 10,
     body: dict[str, Any] | None = None,
-) -> PassthroughResult:
-    return await client.passthrough(
-        {"messages": [{"role": "user", "content": "Hello"}], **(body or {})},
+) -> Usage:
+    request = ByteRequest(
         model=f"up/{model}",
+        body={"messages": [{"role": "user", "content": "Hello"}], **(body or {})},
         answer_id="chatcmpl-ours",
         include_usage=include_usage,
+        max_output_tokens=9,
         deadline=time.monotonic() + seconds,
-        write=to.write,
     )
+    meter = Meter()
+    await client.passthrough(request, to.write, meter)
+    assert meter.usage is not None
+    return meter.usage
 
 
 async def test_only_id_and_model_become_ours(make_client: MakeClient) -> None:
     caller = Client()
-    result = await pass_through(make_client(), caller, "words;chunks=3")
-    assert result == PassthroughResult(Usage(7, 3), complete=True)
+    assert await pass_through(make_client(), caller, "words;chunks=3") == Usage(7, 3)
     assert caller.text == "word0 word1 word2 "
     assert caller.frames[-1] == b"[DONE]"
     assert {(c["id"], c["model"]) for c in caller.chunks} == {
@@ -93,7 +96,8 @@ async def test_the_callers_parameters_reach_the_provider(
         Client(),
         "words",
         body={
-            "max_completion_tokens": 9,
+            "max_completion_tokens": 900,
+            "max_tokens": 900,
             "top_p": 0.5,
             "stream_options": {"include_usage": False},
             "model": "somebody/elses",
@@ -124,8 +128,7 @@ async def test_the_first_word_is_written_before_the_second_is_there(
 
 async def test_an_end_without_done_is_completed(make_client: MakeClient) -> None:
     caller = Client()
-    result = await pass_through(make_client(), caller, "no-done")
-    assert result.complete
+    await pass_through(make_client(), caller, "no-done")
     assert caller.frames.count(b"[DONE]") == 1
 
 
@@ -137,19 +140,20 @@ async def test_nothing_follows_done(make_client: MakeClient) -> None:
 
 
 async def test_usage_that_nobody_counted_is_bounded_by_bytes(make_client: MakeClient) -> None:
-    result = await pass_through(make_client(), Client(), "no-usage")
-    assert result.usage.estimated
-    assert result.usage.output_tokens >= len("word0 word1 word2 word3 word4 ")
-    assert result.usage.input_tokens >= len("Hello")
+    usage = await pass_through(make_client(), Client(), "no-usage")
+    assert usage.estimated
+    assert usage.output_tokens >= len("word0 word1 word2 word3 word4 ")
+    assert usage.input_tokens >= len("Hello")
 
 
 @pytest.mark.parametrize("model", ["cut", "ends-early"])
-async def test_an_answer_that_breaks_off_is_told_as_incomplete(
+async def test_an_answer_that_breaks_off_is_told_as_such(
     make_client: MakeClient, model: str
 ) -> None:
     caller = Client()
-    result = await pass_through(make_client(), caller, model)
-    assert not result.complete
+    with pytest.raises(ModelError) as failed:
+        await pass_through(make_client(), caller, model)
+    assert failed.value.kind == "unavailable"
     assert caller.text == "word0 "
     assert b"[DONE]" not in caller.frames
 

@@ -2,9 +2,18 @@ from decimal import Decimal
 
 import pytest
 
-from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
+from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_runtime.models.generate_prices import make_table, render_table
-from bulkhead_runtime.models.prices import TABLE, price_of, seller_of
+from bulkhead_runtime.models.prices import (
+    TABLE,
+    UNKNOWN,
+    ModelFacts,
+    Price,
+    PriceBook,
+    facts_of,
+    seller_of,
+)
 
 
 def provider(name: str, base_url: str | None) -> ProviderConfig:
@@ -13,11 +22,67 @@ def provider(name: str, base_url: str | None) -> ProviderConfig:
     )
 
 
+def book_of(*prices: ModelPrice, base_url: str | None = "http://gpt/v1") -> PriceBook:
+    return PriceBook(
+        ModelsConfig(default="gpt/x", providers=(provider("gpt", base_url),), prices=prices)
+    )
+
+
 def test_cost_is_an_exact_decimal() -> None:
-    price = price_of("openai", "gpt-4o")
+    facts = facts_of("openai", "gpt-4o")
+    assert facts.price is not None
+    assert facts.price.cost(1_000, 100) == Decimal("0.0035")
+    assert (facts.context_window, facts.max_output) == (128_000, 16_384)
+    assert {"tools", "vision", "structured_output"} <= set(facts.capabilities)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dollars"),
+    [
+        pytest.param(200_000, "0.6", id="up to the bound every token costs the usual"),
+        pytest.param(200_001, "1.200006", id="a longer prompt is dearer as a whole"),
+    ],
+)
+def test_a_long_prompt_costs_what_the_seller_asks_for_long_prompts(
+    tokens: int, dollars: str
+) -> None:
+    price = Price(Decimal("3E-6"), Decimal(0), 200_000, Decimal("6E-6"), Decimal(0))
+    assert price.cost(tokens, 0) == Decimal(dollars)
+
+
+def test_the_table_knows_where_long_prompts_begin() -> None:
+    price = facts_of("bedrock", "anthropic.claude-sonnet-4-20250514-v1:0").price
     assert price is not None
-    assert price.cost(1_000, 100) == Decimal("0.0035")
-    assert price.context_window == 128_000
+    assert (price.long_from, price.long_input) == (200_000, Decimal("0.000006"))
+
+
+def test_what_the_spec_says_goes_before_the_table() -> None:
+    told = ModelPrice(model="gpt/gpt-4o", input_per_million="1", output_per_million="2.50")
+    book = book_of(told, base_url="https://api.openai.com/v1")
+    facts = book.facts("gpt/gpt-4o")
+    assert facts.price is not None
+    assert facts.price.cost(1_000_000, 1_000_000) == Decimal("3.5")
+    assert facts.context_window == 128_000
+    assert book.facts("gpt/gpt-4o-mini").price != facts.price
+
+
+def test_the_spec_names_models_that_no_table_knows() -> None:
+    told = ModelPrice(
+        model="gpt/llama",
+        input_per_million="0",
+        output_per_million="0",
+        context_window=8192,
+        max_output=1024,
+    )
+    book = book_of(told, base_url="http://vllm:8000/v1")
+    assert book.facts("gpt/llama") == ModelFacts(Price(Decimal(0), Decimal(0)), 8192, 1024)
+    assert book.names("gpt") == ("gpt/llama",)
+
+
+def test_the_embedded_model_costs_nothing() -> None:
+    price = book_of().facts("offline/echo").price
+    assert price is not None
+    assert price.cost(1_000_000, 1_000_000) == 0
 
 
 @pytest.mark.parametrize(
@@ -38,7 +103,7 @@ def test_a_price_is_told_only_where_the_seller_is_certain(
     ("seller", "model"), [(None, "gpt-4o"), ("openai", "gpt-unheard"), ("nobody", "gpt-4o")]
 )
 def test_what_is_unknown_has_no_price(seller: str | None, model: str) -> None:
-    assert price_of(seller, model) is None
+    assert facts_of(seller, model) == UNKNOWN
 
 
 def test_the_table_is_small_enough_to_load_with_the_first_answer() -> None:
@@ -53,13 +118,22 @@ def test_the_table_names_models_as_calls_do() -> None:
     chat = {"mode": "chat", "input_cost_per_token": Decimal("1e-06"), "output_cost_per_token": 0}
     table = make_table(
         {
-            "xai/grok": {**chat, "litellm_provider": "xai", "max_input_tokens": 10},
+            "xai/grok": {
+                **chat,
+                "litellm_provider": "xai",
+                "max_input_tokens": 10,
+                "max_output_tokens": 4,
+                "supports_function_calling": True,
+                "supports_vision": True,
+                "input_cost_per_token_above_128k_tokens": Decimal("2e-06"),
+                "output_cost_per_token_above_128k_tokens": 1,
+            },
             "nova": {**chat, "litellm_provider": "bedrock_converse"},
             "picture": {**chat, "litellm_provider": "xai", "mode": "image_generation"},
             "free": {"mode": "chat", "litellm_provider": "xai"},
         }
     )
     assert table == {
-        "xai": {"grok": ["0.000001", "0", 10]},
-        "bedrock": {"nova": ["0.000001", "0", None]},
+        "xai": {"grok": ["0.000001", "0", 10, 4, "tv", 128_000, "0.000002", "1"]},
+        "bedrock": {"nova": ["0.000001", "0", None, None, ""]},
     }

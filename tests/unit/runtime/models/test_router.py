@@ -39,7 +39,7 @@ async def router(tmp_path: Path, stub: StubProvider) -> AsyncIterator[ModelRoute
 
 
 async def finish(router: ModelRouter, model: str) -> Finished:
-    parts = [part async for part in router.client_for(model).stream(request(model))]
+    parts = [part async for part in router.call(request(model), (model,)).stream()]
     assert isinstance(parts[-1], Finished)
     return parts[-1]
 
@@ -88,11 +88,10 @@ async def test_connections_outlive_a_new_configuration(
 def test_a_name_that_leads_nowhere_is_refused_with_the_remedy(
     router: ModelRouter, model: str, kind: str, hint: str
 ) -> None:
-    for find in (router.client_for, router.passthrough):
-        with pytest.raises(ModelError) as refused:
-            find(model)
-        assert refused.value.kind == kind
-        assert hint in refused.value.message
+    with pytest.raises(ModelError) as refused:
+        router.plan(model, None, None)
+    assert refused.value.kind == kind
+    assert hint in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -125,9 +124,9 @@ def test_missing_credentials_are_named_until_they_are_mounted(
 def test_only_compatible_providers_have_a_byte_lane(router: ModelRouter, tmp_path: Path) -> None:
     (tmp_path / "anthropic").write_text("key")
     router.reload_credentials()
-    assert router.passthrough("up/words") is not None
-    assert router.passthrough("offline/echo") is None
-    assert router.passthrough("anthropic/claude") is None
+    assert router.has_byte_lane(("up/words",))
+    assert not router.has_byte_lane(("offline/echo",))
+    assert not router.has_byte_lane(("up/words", "anthropic/claude"))
 
 
 def test_what_can_be_named_is_listed(router: ModelRouter) -> None:

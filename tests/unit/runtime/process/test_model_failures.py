@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.v1alpha1.models import CircuitBreaker
 from tests.support.runtime_events import chunks, events
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
@@ -39,6 +40,8 @@ def served(
         base_url=provider.base_url,
         has_credentials=True,
         timeout_seconds=1,
+        # Every case asks the same provider, which mostly fails.
+        circuit_breaker=CircuitBreaker(failures=1000),
     )
     files.follow((document("1.0.0", *agents), 100), providers=(config,))
     with RuntimeProcess(files) as process:
