@@ -1,27 +1,33 @@
-"""Removes sessions past the pool's retention when they are due, not by looking again and again."""
+"""Lets sessions expire and leave when that is due, not by looking again and again."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.store.port import PoolBounds
-from bulkhead_runtime.store.sqlite import SqliteStore
+from bulkhead_runtime.store.port import ExpiredSession, PoolBounds, SessionStore
 
 log = logging.getLogger(__name__)
 
 MIN_SECONDS = 1.0
 MAX_SECONDS = 3600.0
-"""The ledger is trimmed at least this often, and a session that was skipped is tried again."""
+"""A session that was skipped, or that another replica made, is looked at within this time."""
 
 
 class RetentionSweep:
-    """Sleeps until the oldest session expires or the retention changes."""
+    """Sleeps until the oldest session expires or a bound changes; `expired` is told of each."""
 
-    def __init__(self, store: SqliteStore, holder: ConfigurationHolder) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        holder: ConfigurationHolder,
+        expired: Callable[[ExpiredSession], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._expired = expired
         self._bounds: PoolBounds | None = None
         self._changed = asyncio.Event()
         holder.subscribe(self._follow)
@@ -38,20 +44,23 @@ class RetentionSweep:
             await self._sleep(seconds)
 
     def _follow(self, configuration: Configuration) -> None:
-        bounds = PoolBounds.of(configuration.source.pool)
+        bounds = PoolBounds.configured(configuration.source)
         if bounds != self._bounds:
             self._bounds = bounds
             self._changed.set()
 
     async def _sweep(self, bounds: PoolBounds) -> float:
-        removed = await self._store.remove_expired(bounds)
-        if removed:
-            log.info("Expired sessions removed", extra={"sessions": removed})
-        oldest = await self._store.oldest_activity()
-        if bounds.retention_seconds is None or oldest is None:
+        swept = await self._store.sweep(bounds)
+        if swept.expired or swept.removed:
+            log.info(
+                "Sessions swept",
+                extra={"expired": len(swept.expired), "removed": swept.removed},
+            )
+        for session in swept.expired:
+            self._expired(session)
+        if swept.due_at is None:
             return MAX_SECONDS
-        due = oldest / 1000 + bounds.retention_seconds - time.time()
-        return min(MAX_SECONDS, max(MIN_SECONDS, due))
+        return min(MAX_SECONDS, max(MIN_SECONDS, swept.due_at / 1000 - time.time()))
 
     async def _sleep(self, seconds: float) -> None:
         self._changed.clear()

@@ -22,6 +22,7 @@ from bulkhead_runtime.store.states import SessionStatus
 
 Dimension = Literal["tokens", "cost", "tool_calls", "turns", "seconds"]
 Amounts = Mapping[Dimension, Decimal]
+Scope = Literal["session", "agent_day", "day", "total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Account:
     bounded. Limits are of the moment: raising one takes effect at the next reservation.
     """
 
-    scope: Literal["session", "agent_day", "day", "total"]
+    scope: Scope
     key: str
     limits: Amounts
 

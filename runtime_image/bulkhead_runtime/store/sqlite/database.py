@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulkhead_runtime.store.sqlite import schema
+from bulkhead_runtime.store.sqlite import ledger, schema
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def connect_writer(directory: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 16777216")
+    ledger.prepare(connection)
     return connection
 
 
@@ -70,6 +71,7 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
         directory / FILE, timeout=_READ_BUSY_SECONDS, isolation_level=None, cached_statements=64
     )
     connection.execute("PRAGMA query_only = ON")
+    ledger.prepare(connection)
     return connection
 
 

@@ -1,29 +1,32 @@
-"""How records lie in rows: columns, encoding, and how many bytes of the pool they take."""
+"""How records lie in rows: columns and encoding."""
 
-import sqlite3
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from bulkhead_runtime.models.port import ModelMessage, ToolCall
-from bulkhead_runtime.store.port import Session, StoredMessage
+from bulkhead_runtime.store.port import PoolBounds, Session, StoredMessage
 
-SESSION_OVERHEAD_BYTES = 512
-MESSAGE_OVERHEAD_BYTES = 64
-"""What a row takes beyond its text: keys, counters, index entries."""
+MILLISECONDS = 1000
 
 SESSION_COLUMNS = (
     "id, principal, agent, package, version, status, created_at, updated_at, turns, messages, "
-    "input_tokens, output_tokens, cost, metadata"
+    "input_tokens, output_tokens, cost, metadata, title, autonomy_level, compactions, "
+    "context_tokens, summary, summary_until"
 )
+_UPDATED_AT = 7
+_METADATA = 13
 MESSAGE_COLUMNS = "sequence, turn, created_at, role, content, tool_calls, tool_call_id, tokens"
 
 
-def to_session(row: tuple[Any, ...]) -> Session:
+def to_session(row: tuple[Any, ...], bounds: PoolBounds) -> Session:
     """Return the session of a row of SESSION_COLUMNS."""
-    *columns, metadata = row
-    return Session(*[*columns, orjson.loads(metadata)])
+    idle = bounds.idle_seconds
+    expires_at = None if idle is None else row[_UPDATED_AT] + idle * MILLISECONDS
+    former, metadata, later = row[:_METADATA], row[_METADATA], row[_METADATA + 1 :]
+    columns = (*former, orjson.loads(metadata), *later, expires_at)
+    return Session(*columns)
 
 
 def to_stored_message(row: tuple[Any, ...]) -> StoredMessage:
@@ -45,48 +48,13 @@ def decode_calls(text: str | None) -> tuple[ToolCall, ...]:
     return () if text is None else tuple(ToolCall(*call) for call in orjson.loads(text))
 
 
-def message_bytes(message: ModelMessage) -> int:
-    """Return what a message takes of the pool."""
-    size = MESSAGE_OVERHEAD_BYTES + len(message.content.encode())
-    for call in message.tool_calls:
-        size += len(call.arguments.encode()) + len(call.name) + len(call.id)
-    return size
+def cost_text(cost: Decimal | None) -> str | None:
+    """Return a cost as decimal text."""
+    return None if cost is None else format(cost, "f")
 
 
-def session_bytes(metadata: str) -> int:
-    """Return what a session without messages takes of the pool."""
-    return SESSION_OVERHEAD_BYTES + len(metadata.encode())
-
-
-def add_costs(former: str | None, more: str | None) -> str | None:
+def add_costs(former: str | None, more: Decimal | None) -> str | None:
     """Return the sum of two costs as decimal text; an unknown one adds nothing."""
     if more is None:
         return former
-    if former is None:
-        return more
-    return format(Decimal(former) + Decimal(more), "f")
-
-
-def use_pool(
-    connection: sqlite3.Connection, package: str, version: str, *, size: int, sessions: int
-) -> None:
-    """Change the counters of the pool and, with `sessions`, of a version."""
-    connection.execute(
-        "UPDATE pool SET used_bytes = used_bytes + ?, sessions = sessions + ?", (size, sessions)
-    )
-    if sessions:
-        count_version(connection, package, version, sessions)
-
-
-def count_version(connection: sqlite3.Connection, package: str, version: str, change: int) -> None:
-    """Change how many sessions a version has; a row at zero goes."""
-    connection.execute(
-        "INSERT INTO version_sessions (package, version, sessions) VALUES (?, ?, ?) "
-        "ON CONFLICT (package, version) DO UPDATE SET sessions = sessions + excluded.sessions",
-        (package, version, change),
-    )
-    if change < 0:
-        connection.execute(
-            "DELETE FROM version_sessions WHERE package = ? AND version = ? AND sessions <= 0",
-            (package, version),
-        )
+    return cost_text(more if former is None else Decimal(former) + more)

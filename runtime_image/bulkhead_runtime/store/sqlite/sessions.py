@@ -5,44 +5,45 @@ import sqlite3
 import orjson
 
 from bulkhead_runtime import errors
+from bulkhead_runtime.store import cursors, refusals
 from bulkhead_runtime.store.port import (
     MessagePage,
     NewSession,
     PoolBounds,
-    PoolUsage,
     Session,
     SessionPage,
+    Summary,
 )
-from bulkhead_runtime.store.sqlite import rows
+from bulkhead_runtime.store.sizes import session_bytes
+from bulkhead_runtime.store.sqlite import pool, rows
 
-MILLISECONDS = 1000
-EXPIRY_BATCH = 200
-VACUUM_PAGES = 1000
-"""What one sweep gives back to the volume at most: 4 MB."""
-
-LEDGER_ROWS = 200_000
-"""What the ledger keeps, oldest first out: about 30 MB."""
+_WINDOW = refusals.MINUTE_SECONDS + 1
+"""The oldest second counts whole until it has left: no minute ever holds more than the limit."""
 
 
 def expired(updated_at: int, bounds: PoolBounds, now: int) -> bool:
-    """Tell whether a session's last activity is further back than the retention."""
-    if bounds.retention_seconds is None:
-        return False
-    return updated_at + bounds.retention_seconds * MILLISECONDS < now
+    """Tell whether a session's last activity is too far back for it to be seen."""
+    idle = bounds.idle_seconds
+    return idle is not None and updated_at + idle * rows.MILLISECONDS < now
 
 
-def encode_metadata(new: NewSession) -> str:
-    """Return the JSON text of a new session's metadata."""
-    return orjson.dumps(dict(new.metadata)).decode()
+def visible(owner: str, principal: str | None) -> bool:
+    """Tell whether `principal` sees what `owner` has; None sees all."""
+    return principal is None or owner == principal
 
 
-def insert(connection: sqlite3.Connection, new: NewSession, now: int) -> None:
-    """Store a session without messages."""
-    metadata = encode_metadata(new)
-    size = rows.session_bytes(metadata)
+def insert(connection: sqlite3.Connection, new: NewSession, bounds: PoolBounds, now: int) -> None:
+    """Store a session without messages, within what may begin."""
+    _count_start(connection, bounds, now)
+    owned = pool.count_principal(connection, new.principal, 1)
+    limit = bounds.sessions.per_principal
+    if limit is not None and owned > limit:
+        raise refusals.too_many_sessions(limit)
+    size = session_bytes(new)
     connection.execute(
         "INSERT INTO sessions (id, principal, agent, package, version, status, created_at, "
-        "updated_at, metadata, bytes) VALUES (?, ?, ?, ?, ?, 'idle', ?, ?, ?, ?)",
+        "updated_at, metadata, bytes, title, autonomy_level) "
+        "VALUES (?, ?, ?, ?, ?, 'idle', ?, ?, ?, ?, ?, ?)",
         (
             new.id,
             new.principal,
@@ -51,27 +52,22 @@ def insert(connection: sqlite3.Connection, new: NewSession, now: int) -> None:
             new.version,
             now,
             now,
-            metadata,
+            orjson.dumps(dict(new.metadata)).decode(),
             size,
+            new.title,
+            new.autonomy_level,
         ),
     )
-    rows.use_pool(connection, new.package, new.version, size=size, sessions=1)
+    pool.add(connection, new.package, new.version, size=size, sessions=1)
 
 
 def create(
     connection: sqlite3.Connection, new: NewSession, bounds: PoolBounds, now: int
 ) -> Session:
     """Store a session that the pool has room for."""
-    size = rows.session_bytes(encode_metadata(new))
-    if usage(connection).used_bytes + size > bounds.max_bytes:
-        raise errors.pool_full(bounds.name, bounds.max_memory_mb)
-    insert(connection, new, now)
+    pool.need(connection, session_bytes(new), bounds)
+    insert(connection, new, bounds, now)
     return find(connection, new.id, new.principal, bounds, now)
-
-
-def visible(owner: str, principal: str | None) -> bool:
-    """Tell whether `principal` sees what `owner` has; None sees all."""
-    return principal is None or owner == principal
 
 
 def find(
@@ -81,14 +77,15 @@ def find(
     bounds: PoolBounds,
     now: int,
 ) -> Session:
-    """Return a session; one that is unknown, expired or another principal's is a 404."""
+    """Return a session; one that is unknown, gone or another principal's is a 404."""
     row = connection.execute(
-        f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE id = ?",  # noqa: S608 (constant)
+        f"SELECT {rows.SESSION_COLUMNS} FROM sessions "  # noqa: S608 (constant)
+        "WHERE id = ? AND archived_at IS NULL",
         (session_id,),
     ).fetchone()
     if row is None:
         raise errors.unknown_session()
-    session = rows.to_session(row)
+    session = rows.to_session(row, bounds)
     if not visible(session.principal, principal) or expired(session.updated_at, bounds, now):
         raise errors.unknown_session()
     return session
@@ -97,20 +94,24 @@ def find(
 def page(
     connection: sqlite3.Connection,
     principal: str | None,
+    bounds: PoolBounds,
+    now: int,
     *,
-    not_before: int,
     limit: int,
     cursor: str | None,
 ) -> SessionPage:
-    """Return sessions after the cursor, newest first, without those last active before."""
+    """Return sessions after the cursor, newest first, without those that are gone."""
     created_at, session_id = _session_cursor(cursor)
-    mine, owner = ("", ()) if principal is None else ("principal = ? AND ", (principal,))
+    idle = bounds.idle_seconds
+    not_before = 0 if idle is None else now - idle * rows.MILLISECONDS
+    mine, owner = ("", ()) if principal is None else ("AND principal = ? ", (principal,))
     found = connection.execute(
-        f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE {mine}"  # noqa: S608 (constants)
-        "(created_at, id) < (?, ?) AND updated_at >= ? ORDER BY created_at DESC, id DESC LIMIT ?",
+        f"SELECT {rows.SESSION_COLUMNS} FROM sessions WHERE archived_at IS NULL {mine}"  # noqa: S608 (constants)
+        "AND (created_at, id) < (?, ?) AND updated_at >= ? "
+        "ORDER BY created_at DESC, id DESC LIMIT ?",
         (*owner, created_at, session_id, not_before, limit + 1),
     ).fetchall()
-    items = tuple(rows.to_session(row) for row in found[:limit])
+    items = tuple(rows.to_session(row, bounds) for row in found[:limit])
     more = len(found) > limit
     return SessionPage(items, f"{items[-1].created_at}.{items[-1].id}" if more else None)
 
@@ -122,15 +123,10 @@ def messages(
     found = connection.execute(
         f"SELECT {rows.MESSAGE_COLUMNS} FROM messages "  # noqa: S608 (constant)
         "WHERE session_id = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-        (session_id, _number(cursor or "0"), limit + 1),
+        (session_id, cursors.number(cursor or "0"), limit + 1),
     ).fetchall()
     items = tuple(rows.to_stored_message(row) for row in found[:limit])
     return MessagePage(items, str(items[-1].sequence) if len(found) > limit else None)
-
-
-def usage(connection: sqlite3.Connection) -> PoolUsage:
-    """Return the counters of the pool."""
-    return PoolUsage(*connection.execute("SELECT used_bytes, sessions FROM pool").fetchone())
 
 
 def by_version(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
@@ -139,65 +135,58 @@ def by_version(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
     return {(package, version): sessions for package, version, sessions in found}
 
 
-def delete(connection: sqlite3.Connection, session_id: str, principal: str | None) -> None:
-    """Remove a session of this principal; raise a 404 `Problem` when there is none."""
+def delete(
+    connection: sqlite3.Connection, session_id: str, principal: str | None, now: int
+) -> None:
+    """Archive a session of this principal; raise a 404 `Problem` when there is none."""
     row = connection.execute(
-        "SELECT principal FROM sessions WHERE id = ?", (session_id,)
+        "SELECT principal FROM sessions WHERE id = ? AND archived_at IS NULL", (session_id,)
     ).fetchone()
     if row is None or not visible(row[0], principal):
         raise errors.unknown_session()
-    _remove(connection, session_id)
+    pool.archive(connection, session_id, now)
 
 
-def remove_expired(connection: sqlite3.Connection, bounds: PoolBounds, now: int) -> int:
-    """Remove at most EXPIRY_BATCH expired sessions that no turn holds; return how many."""
-    _trim_ledger(connection)
-    if bounds.retention_seconds is None:
-        return 0
-    found = connection.execute(
-        "SELECT id FROM sessions WHERE updated_at < ? "
-        "AND (lock_until IS NULL OR lock_until < ?) LIMIT ?",
-        (now - bounds.retention_seconds * MILLISECONDS, now, EXPIRY_BATCH),
-    ).fetchall()
-    for (session_id,) in found:
-        _remove(connection, session_id)
-    if found:
-        connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
-    return len(found)
-
-
-def oldest_activity(connection: sqlite3.Connection) -> int | None:
-    """Return when the session that was quiet longest was last active."""
-    (oldest,) = connection.execute("SELECT min(updated_at) FROM sessions").fetchone()
-    return None if oldest is None else int(oldest)
-
-
-def _remove(connection: sqlite3.Connection, session_id: str) -> None:
-    package, version, size = connection.execute(
-        "DELETE FROM sessions WHERE id = ? RETURNING package, version, bytes", (session_id,)
+def summarize(connection: sqlite3.Connection, summary: Summary) -> None:
+    """Put a summary in the place of the former, unless that reaches as far."""
+    row = connection.execute(
+        "SELECT summary, package, version FROM sessions "
+        "WHERE id = ? AND archived_at IS NULL AND summary_until < ?",
+        (summary.session_id, summary.until),
     ).fetchone()
-    connection.execute("DELETE FROM messages WHERE session_id = ?", (session_id,))
-    rows.use_pool(connection, package, version, size=-size, sessions=-1)
+    if row is None:
+        return
+    former, package, version = row
+    size = len(summary.text.encode()) - len((former or "").encode())
+    connection.execute(
+        "UPDATE sessions SET summary = ?, summary_until = ?, compactions = compactions + 1, "
+        "bytes = bytes + ? WHERE id = ?",
+        (summary.text, summary.until, size, summary.session_id),
+    )
+    pool.add(connection, package, version, size=size, sessions=0)
 
 
-def _trim_ledger(connection: sqlite3.Connection) -> None:
-    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM ledger").fetchone()
-    connection.execute("DELETE FROM ledger WHERE id <= ?", (newest - LEDGER_ROWS,))
+def _count_start(connection: sqlite3.Connection, bounds: PoolBounds, now: int) -> None:
+    """Count one session that begins; refuse one too many within a minute."""
+    limit = bounds.sessions.per_minute
+    if limit is None:
+        return
+    second = now // rows.MILLISECONDS
+    connection.execute("DELETE FROM session_starts WHERE second <= ?", (second - _WINDOW,))
+    oldest, begun = connection.execute(
+        "SELECT min(second), coalesce(sum(sessions), 0) FROM session_starts"
+    ).fetchone()
+    if begun >= limit:
+        raise refusals.too_many_new_sessions(limit, oldest + _WINDOW - now / rows.MILLISECONDS)
+    connection.execute(
+        "INSERT INTO session_starts (second, sessions) VALUES (?, 1) "
+        "ON CONFLICT (second) DO UPDATE SET sessions = sessions + 1",
+        (second,),
+    )
 
 
 def _session_cursor(cursor: str | None) -> tuple[int, str]:
     if cursor is None:
-        return 2**62, ""
+        return cursors.NEWEST, ""
     created_at, _, session_id = cursor.partition(".")
-    return _number(created_at), session_id
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(2**62)) - 1):
-        raise errors.Problem(
-            422,
-            "invalid_cursor",
-            "`cursor` must be the `next_cursor` of the page before.",
-            field="cursor",
-        )
-    return int(text)
+    return cursors.number(created_at), session_id

@@ -1,4 +1,4 @@
-"""The two transactions of a turn: begin, which locks, and finish, which stores all or nothing.
+"""The two ends of a turn: begin, which locks, and end, which stores all or nothing.
 
 The lock is a row, so it holds for every process on the volume. `fence` grows with each turn:
 a holder that lost its session to another (it hung, its lock expired) finds another fence at the
@@ -7,18 +7,29 @@ end and stores nothing.
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.models.port import ModelMessage
-from bulkhead_runtime.store.port import BeginTurn, FinishTurn, LedgerEntry, PoolBounds, Turn
-from bulkhead_runtime.store.sqlite import rows
-from bulkhead_runtime.store.sqlite.sessions import encode_metadata, expired, insert
+from bulkhead_runtime.store import refusals, states
+from bulkhead_runtime.store.port import BeginTurn, FinishTurn, PoolBounds, Turn
+from bulkhead_runtime.store.sizes import message_bytes, session_bytes
+from bulkhead_runtime.store.spending import TurnEnd
+from bulkhead_runtime.store.sqlite import ledger, pool, rows, sessions
 
 Alive = Callable[[str], bool]
 Outcome = Literal["stored", "lost", "pool_full"]
 
-BUSY_RETRY_SECONDS = 1
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a turn used altogether, for the counters of its session."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: Decimal | None
 
 
 def begin(
@@ -31,27 +42,26 @@ def begin(
     now: int,
 ) -> Turn:
     """Lock the session, which `request.new` may make first, and load the tail of its messages."""
-    _refuse_full_pool(connection, request, bounds)
+    new_bytes = 0 if request.new is None else session_bytes(request.new)
+    pool.need(connection, request.expected_bytes + new_bytes, bounds)
     if request.new is not None:
-        insert(connection, request.new, now)
+        sessions.insert(connection, request.new, bounds, now)
     row = connection.execute(
-        "SELECT principal, package, version, updated_at, turns, fence, lock_owner, lock_until "
-        "FROM sessions WHERE id = ?",
+        "SELECT principal, package, version, updated_at, turns, fence, lock_owner, lock_until, "
+        "status, messages, summary, summary_until, compactions, context_tokens, autonomy_level "
+        "FROM sessions WHERE id = ? AND archived_at IS NULL",
         (request.session_id,),
     ).fetchone()
-    if row is None or row[0] != request.principal or expired(row[3], bounds, now):
+    if row is None or row[0] != request.principal or sessions.expired(row[3], bounds, now):
         raise errors.unknown_session()
-    _, package, version, _, turns, fence, lock_owner, lock_until = row
+    _, package, version, _, turns, fence, lock_owner, lock_until, status, messages, *context = row
     if lock_owner not in {None, owner} and lock_until > now and alive(lock_owner):
-        raise errors.Problem(
-            409,
-            "session_busy",
-            "Another turn of this session is running. Try again when it has ended.",
-            retry_after=BUSY_RETRY_SECONDS,
-        )
+        raise refusals.session_busy()
+    states.starting(status)
+    _refuse_beyond_limits(connection, request, bounds, messages, now)
     if (package, version) != (request.package, request.version):
-        rows.count_version(connection, package, version, -1)
-        rows.count_version(connection, request.package, request.version, 1)
+        pool.count_version(connection, package, version, -1)
+        pool.count_version(connection, request.package, request.version, 1)
     connection.execute(
         "UPDATE sessions SET lock_owner = ?, lock_until = ?, fence = ?, status = 'executing', "
         "package = ?, version = ? WHERE id = ?",
@@ -64,72 +74,98 @@ def begin(
             request.session_id,
         ),
     )
-    history = () if request.new else _tail(connection, request.session_id, request.tail)
-    return Turn(request.session_id, turns + 1, fence + 1, history)
+    summary, summary_until, compactions, context_tokens, autonomy_level = context
+    first, history = _tail(connection, request, after=summary_until)
+    return Turn(
+        request.session_id,
+        turns + 1,
+        fence + 1,
+        history,
+        first,
+        summary,
+        summary_until,
+        compactions,
+        context_tokens,
+        autonomy_level,
+    )
 
 
-def finish(
+def end(
     connection: sqlite3.Connection,
-    finish: FinishTurn,
+    ending: TurnEnd,
+    used: Used,
     bounds: PoolBounds,
     *,
     owner: str,
     now: int,
 ) -> Outcome:
     """Store the turn, count what it used and release the session."""
-    record(connection, finish.entry, now)
+    turn = ending.turn
     row = connection.execute(
-        "SELECT fence, lock_owner, messages, cost FROM sessions WHERE id = ?",
-        (finish.turn.session_id,),
+        "SELECT fence, lock_owner, messages, cost, status, package, version FROM sessions "
+        "WHERE id = ?",
+        (turn.session_id,),
     ).fetchone()
-    if row is None or (row[0], row[1]) != (finish.turn.fence, owner):
+    if row is None or (row[0], row[1]) != (turn.fence, owner):
         return "lost"
-    _, _, count, cost = row
-    size = sum(map(rows.message_bytes, finish.messages))
-    messages, status, outcome = finish.messages, finish.status, "stored"
-    if _used(connection) + size > bounds.max_bytes:
-        messages, status, size, outcome = (), "error", 0, "pool_full"
-    _append(connection, finish, messages, count, now)
-    entry = finish.entry
+    _, _, count, cost, former, package, version = row
+    outcome: Outcome = "stored"
+    messages, status = ending.messages, ending.status
+    size = sum(map(message_bytes, messages))
+    if not pool.make_room(connection, size, bounds):
+        outcome, messages, status, size = "pool_full", (), "error", 0
+    states.check(former, status)
+    _append(connection, turn, messages, used, count=count, now=now)
     connection.execute(
         "UPDATE sessions SET status = ?, updated_at = ?, turns = turns + ?, "
         "messages = messages + ?, input_tokens = input_tokens + ?, "
         "output_tokens = output_tokens + ?, cost = ?, bytes = bytes + ?, "
-        "lock_owner = NULL, lock_until = NULL WHERE id = ?",
+        "context_tokens = coalesce(?, context_tokens), lock_owner = NULL, lock_until = NULL "
+        "WHERE id = ?",
         (
             status,
             now,
             1 if messages else 0,
             len(messages),
-            entry.input_tokens,
-            entry.output_tokens,
-            rows.add_costs(cost, entry.cost),
+            used.input_tokens,
+            used.output_tokens,
+            rows.add_costs(cost, used.cost),
             size,
-            finish.turn.session_id,
+            ending.context_tokens,
+            turn.session_id,
         ),
     )
-    rows.use_pool(connection, entry.package, entry.version, size=size, sessions=0)
-    return "stored" if outcome == "stored" else "pool_full"
+    pool.add(connection, package, version, size=size, sessions=0)
+    return outcome
 
 
-def record(connection: sqlite3.Connection, entry: LedgerEntry, now: int) -> None:
-    """Write one use to the ledger, unless nothing was used."""
-    if entry.input_tokens == 0 and entry.output_tokens == 0:
-        return
+def mark(
+    connection: sqlite3.Connection, turn: Turn, status: states.SessionStatus, owner: str
+) -> bool:
+    """Show a running turn's state; False when the session is no longer this turn's."""
+    row = connection.execute(
+        "SELECT status FROM sessions WHERE id = ? AND fence = ? AND lock_owner = ?",
+        (turn.session_id, turn.fence, owner),
+    ).fetchone()
+    if row is None:
+        return False
+    states.check(row[0], status)
     connection.execute(
-        "INSERT INTO ledger (session_id, agent, package, version, model, input_tokens, "
-        "output_tokens, cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.session_id,
-            entry.agent,
-            entry.package,
-            entry.version,
-            entry.model,
-            entry.input_tokens,
-            entry.output_tokens,
-            entry.cost,
-            now,
-        ),
+        "UPDATE sessions SET status = ? WHERE id = ?",
+        (status, turn.session_id),
+    )
+    return True
+
+
+def renew(
+    connection: sqlite3.Connection, session_id: str, fence: int, *, owner: str, until: int
+) -> bool:
+    """Hold the session longer; False when it is no longer this turn's."""
+    return bool(
+        connection.execute(
+            "UPDATE sessions SET lock_until = ? WHERE id = ? AND fence = ? AND lock_owner = ?",
+            (until, session_id, fence, owner),
+        ).rowcount
     )
 
 
@@ -149,55 +185,71 @@ def release_dead(connection: sqlite3.Connection, alive: Alive) -> int:
     return released
 
 
-def _used(connection: sqlite3.Connection) -> int:
-    (used,) = connection.execute("SELECT used_bytes FROM pool").fetchone()
-    return int(used)
-
-
-def _refuse_full_pool(
-    connection: sqlite3.Connection, request: BeginTurn, bounds: PoolBounds
+def _refuse_beyond_limits(
+    connection: sqlite3.Connection,
+    request: BeginTurn,
+    bounds: PoolBounds,
+    messages: int,
+    now: int,
 ) -> None:
-    expected = request.expected_bytes
+    limits = bounds.sessions
+    if limits.messages is not None and messages >= limits.messages:
+        raise refusals.session_full(limits.messages)
+    if limits.parallel is None:
+        return
+    (running,) = connection.execute(
+        "SELECT count(*) FROM sessions WHERE lock_owner IS NOT NULL AND lock_until > ? AND id <> ?",
+        (now, request.session_id),
+    ).fetchone()
+    if running >= limits.parallel:
+        raise refusals.too_many_parallel_sessions(limits.parallel)
+
+
+def _tail(
+    connection: sqlite3.Connection, request: BeginTurn, *, after: int
+) -> tuple[int, tuple[ModelMessage, ...]]:
+    """Return the last messages in order, from one that a user wrote on, and its sequence."""
     if request.new is not None:
-        expected += rows.session_bytes(encode_metadata(request.new))
-    if _used(connection) + expected > bounds.max_bytes:
-        raise errors.pool_full(bounds.name, bounds.max_memory_mb)
-
-
-def _tail(connection: sqlite3.Connection, session_id: str, length: int) -> tuple[ModelMessage, ...]:
-    """Return the last messages in order, beginning with one that a user wrote."""
+        return 1, ()
     newest_first = connection.execute(
-        f"SELECT {rows.MESSAGE_COLUMNS} FROM messages WHERE session_id = ? "  # noqa: S608 (constant)
-        "ORDER BY sequence DESC LIMIT ?",
-        (session_id, length),
+        f"SELECT {rows.MESSAGE_COLUMNS} FROM messages "  # noqa: S608 (constant)
+        "WHERE session_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?",
+        (request.session_id, after, request.tail),
     ).fetchall()
-    messages = [rows.to_stored_message(row).message for row in reversed(newest_first)]
-    for start, message in enumerate(messages):
-        if message.role == "user":
-            return tuple(messages[start:])
-    return ()
+    stored = [rows.to_stored_message(row) for row in reversed(newest_first)]
+    for start, item in enumerate(stored):
+        if item.message.role == "user":
+            return item.sequence, tuple(later.message for later in stored[start:])
+    return after + 1, ()
 
 
 def _append(
     connection: sqlite3.Connection,
-    finish: FinishTurn,
+    turn: Turn,
     messages: tuple[ModelMessage, ...],
+    used: Used,
+    *,
     count: int,
     now: int,
 ) -> None:
+    """Attribute the turn's tokens: input to the user's message, output to the final answer."""
+    tokens = [0] * len(messages)
+    if messages:
+        tokens[-1] = used.output_tokens
+        tokens[0] = used.input_tokens
     connection.executemany(
         "INSERT INTO messages (session_id, sequence, turn, role, content, tool_calls, "
         "tool_call_id, tokens, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                finish.turn.session_id,
+                turn.session_id,
                 count + position,
-                finish.turn.number,
+                turn.number,
                 message.role,
                 message.content,
                 rows.encode_calls(message.tool_calls),
                 message.tool_call_id,
-                _tokens(finish, message),
+                tokens[position - 1],
                 now,
             )
             for position, message in enumerate(messages, start=1)
@@ -205,10 +257,18 @@ def _append(
     )
 
 
-def _tokens(finish: FinishTurn, message: ModelMessage) -> int:
-    """Attribute the turn's tokens: input to the user's message, output to the final answer."""
-    if message is finish.messages[0]:
-        return finish.entry.input_tokens
-    if message is finish.messages[-1]:
-        return finish.entry.output_tokens
-    return 0
+def finish_alone(
+    connection: sqlite3.Connection,
+    finish: FinishTurn,
+    bounds: PoolBounds,
+    *,
+    owner: str,
+    now: int,
+) -> Outcome:
+    """End a turn that reserved nothing."""
+    entry = finish.entry
+    ledger.append_entry(connection, entry, now)
+    cost = None if entry.cost is None else Decimal(entry.cost)
+    used = Used(entry.input_tokens, entry.output_tokens, cost)
+    ending = TurnEnd(finish.turn, finish.status, finish.messages)
+    return end(connection, ending, used, bounds, owner=owner, now=now)

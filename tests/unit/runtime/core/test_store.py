@@ -227,7 +227,7 @@ async def test_the_pools_counters_equal_what_lies_in_it_and_return_to_zero(
 
     assert ((await store.usage()).used_bytes, (await store.usage()).sessions) == (0, 0)
     assert await store.sessions_by_version() == {}
-    assert _query(store, "SELECT count(*) FROM messages") == (0,)
+    assert (await store.usage()).archived_bytes == used
     assert _query(store, "SELECT count(*) FROM ledger") == (5,)
 
 
@@ -248,10 +248,13 @@ async def test_an_expired_session_reads_as_none_and_is_removed(store: SqliteStor
     with pytest.raises(Problem):
         await store.session("ses_1", "me", minute)
     listed = (await store.sessions("me", minute, limit=10, cursor=None)).items
-    removed = await store.remove_expired(minute)
+    swept = await store.sweep(minute)
+    _write(store, "UPDATE sessions SET archived_at = archived_at - 61000")
+    again = await store.sweep(minute)
 
     assert [session.id for session in listed] == ["ses_2"]
-    assert removed == 1
+    assert [session.id for session in swept.expired] == ["ses_1"]
+    assert (swept.removed, again.removed) == (0, 1)
     assert _query(store, "SELECT count(*) FROM messages WHERE session_id = 'ses_1'") == (0,)
 
 
@@ -259,7 +262,7 @@ async def test_a_session_in_a_turn_does_not_expire(store: SqliteStore) -> None:
     await _turn(store, "old", new=True)
     await store.begin_turn(_begin(), BOUNDS)
     _write(store, "UPDATE sessions SET updated_at = updated_at - 61000")
-    assert await store.remove_expired(replace(BOUNDS, retention_seconds=60)) == 0
+    assert (await store.sweep(replace(BOUNDS, retention_seconds=60))).expired == ()
 
 
 async def test_many_turns_at_once_share_a_commit(tmp_path: Path) -> None:
@@ -358,7 +361,7 @@ async def _read_all(store: SqliteStore, count: int) -> None:
 
 
 def _query(store: SqliteStore, sql: str) -> tuple[object, ...]:
-    connection = sqlite3.connect(store._directory / database.FILE)
+    connection = sqlite3.connect(store._file.directory / database.FILE)
     try:
         return tuple(connection.execute(sql).fetchone())
     finally:
@@ -366,7 +369,7 @@ def _query(store: SqliteStore, sql: str) -> tuple[object, ...]:
 
 
 def _write(store: SqliteStore, sql: str) -> None:
-    connection = sqlite3.connect(store._directory / database.FILE)
+    connection = sqlite3.connect(store._file.directory / database.FILE)
     with connection:
         connection.execute(sql)
     connection.close()

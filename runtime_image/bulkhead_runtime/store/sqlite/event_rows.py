@@ -1,0 +1,79 @@
+"""The log of events: in order, trimmed to a bound."""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from bulkhead_runtime.events.port import Event
+from bulkhead_runtime.store.records import EventFilter, StoredEvent
+
+KEPT_EVENTS = 500_000
+"""Events beyond these leave, oldest first: about 150 MB."""
+
+_TRIM_EVERY = 1000
+_COLUMNS = "id, type, at, principal, session_id, trace_id, run_id, data"
+
+
+def append(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
+    """Write events in the order given."""
+    for event in events:
+        cursor = connection.execute(
+            f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (constant)
+            (
+                event.id,
+                event.type,
+                event.at,
+                event.principal,
+                event.session_id,
+                event.trace_id,
+                event.run_id,
+                orjson.dumps(dict(event.data)).decode(),
+            ),
+        )
+        sequence = cursor.lastrowid or 0
+        if sequence % _TRIM_EVERY == 0:
+            connection.execute("DELETE FROM events WHERE sequence <= ?", (sequence - KEPT_EVENTS,))
+
+
+def page(
+    connection: sqlite3.Connection, wanted: EventFilter, *, limit: int
+) -> tuple[StoredEvent, ...]:
+    """Return events after `wanted.after`, oldest first."""
+    conditions, values = _conditions(wanted)
+    found = connection.execute(
+        f"SELECT sequence, {_COLUMNS} FROM events WHERE {conditions} "  # noqa: S608 (names of columns)
+        "ORDER BY sequence LIMIT ?",
+        (*values, limit),
+    )
+    return tuple(map(_stored, found))
+
+
+def remove(connection: sqlite3.Connection, *, before: int, limit: int) -> int:
+    """Remove up to `limit` of the oldest events that are older than a time; return how many."""
+    return connection.execute(
+        "DELETE FROM events WHERE at < ? AND sequence IN "
+        "(SELECT sequence FROM events ORDER BY sequence LIMIT ?)",
+        (before, limit),
+    ).rowcount
+
+
+def _conditions(wanted: EventFilter) -> tuple[str, list[str | int]]:
+    conditions: list[str] = ["sequence > ?"]
+    values: list[str | int] = [wanted.after]
+    if wanted.types:
+        conditions.append(f"type IN ({', '.join('?' * len(wanted.types))})")
+        values.extend(wanted.types)
+    for column in ("session_id", "trace_id", "principal"):
+        value = getattr(wanted, column)
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    return " AND ".join(conditions), values
+
+
+def _stored(row: tuple[Any, ...]) -> StoredEvent:
+    sequence, *columns = row
+    columns[-1] = orjson.loads(columns[-1])
+    return StoredEvent(sequence, Event(*columns))
