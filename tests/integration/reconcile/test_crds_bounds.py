@@ -9,43 +9,13 @@ import pytest
 from bulkhead_api.crd import definition
 from bulkhead_api.v1alpha1 import AgentPackage, MemoryPool, OrganizationRuntime
 from tests.integration.reconcile.conftest import World
+from tests.support import full_specs
 from tests.support.api_observer import OURS, Object
 
 VALID: dict[str, Object] = {
-    "organizationruntimes": {
-        "namespace": "team-a",
-        "deletionPolicy": "Delete",
-        "limits": {"maxMemoryMB": 1024, "maxCPUPercent": 200},
-        "models": {
-            "default": "hosted/small",
-            "providers": [
-                {
-                    "name": "hosted",
-                    "type": "OpenAICompatible",
-                    "baseURL": "https://api.example.com/v1",
-                    "credentialsRef": {"name": "hosted-key", "key": "api-key"},
-                }
-            ],
-        },
-        "network": {"egress": [{"cidr": "203.0.113.0/24", "ports": [443]}]},
-        "storage": {"sizeMB": 1024, "storageClassName": "fast"},
-    },
-    "agentpackages": {
-        "version": "1.2.3-rc.1",
-        "agents": [
-            {
-                "name": "helper",
-                "description": "Helps.",
-                "instructions": "Be kind.",
-                "model": "hosted/small",
-                "tools": ["clock"],
-                "maxIterations": 3,
-                "maxOutputTokens": 100,
-                "timeoutSeconds": 10,
-            }
-        ],
-    },
-    "memorypools": {"maxMemoryMB": 100, "defaultRetentionSeconds": 3600},
+    "organizationruntimes": full_specs.ORGANIZATION,
+    "agentpackages": full_specs.PACKAGE,
+    "memorypools": full_specs.POOL,
 }
 KINDS = {kind.plural: kind for kind in (OrganizationRuntime, AgentPackage, MemoryPool)}
 

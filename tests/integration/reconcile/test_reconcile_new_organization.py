@@ -146,6 +146,39 @@ async def test_a_missing_credential_is_named_and_found_once_it_is_there(operated
     assert "very-secret" not in json.dumps(live)
 
 
+async def test_missing_documents_are_named_and_found_once_they_are_there(operated: World) -> None:
+    await operated.organization("reader", tools={"documents": {"configMaps": ["handbook"]}})
+    await operated.reported("reader", reason="DocumentsMissing", message="'handbook'")
+    await operated.run_pods("org-reader")
+    handbook = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handbook"}}
+    await operated.api.expect("POST", "/api/v1/namespaces/org-reader/configmaps", handbook)
+    await operated.reported("reader", status="True")
+
+
+async def test_replicas_on_shared_stores_wait_for_the_database_secret(operated: World) -> None:
+    shared = {"postgres": {"secretRef": {"name": "database"}}}
+    await operated.organization("wide", replicas=2, storage=shared)
+    await operated.reported("wide", reason="CredentialsMissing", message="storage.postgres")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "database"},
+        "stringData": {"dsn": "postgresql://wide:very-secret@db/bulkhead"},
+    }
+    await operated.api.expect("POST", "/api/v1/namespaces/org-wide/secrets", secret)
+
+    async def both_run() -> bool:
+        await operated.runtime.run_pods("org-wide")
+        pods = [pod for pod in operated.runtime.pods.values() if pod.namespace == "org-wide"]
+        return len(pods) == 2
+
+    await until(both_run, "two pods run", seconds=20)
+    live = await operated.reported("wide", status="True")
+    assert "very-secret" not in json.dumps(live)
+    claim = "/api/v1/namespaces/org-wide/persistentvolumeclaims/runtime-data"
+    assert await operated.api.get(claim) is None
+
+
 async def test_a_suspended_organization_keeps_its_data_and_comes_back(operated: World) -> None:
     await operated.active("sleepy")
     path = path_of(organization("sleepy"))
