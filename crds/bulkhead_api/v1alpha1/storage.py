@@ -17,7 +17,7 @@ class Postgres(ApiModel):
         Field(
             description=(
                 "DSN of the organization's role, for example "
-                "postgresql://acme:PASSWORD@db.example.com:5432/bulkhead?sslmode=verify-full. "
+                "postgresql://bulkhead_acme:PASSWORD@db.example.com/bulkhead?sslmode=verify-full. "
                 "Reached only where `spec.network.egress` allows it."
             )
         ),

@@ -102,7 +102,28 @@ def test_every_pod_is_restricted() -> None:
 def test_a_digest_wins_over_a_tag() -> None:
     images = {container["image"] for pod in _pods(render(FULL)) for container in pod["containers"]}
     digest = FULL["operator"]["image"]["digest"]
-    assert images == {f"registry.example.com/bulkhead/operator@{digest}"}
+    assert images == {
+        f"registry.example.com/bulkhead/operator@{digest}",
+        "registry.example.com/bulkhead/runtime:0.1.0-rc.1",
+    }
+
+
+def test_migrations_run_first_with_the_owners_secret_and_reach_only_the_database() -> None:
+    rendered = render(FULL)
+    job = rendered.one("Job", "bulkhead-migrations")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+    pod = job["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    (volume,) = pod["volumes"]
+    assert volume["secret"]["secretName"] == "bulkhead-owner"
+    assert volume["secret"]["items"] == [{"key": "owner-dsn", "path": "dsn"}]
+    policy = rendered.one("NetworkPolicy", "bulkhead-migrations")["spec"]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    dns, database = policy["egress"]
+    assert dns["to"][0]["podSelector"]["matchLabels"] == {"k8s-app": "node-local-dns"}
+    assert database == {"ports": [{"port": 6432}], "to": [{"ipBlock": {"cidr": "192.0.2.5/32"}}]}
+    assert not [one for one in render().of("Job") if "migrations" in one["metadata"]["name"]]
 
 
 def test_ports_of_the_probes_are_those_that_the_operator_listens_on() -> None:

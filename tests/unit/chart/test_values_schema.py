@@ -35,6 +35,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"metrics": {"serviceMonitor": {"interval": "30"}}},
         "interval",
     ),
+    "migrations without the owner's Secret": (
+        {"postgres": {"migrations": {"enabled": True}}},
+        "/postgres/migrations/ownerSecret/name",
+    ),
+    "a DSN in the values": ({"postgres": {"migrations": {"dsn": "postgresql://"}}}, "dsn"),
     "a port beyond the last": (
         {"networkPolicy": {"apiServer": {"ports": [70000]}}},
         "/networkPolicy/apiServer/ports/0",
