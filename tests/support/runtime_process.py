@@ -49,8 +49,9 @@ def configuration(
     providers: tuple[ProviderConfig, ...] = (),
     default_model: str = "offline/echo",
     organization: str = ORGANIZATION,
+    **sections: Any,
 ) -> RuntimeConfig:
-    """What the operator would write for these documents and weights."""
+    """What the operator would write for these documents, weights and sections of the spec."""
     routes: dict[str, list[VersionRoute]] = {}
     for item, weight in weighted:
         route = VersionRoute(version=item.version, checksum=item.checksum, weight=weight)
@@ -65,6 +66,7 @@ def configuration(
             PackageRoute(package=package, versions=tuple(versions))
             for package, versions in routes.items()
         ),
+        **sections,
     ).with_hash()
 
 
@@ -113,6 +115,7 @@ class RuntimeFiles:
     api_key: Mount = field(init=False)
     internal: Mount = field(init=False)
     providers: Mount = field(init=False)
+    api_keys: Mount = field(init=False)
 
     def __post_init__(self) -> None:
         self.config = Mount(self.directory / "config")
@@ -120,6 +123,7 @@ class RuntimeFiles:
         self.api_key = Mount(secrets / "api-key")
         self.internal = Mount(secrets / "internal")
         self.providers = Mount(secrets / "providers")
+        self.api_keys = Mount(secrets / "api-keys")
         self.api_key.switch({"token": KEY.encode()})
         self.internal.switch({"token": INTERNAL_TOKEN.encode()})
 
@@ -134,7 +138,7 @@ class RuntimeFiles:
 
 
 class RuntimeProcess:
-    """`python -m bulkhead_runtime` on free ports."""
+    """`python -m bulkhead_runtime`, or another module that runs it, on free ports."""
 
     def __init__(
         self,
@@ -142,6 +146,7 @@ class RuntimeProcess:
         *,
         drain_seconds: float = 0.0,
         environment: dict[str, str] | None = None,
+        module: str = "bulkhead_runtime",
     ) -> None:
         self.files = files
         self.port = free_port()
@@ -151,7 +156,7 @@ class RuntimeProcess:
         variables = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(
-                str(REPOSITORY / part) for part in ("crds", "runtime_image")
+                str(REPOSITORY / part) for part in ("crds", "runtime_image", ".")
             ),
             "BULKHEAD_ORGANIZATION": ORGANIZATION,
             "BULKHEAD_RUNTIME_ID": "rt-test",
@@ -165,7 +170,7 @@ class RuntimeProcess:
             **(environment or {}),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bulkhead_runtime"],
+            [sys.executable, "-m", module],
             env=variables,
             stderr=self._log,
         )

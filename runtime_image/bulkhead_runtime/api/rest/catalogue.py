@@ -39,6 +39,12 @@ def routes(runtime: Runtime) -> APIRouter:
         ]
         return views.ModelListView(data=agents + models)
 
+    @router.get("/llm/router/catalog", tags=["models"])
+    async def list_catalog() -> views.CatalogView:
+        """List the models that may be called, with prices, sizes and whether they answer now."""
+        entries = runtime.router.catalog()
+        return views.CatalogView(data=[views.CatalogEntryView.of(entry) for entry in entries])
+
     @router.get("/tools", tags=["tools"])
     async def list_tools() -> views.ToolListView:
         """List the tools that there are, whether or not policy lets the caller run them."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from bulkhead_runtime.api.rest.parameters import moment
+from bulkhead_runtime.models.port import CatalogEntry
 from bulkhead_runtime.store.port import (
     AutonomyLevel,
     MessagePage,
@@ -219,6 +221,48 @@ def _session_fields(session: Session) -> dict[str, Any]:
     }
 
 
+class CatalogEntryView(BaseModel):
+    """A model that may be called; PROVIDER/* stands for further ones of that provider.
+
+    Prices are US dollars per million tokens, null where unknown. `unavailable` says why the model
+    would not answer now.
+    """
+
+    id: str
+    provider: str
+    lane: str
+    input_per_million: str | None
+    output_per_million: str | None
+    context_window: int | None
+    max_output: int | None
+    capabilities: list[str]
+    available: bool
+    unavailable: str | None
+
+    @classmethod
+    def of(cls, entry: CatalogEntry) -> "CatalogEntryView":
+        """Return what clients see of an entry."""
+        return cls(
+            id=entry.id,
+            provider=entry.provider,
+            lane=entry.lane,
+            input_per_million=_decimal(entry.input_per_million),
+            output_per_million=_decimal(entry.output_per_million),
+            context_window=entry.context_window,
+            max_output=entry.max_output,
+            capabilities=list(entry.capabilities),
+            available=entry.unavailable is None,
+            unavailable=entry.unavailable,
+        )
+
+
+class CatalogView(BaseModel):
+    """All models that may be called."""
+
+    object: Literal["list"] = "list"
+    data: list[CatalogEntryView]
+
+
 class ToolView(BaseModel):
     """A tool that agents and POST /v1/tools/run can call."""
 
@@ -243,6 +287,10 @@ class ToolListView(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[ToolView]
+
+
+def _decimal(amount: Decimal | None) -> str | None:
+    return None if amount is None else format(amount, "f")
 
 
 def to_json(document: Mapping[str, Any]) -> str:

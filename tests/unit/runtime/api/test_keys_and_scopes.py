@@ -1,0 +1,146 @@
+"""Keys of a running runtime: what each is good for, and what becomes of it when it changes."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.deadline import until
+from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, client, document
+
+EXECUTE = "/v1/agents/assistant/execute"
+RUN, READ, ANY = "token-that-runs", "token-that-reads", "token-that-sees-all"
+
+
+def _entry(name: str, *scopes: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "secretRef": {"name": "keys"}, "scopes": scopes, **fields}
+
+
+def _follow(files: RuntimeFiles, *entries: dict[str, Any]) -> None:
+    files.follow((document(), 100), authentication={"apiKeys": entries})
+
+
+@pytest.fixture
+def runtime(files: RuntimeFiles) -> Iterator[RuntimeProcess]:
+    past = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    _follow(
+        files,
+        _entry("run", "agents:run", "sessions:read", principal="team-a"),
+        _entry("read", "sessions:read"),
+        _entry("any", "sessions:read", "sessions:any"),
+        _entry("old", "*", expiresAt=past),
+        _entry("missing", "*"),
+    )
+    digest = hashlib.sha256(READ.encode()).hexdigest()
+    files.api_keys.switch(
+        {
+            "run": f"{RUN}\n".encode(),
+            "read": f"sha256:{digest}".encode(),
+            "any": ANY.encode(),
+            "old": b"token-that-was",
+        }
+    )
+    with RuntimeProcess(files) as process:
+        yield process
+
+
+async def _ask(runtime: RuntimeProcess, key: str, method: str, path: str, **options: Any) -> Any:
+    async with client(runtime, key=key) as http, http.request(method, path, **options) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def test_a_key_may_do_what_its_scopes_say_and_is_told_what_it_lacks(
+    runtime: RuntimeProcess,
+) -> None:
+    status, _ = await _ask(runtime, RUN, "POST", EXECUTE, json={"message": "x"})
+    assert status == 200
+    refused = [
+        ("POST", EXECUTE, "agents:run"),
+        ("POST", EXECUTE + "/stream", "agents:run"),
+        ("POST", "/v1/sessions", "sessions:write"),
+        ("DELETE", "/v1/sessions/ses_x", "sessions:write"),
+        ("GET", "/metrics", "usage:read"),
+        ("GET", "/v1/usage", "usage:read"),
+        ("GET", "/v1/usage/ledger", "usage:read"),
+        ("GET", "/v1/api-keys", "keys:write"),
+        ("POST", "/v1/api-keys", "keys:write"),
+        ("DELETE", "/v1/api-keys/x", "keys:write"),
+    ]
+    for method, path, scope in refused:
+        asked: dict[str, Any] = {"message": "x", "agent": "assistant", "name": "x", "scopes": ["*"]}
+        status, problem = await _ask(runtime, READ, method, path, json=asked)
+        assert (status, problem["code"]) == (403, "missing_scope"), path
+        assert f"`{scope}`" in problem["detail"]
+    for model, scope in (("assistant", "agents:run"), ("offline/echo", "models:call")):
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [{"role": "user", "content": "x"}],
+            "input": "x",
+        }
+        for path in ("/v1/chat/completions", "/v1/responses"):
+            status, answer = await _ask(runtime, READ, "POST", path, json=body)
+            assert (status, answer["error"]["type"]) == (403, "permission_error"), path
+            assert f"`{scope}`" in answer["error"]["message"]
+
+
+async def test_sessions_belong_to_a_principal_and_are_seen_by_those_who_may_see_all(
+    runtime: RuntimeProcess,
+) -> None:
+    _, turn = await _ask(runtime, RUN, "POST", EXECUTE, json={"message": "x"})
+    path = f"/v1/sessions/{turn['session_id']}"
+    assert [(await _ask(runtime, key, "GET", path))[0] for key in (RUN, READ, ANY)] == [
+        200,
+        404,
+        200,
+    ]
+    listed = [
+        [
+            session["principal"]
+            for session in (await _ask(runtime, key, "GET", "/v1/sessions"))[1]["data"]
+        ]
+        for key in (RUN, READ, ANY)
+    ]
+    assert listed == [["team-a"], [], ["team-a"]]
+
+
+async def test_an_expired_key_is_told_so_and_a_missing_file_lets_nobody_in(
+    runtime: RuntimeProcess,
+) -> None:
+    status, problem = await _ask(runtime, "token-that-was", "GET", "/v1/agents")
+    assert (status, problem["code"]) == (401, "key_expired")
+    for token in ("missing", "sha256:", hashlib.sha256(READ.encode()).hexdigest()):
+        status, problem = await _ask(runtime, token, "GET", "/v1/agents")
+        assert (status, problem["code"]) == (401, "unauthorized")
+
+
+async def test_a_rotated_key_and_a_removed_entry_are_followed_without_a_restart(
+    runtime: RuntimeProcess, files: RuntimeFiles
+) -> None:
+    async def answers(token: str, wanted: int) -> bool:
+        status, _ = await _ask(runtime, token, "GET", "/v1/agents")
+        return bool(status == wanted)
+
+    assert await answers(RUN, 200)
+    files.api_keys.switch({"run": b"token-after-rotation"})
+    await until(lambda: answers("token-after-rotation", 200), "the new key works")
+    assert await answers(RUN, 401)
+    _follow(files)
+    await until(lambda: answers("token-after-rotation", 401), "the entry is gone")
+
+
+async def test_thousands_of_failed_logins_harm_nobody(runtime: RuntimeProcess) -> None:
+    guesses = ["bh_guess", "bhk_guess", "eyJhbGciOiJub25lIn0.e30.", "x" * 5000]
+    async with client(runtime, key=None) as http:
+
+        async def guess(number: int) -> int:
+            headers = {"Authorization": f"Bearer {guesses[number % 4]}{number}"}
+            async with http.get("/v1/agents", headers=headers) as response:
+                return response.status
+
+        statuses = await asyncio.gather(*(guess(number) for number in range(1000)))
+    assert set(statuses) == {401}
+    assert (await _ask(runtime, RUN, "POST", EXECUTE, json={"message": "x"}))[0] == 200
+    assert "Traceback" not in runtime.log_path.read_text()
