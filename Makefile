@@ -13,7 +13,8 @@ RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 OPERATOR_CODE := crds operator charts docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
 	tests/unit/controller tests/integration tests/e2e tests/performance
-RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/performance/references
+RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/faults tests/support/runtime \
+	tests/performance/references
 
 export ORG ONLY
 export PYTHONPATH := crds:operator:runtime_image
@@ -44,7 +45,7 @@ test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
 	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
 		tests/performance tests/cluster/test_parts.py
-	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime
+	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime tests/faults
 
 test-integration: $(OPERATOR) ## Run the tests against a real API server
 	$(CLUSTER_TOOL) binaries kubernetes helm
@@ -53,6 +54,9 @@ test-integration: $(OPERATOR) ## Run the tests against a real API server
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
 	.venv/bin/pytest -q --durations=5 tests/cluster/test_on_cluster.py tests/e2e
+
+faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test` visits one of each class
+	.venv-runtime/bin/pytest -q -s --every-fault tests/faults
 
 bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)
 	.venv/bin/python -m tests.performance $(if $(ONLY),ONLY=$(ONLY)) $(if $(ROUNDS),ROUNDS=$(ROUNDS))
@@ -69,7 +73,7 @@ format: $(OPERATOR) ## Rewrite the sources in the project's style
 	.venv/bin/ruff format .
 
 typecheck: $(OPERATOR) $(RUNTIME) ## Check types strictly, in both environments
-	.venv/bin/mypy --exclude tests/performance/references $(OPERATOR_CODE)
+	.venv/bin/mypy --exclude 'tests/(performance/references|support/runtime)/' $(OPERATOR_CODE)
 	.venv-runtime/bin/mypy $(RUNTIME_CODE)
 
 generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
@@ -111,5 +115,5 @@ $(RUNTIME): pyproject.toml uv.lock | $(UV)
 		--extra runtime --group dev
 	@touch $@
 
-.PHONY: up down status kubeconfig url key test test-unit test-integration test-e2e bench check lint \
+.PHONY: up down status kubeconfig url key test test-unit test-integration test-e2e faults bench check lint \
 	format typecheck generate verify clean help

@@ -5,7 +5,7 @@ import pytest
 
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 from bulkhead_runtime.telemetry.sentry import ErrorReports
-from tests.support.telemetry_receivers import SentryServer, running_sentry
+from tests.support.runtime.telemetry_receivers import SentryServer, running_sentry
 
 SECRET = "sk-canary-0123456789"
 log = logging.getLogger("bulkhead_runtime.test")

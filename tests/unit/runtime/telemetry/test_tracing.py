@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 from bulkhead_runtime.telemetry.spans import Tracing, TracingSettings
 from bulkhead_runtime.telemetry.trace import continue_trace
-from tests.support.telemetry_receivers import CollectorServer, attributes, running_collector
+from tests.support.runtime.telemetry_receivers import CollectorServer, attributes, running_collector
 
 CALLER = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SECRET = "sk-canary-0123456789"
@@ -20,7 +21,7 @@ def collector() -> Iterator[CollectorServer]:
         yield server
 
 
-def _settings(collector: CollectorServer, **fields: object) -> TracingSettings:
+def _settings(collector: CollectorServer, **fields: Any) -> TracingSettings:
     return TracingSettings(
         collector.endpoint, organization="acme", runtime_id="rt-1", version="1.2.3", **fields
     )
