@@ -1,0 +1,1 @@
+"""The shared store of record: PostgreSQL, one question per step of the work."""

@@ -1,0 +1,207 @@
+"""Connections to PostgreSQL: opened when they are needed, closed when they are not.
+
+Every question is one message and one answer outside any session state (no prepared statement, no
+SET, no LISTEN), so PgBouncer may give every question another server connection. A question that
+cannot get a connection in time is refused; nothing waits without bound.
+"""
+
+import asyncio
+import logging
+import select
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from bulkhead_runtime import errors
+
+log = logging.getLogger(__name__)
+
+COMMAND_SECONDS = 60.0
+CONNECT_SECONDS = 5
+WAIT_SECONDS = 5.0
+IDLE_SECONDS = 2.0
+"""How long a connection stays open for the next question."""
+
+MAX_WAITING = 1000
+
+_DISK_FULL = "53100"
+_NOT_THERE = frozenset({"3F000", "42P01", "42883", "42703"})
+"""No such schema, table, function or column."""
+
+UNPREPARED = "store_unprepared"
+
+
+class Pool:
+    """At most `maximum` connections with the DSN that `dsn` returns at the time of connecting."""
+
+    def __init__(
+        self,
+        dsn: Callable[[], str],
+        maximum: int,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        self._dsn = dsn
+        self._maximum = maximum
+        self._idle_seconds = idle_seconds
+        self._wait_seconds = wait_seconds
+        self._used = 0
+        self._idle: deque[tuple[AsyncConnection, float]] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def ask(
+        self, question: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows that answer one statement, which is a transaction of its own.
+
+        Raises a 503 `Problem` when the answer cannot be had, a 507 when the disk is full; then it
+        is not known whether the statement was executed.
+        """
+        async with self._connection() as connection:
+            try:
+                async with asyncio.timeout(COMMAND_SECONDS):
+                    cursor = await connection.execute(question, values, prepare=False, binary=True)
+                    return await cursor.fetchall()
+            except (UnicodeEncodeError, psycopg.DataError) as error:
+                raise _refused_text(error) from error
+            except psycopg.Error as error:
+                raise _problem(error) from error
+            except TimeoutError as error:
+                raise errors.store_unavailable("PostgreSQL did not answer in time.") from error
+
+    async def close(self) -> None:
+        """Close what is idle now and what is in use when it is given back."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        while self._idle:
+            await self._idle.pop()[0].close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        await self._take_place()
+        try:
+            connection = self._pop_idle() or await self._connect()
+            try:
+                yield connection
+            except BaseException:
+                # Whatever state it is in, the next question shall not find out.
+                connection.pgconn.finish()
+                raise
+            self._give_back(connection)
+        finally:
+            self._used -= 1
+            self._wake_next()
+
+    async def _take_place(self) -> None:
+        if self._used < self._maximum and not self._waiting:
+            self._used += 1
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            raise errors.store_unavailable("Too much waits for PostgreSQL already.")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._used -= 1
+                self._wake_next()
+            if isinstance(error, TimeoutError):
+                raise errors.store_unavailable(
+                    f"All {self._maximum} connections to PostgreSQL are in use "
+                    "(spec.storage.postgres.maxConnections)."
+                ) from error
+            raise
+
+    def _wake_next(self) -> None:
+        while self._waiting and self._used < self._maximum:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._used += 1
+                turn.set_result(None)
+
+    def _pop_idle(self) -> AsyncConnection | None:
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if _quiet(connection):
+                return connection
+            connection.pgconn.finish()
+        return None
+
+    async def _connect(self) -> AsyncConnection:
+        try:
+            return await AsyncConnection.connect(
+                self._dsn(),
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=CONNECT_SECONDS,
+                application_name="bulkhead-runtime",
+            )
+        except psycopg.Error as error:
+            raise _problem(error) from error
+
+    def _give_back(self, connection: AsyncConnection) -> None:
+        if self._closed:
+            connection.pgconn.finish()
+            return
+        self._idle.append((connection, time.monotonic()))
+        if self._reaper is None:
+            self._reap_in(self._idle_seconds)
+
+    def _reap_in(self, seconds: float) -> None:
+        self._reaper = asyncio.get_running_loop().call_later(seconds, self._reap)
+
+    def _reap(self) -> None:
+        """Close what was not used for a while; the longest unused is first."""
+        self._reaper = None
+        oldest = time.monotonic() - self._idle_seconds
+        while self._idle and self._idle[0][1] <= oldest:
+            self._idle.popleft()[0].pgconn.finish()
+        if self._idle:
+            self._reap_in(self._idle[0][1] - oldest)
+
+
+def _quiet(connection: AsyncConnection) -> bool:
+    """Tell whether an idle connection is still open: a closed one has its end to be read."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _refused_text(error: Exception) -> errors.Problem:
+    """Return the answer to text that no text of PostgreSQL can be."""
+    log.info("PostgreSQL cannot hold a value", extra={"reason": str(error)})
+    return errors.Problem(
+        422, "invalid_text", "Text must be Unicode without NUL characters and lone surrogates."
+    )
+
+
+def _problem(error: psycopg.Error) -> errors.Problem:
+    """Return what a client may know; the log tells the operator more."""
+    if error.sqlstate == _DISK_FULL:
+        return errors.store_full()
+    if error.sqlstate in _NOT_THERE:
+        return errors.Problem(
+            503,
+            UNPREPARED,
+            "PostgreSQL lacks tables that this release needs: run `python -m "
+            "bulkhead_runtime.store.postgres migrate`.",
+        )
+    # libpq's messages name host, role and reason, never the password.
+    log.warning(
+        "PostgreSQL failed",
+        extra={"state": error.sqlstate, "reason": " ".join(str(error).split())},
+    )
+    return errors.store_unavailable("The conversation store could not be read or written.")

@@ -1,0 +1,204 @@
+"""What is listed and audited, in PostgreSQL: events, usage, policies, API keys."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from bulkhead_runtime.events.port import Event
+from bulkhead_runtime.store import refusals
+from bulkhead_runtime.store.postgres import decoding, encoding
+from bulkhead_runtime.store.postgres.lane import Lane
+from bulkhead_runtime.store.postgres.pool import Pool
+from bulkhead_runtime.store.records import (
+    MAX_KEYS,
+    MAX_POLICIES,
+    EventFilter,
+    LedgerPage,
+    StoredEvent,
+    StoredKey,
+    StoredPolicy,
+    UsageGroup,
+    UsageRow,
+)
+from bulkhead_runtime.store.spending import LedgerLine
+
+_EVENTS = """
+SELECT sequence, id, type, at, principal, session_id, trace_id, run_id, data
+FROM bulkhead.events WHERE sequence > %s {conditions} ORDER BY sequence LIMIT %s
+"""
+_REMOVE_EVENTS = """
+WITH gone AS (
+    DELETE FROM bulkhead.events WHERE (organization, sequence) IN (
+        SELECT organization, sequence FROM bulkhead.events WHERE at < %s ORDER BY at LIMIT %s)
+    RETURNING 1
+) SELECT count(*) FROM gone
+"""
+_LEDGER = """
+SELECT id, type, at, principal, agent, package, version, model, input_tokens, output_tokens, cost,
+    session_id, job_id, run_id, tool
+FROM bulkhead.ledger WHERE at >= %s AND at < %s AND (at, id) < (%s, %s) {mine}
+ORDER BY at DESC, id DESC LIMIT %s
+"""
+_USAGE = """
+SELECT {columns} count(*), coalesce(sum(input_tokens), 0)::bigint,
+    coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost), 0),
+    count(*) FILTER (WHERE cost IS NULL)
+FROM bulkhead.ledger WHERE at >= %s AND at < %s {mine} {grouping}
+"""
+_DAY = "to_char(to_timestamp(at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+_GROUPS: dict[UsageGroup, str] = {
+    "day": _DAY,
+    "agent": "agent",
+    "model": "model",
+    "principal": "principal",
+    "type": "type",
+}
+_POLICIES = (
+    "SELECT kind, name, document, principal, created_at FROM bulkhead.policies ORDER BY kind, name"
+)
+# The row of the organization is locked first, so that two at once cannot both be the last.
+_PUT_POLICY = """
+WITH locked AS MATERIALIZED (
+    SELECT organization FROM bulkhead.organizations FOR NO KEY UPDATE
+), put AS (
+    INSERT INTO bulkhead.policies (kind, name, document, principal, created_at)
+    SELECT %(kind)s, %(name)s, %(document)s, %(principal)s, %(created_at)s FROM locked
+    WHERE (SELECT count(*) FROM bulkhead.policies) < %(limit)s OR EXISTS (
+        SELECT FROM bulkhead.policies WHERE kind = %(kind)s AND name = %(name)s)
+    ON CONFLICT (organization, kind, name) DO UPDATE SET
+        document = excluded.document, principal = excluded.principal,
+        created_at = excluded.created_at
+    RETURNING 1
+) SELECT count(*) FROM put
+"""
+_DELETE_POLICY = """
+WITH gone AS (DELETE FROM bulkhead.policies WHERE kind = %s AND name = %s RETURNING 1)
+SELECT count(*) FROM gone
+"""
+_KEYS = (
+    "SELECT name, digest, principal, scopes, created_at, expires_at FROM bulkhead.keys "
+    "ORDER BY name"
+)
+_PUT_KEY = """
+WITH locked AS MATERIALIZED (
+    SELECT organization FROM bulkhead.organizations FOR NO KEY UPDATE
+), room AS (
+    SELECT count(*) < %(limit)s AS left FROM bulkhead.keys
+), put AS (
+    INSERT INTO bulkhead.keys (name, digest, principal, scopes, created_at, expires_at)
+    SELECT %(name)s, %(digest)s, %(principal)s, %(scopes)s::text[], %(created_at)s, %(expires_at)s
+    FROM locked, room WHERE room.left
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+) SELECT (SELECT left FROM room), (SELECT count(*) FROM put)
+"""
+_DELETE_KEY = """
+WITH gone AS (DELETE FROM bulkhead.keys WHERE name = %s RETURNING 1) SELECT count(*) FROM gone
+"""
+
+
+class Records:
+    """The ports `EventLog`, `UsageLog`, `PolicyLog` and `KeyLog`."""
+
+    def __init__(self, pool: Pool, lane: Lane) -> None:
+        self._pool = pool
+        self._lane = lane
+
+    async def append_events(self, events: tuple[Event, ...]) -> None:
+        """Store a batch in one transaction."""
+        item = {"do": "events", "events": encoding.events(events)}
+        decoding.checked(await self._lane.do(encoding.encode(item)))
+
+    async def events(self, wanted: EventFilter, *, limit: int) -> tuple[StoredEvent, ...]:
+        """Return events after `wanted.after`, oldest first."""
+        named = {
+            "type": list(wanted.types) or None,
+            "session_id": wanted.session_id,
+            "trace_id": wanted.trace_id,
+            "principal": wanted.principal,
+        }
+        asked = {column: value for column, value in named.items() if value is not None}
+        conditions = "".join(
+            f"AND {column} = {'ANY(%s)' if column == 'type' else '%s'} " for column in asked
+        )
+        found = await self._pool.ask(
+            _EVENTS.format(conditions=conditions), (wanted.after, *asked.values(), limit)
+        )
+        return tuple(StoredEvent(sequence, Event(*columns)) for sequence, *columns in found)
+
+    async def remove_events(self, *, before: int, limit: int) -> int:
+        """Remove up to `limit` events older than a time; return how many."""
+        return await self._count(_REMOVE_EVENTS, (before, limit))
+
+    async def usage_by(
+        self, groups: tuple[UsageGroup, ...], *, since: int, until: int, principal: str | None
+    ) -> tuple[UsageRow, ...]:
+        """Return sums by group over [since, until), ordered by group."""
+        columns = "".join(f"{_GROUPS[group]}, " for group in groups)
+        places = ", ".join(str(place) for place in range(1, len(groups) + 1))
+        mine, owner = _mine(principal)
+        found = await self._pool.ask(
+            _USAGE.format(
+                columns=columns,
+                mine=mine,
+                grouping=f"GROUP BY {places} ORDER BY {places}" if groups else "",
+            ),
+            (since, until, *owner),
+        )
+        width = len(groups)
+        return tuple(UsageRow(tuple(row[:width]), *row[width:]) for row in found if row[width])
+
+    async def ledger(
+        self, *, since: int, until: int, principal: str | None, limit: int, cursor: str | None
+    ) -> LedgerPage:
+        """Return one page of lines."""
+        mine, owner = _mine(principal)
+        found = await self._pool.ask(
+            _LEDGER.format(mine=mine),
+            (since, until, *encoding.after(cursor), *owner, limit + 1),
+        )
+        items = tuple(LedgerLine(*row) for row in found[:limit])
+        more = len(found) > limit
+        return LedgerPage(items, f"{items[-1].at}.{items[-1].id}" if more else None)
+
+    async def policies(self) -> tuple[StoredPolicy, ...]:
+        """Return all, ordered by kind and name."""
+        return tuple(StoredPolicy(*row) for row in await self._pool.ask(_POLICIES))
+
+    async def put_policy(self, policy: StoredPolicy) -> None:
+        """Store or replace one."""
+        values = {**asdict(policy), "limit": MAX_POLICIES}
+        if not await self._count(_PUT_POLICY, values):
+            raise refusals.too_many_records("policies", MAX_POLICIES)
+
+    async def delete_policy(self, kind: Literal["tool", "model"], name: str) -> bool:
+        """Remove one; tell whether it was there."""
+        return bool(await self._count(_DELETE_POLICY, (kind, name)))
+
+    async def keys(self) -> tuple[StoredKey, ...]:
+        """Return all, ordered by name."""
+        return tuple(
+            StoredKey(name, digest, principal, tuple(scopes), created_at, expires_at)
+            for name, digest, principal, scopes, created_at, expires_at in await self._pool.ask(
+                _KEYS
+            )
+        )
+
+    async def put_key(self, key: StoredKey) -> bool:
+        """Store a new key; tell whether the name was free."""
+        values = {**asdict(key), "scopes": list(key.scopes), "limit": MAX_KEYS}
+        ((room, stored),) = await self._pool.ask(_PUT_KEY, values)
+        if not room:
+            raise refusals.too_many_records("API keys", MAX_KEYS)
+        return bool(stored)
+
+    async def delete_key(self, name: str) -> bool:
+        """Remove one; tell whether it was there."""
+        return bool(await self._count(_DELETE_KEY, (name,)))
+
+    async def _count(self, question: str, values: Any) -> int:
+        ((count,),) = await self._pool.ask(question, values)
+        return int(count)
+
+
+def _mine(principal: str | None) -> tuple[str, tuple[str, ...]]:
+    return ("", ()) if principal is None else ("AND principal = %s", (principal,))

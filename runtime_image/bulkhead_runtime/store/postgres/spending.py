@@ -1,0 +1,136 @@
+"""Work that spends, in PostgreSQL: begin, reserve, finish, each in one round trip."""
+
+import asyncio
+import time
+
+from bulkhead_runtime import errors
+from bulkhead_runtime.store.port import PoolBounds
+from bulkhead_runtime.store.postgres import decoding, encoding
+from bulkhead_runtime.store.postgres.decoding import Tail
+from bulkhead_runtime.store.postgres.lane import Lane
+from bulkhead_runtime.store.postgres.pool import Pool
+from bulkhead_runtime.store.spending import (
+    Account,
+    Amounts,
+    Balance,
+    Begin,
+    Begun,
+    BudgetRefused,
+    ClaimRefused,
+    Finish,
+    Finished,
+    LedgerLine,
+)
+
+FINISH_SECONDS = 10.0
+"""How long the end of work that cost something is tried again while PostgreSQL is away."""
+
+RELEASED_AT_ONCE = 200
+
+_FIRST_PAUSE = 0.05
+_UNAVAILABLE = 503
+
+_BALANCES = (
+    "SELECT scope, key, bulkhead.shown(used) AS used, bulkhead.shown(reserved) AS reserved "
+    "FROM bulkhead.accounts WHERE (scope, key) IN (SELECT given ->> 'scope', given ->> 'key' "
+    "FROM jsonb_array_elements(%s::jsonb -> 'accounts') AS given)"
+)
+_RELEASE = "SELECT bulkhead.release_abandoned(%s)"
+
+
+class Spending:
+    """The port `SpendingStore`."""
+
+    def __init__(self, pool: Pool, lane: Lane) -> None:
+        self._pool = pool
+        self._lane = lane
+
+    async def begin(
+        self, request: Begin, bounds: PoolBounds, *, fence: int | None = None, known: Tail = ()
+    ) -> Begun | ClaimRefused | BudgetRefused:
+        """Start work, or say why not; raises the same `Problem`s as a session that cannot run.
+
+        `known` is the session's tail as it was at `fence`: where no turn came after that,
+        PostgreSQL does not send it again.
+        """
+        answer = await self._lane.do(encoding.begin(request, bounds, fence))
+        answer = decoding.checked(answer, bounds)
+        refused = decoding.refused(answer, request.accounts)
+        if refused is not None:
+            return refused
+        turn = None
+        if request.turn is not None:
+            turn = decoding.turn(answer["turn"], request.turn, known)
+        return Begun(turn, decoding.balances(answer["balances"], request.accounts))
+
+    async def reserve(
+        self,
+        reservation_id: str,
+        accounts: tuple[Account, ...],
+        *,
+        used: Amounts,
+        reserve: Amounts,
+        lease_until: int,
+        lines: tuple[LedgerLine, ...] = (),
+    ) -> Begun | BudgetRefused:
+        """Settle the last call with `used` and reserve the next, renewing lock and lease."""
+        item = {
+            "do": "reserve",
+            "id": reservation_id,
+            "accounts": encoding.accounts(accounts),
+            "used": encoding.amounts(used),
+            "reserve": encoding.amounts(reserve),
+            "lease_ms": encoding.from_now(lease_until),
+            "lines": [encoding.line(line) for line in lines],
+        }
+        answer = decoding.checked(await self._lane.do(encoding.encode(item)))
+        refused = decoding.budget_refused(answer, accounts)
+        return refused or Begun(None, decoding.balances(answer["balances"], accounts))
+
+    async def renew(self, reservation_id: str, *, lease_until: int) -> bool:
+        """Renew lock and lease of work that goes on; False when either was lost."""
+        item = {
+            "do": "renew",
+            "id": reservation_id,
+            "lease_ms": encoding.from_now(lease_until),
+        }
+        return bool(decoding.checked(await self._lane.do(encoding.encode(item))))
+
+    async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
+        """Store how work ended; durable when this returns. Repeating it changes nothing.
+
+        So it is repeated for a while where PostgreSQL cannot be had: it may be restarting, and
+        what the work cost is spent.
+        """
+        item = encoding.finish(request, bounds)
+        end = time.monotonic() + FINISH_SECONDS
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                answer = decoding.checked(await self._lane.do(item), bounds)
+            except errors.Problem as problem:
+                if problem.status != _UNAVAILABLE or time.monotonic() + pause > end:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                return Finished(
+                    answer["turn"], decoding.balances(answer["balances"], request.accounts)
+                )
+
+    async def balances(self, accounts: tuple[Account, ...]) -> tuple[Balance, ...]:
+        """Return where accounts stand."""
+        named = encoding.encode({"accounts": encoding.accounts(accounts)})
+        found = await self._pool.ask(_BALANCES, (named.decode(),))
+        return decoding.balances(
+            [
+                {"scope": scope, "key": key, "used": used, "reserved": reserved}
+                for scope, key, used, reserved in found
+            ],
+            accounts,
+        )
+
+    async def release_abandoned(self) -> int:
+        """Settle reservations and free claims whose lease has passed; return how many."""
+        ((released,),) = await self._pool.ask(_RELEASE, (RELEASED_AT_ONCE,))
+        return int(released)
