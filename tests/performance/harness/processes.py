@@ -35,7 +35,7 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """Return user and system time of the process, its descendants and those it waited for."""
-        return sum(_cpu_seconds(pid) for pid in tree(self.pid))
+        return sum(cpu_seconds(pid) for pid in tree(self.pid))
 
     def uss_mb(self) -> float:
         """Return the MiB of memory that would come free if the process tree ended."""
@@ -147,7 +147,8 @@ def _stat(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Return user and system time of one process and those it waited for; 0 when it is gone."""
     fields = _stat(pid)
     return sum(int(field) for field in fields[11:15]) / _TICKS
 

@@ -17,8 +17,10 @@ EXAMPLE = "zz-example-zz"
 """Name of the organization that is looked at: unmistakable wherever it turns up in a value."""
 
 _ORGANIZATION, _UID = "@organization@", "@uid@"
-# A quota without figures in its status refuses what it counts, so it comes after all of that.
-_LAST = "ResourceQuota"
+# The namespace and the right to write Secrets in it come first; Secrets come late, when that right
+# is known; a quota without figures in its status refuses what it counts, so it comes last.
+_ORDER = {"Namespace": 0, "RoleBinding": 1, "Secret": 3, "ResourceQuota": 4}
+_ANYWHERE = 2
 
 
 def written(kubectl: Callable[..., str], name: str = EXAMPLE) -> list[Manifest]:
@@ -31,7 +33,7 @@ def written(kubectl: Callable[..., str], name: str = EXAMPLE) -> list[Manifest]:
     inside = json.loads(kubectl("get", ",".join(kinds), "--namespace", namespace, *show))["items"]
     around = json.loads(kubectl("get", "namespace", namespace, *show))
     found = [child for live in [around, *inside] if (child := fields_of_ours(live)) is not None]
-    return sorted(found, key=lambda child: child["kind"] == _LAST)
+    return sorted(found, key=lambda child: _ORDER.get(child["kind"], _ANYWHERE))
 
 
 def template(children: list[Manifest], uid: str, path: Path) -> Path:

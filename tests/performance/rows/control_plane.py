@@ -1,5 +1,6 @@
 """An API server of its own for each run, and on it the operator or its Go peer."""
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,21 @@ from tests.cluster.commands import run
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.places import ROOT
-from tests.performance.harness.processes import Process, free_port, listens, started
+from tests.cluster.processes import recorded_pid
+from tests.performance.harness.processes import (
+    Process,
+    cpu_seconds,
+    free_port,
+    listens,
+    started,
+)
 from tests.performance.harness.programs import program
 
 NAMESPACE = "bulkhead-system"
 ACCOUNT = "bulkhead-operator"
+LEASE = ACCOUNT
+"""The one that the role lets the account hold."""
+
 USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
 # What the chart installs for the API server to see; the operator itself runs as a process.
 _SEEN_BY_THE_API_SERVER = frozenset(
@@ -62,6 +73,29 @@ class Cluster:
         wanted = (each for each in rendered if each and each["kind"] in _SEEN_BY_THE_API_SERVER)
         self.apply(*(_in_namespace(manifest) for manifest in wanted))
 
+    def cpu_seconds(self) -> float:
+        """Return what the API server and etcd have computed, on whoever's behalf."""
+        records = (self.plane.directory / "pids").glob("*.json")
+        return sum(cpu_seconds(pid) for record in records if (pid := recorded_pid(record)))
+
+    def kubeconfig_of_operator(self) -> Path:
+        """Return a kubeconfig with a token of the operator's account, as its pod would have."""
+        account = ("create", "token", ACCOUNT, "--namespace", NAMESPACE, "--duration=12h")
+        authority = base64.b64encode(self.plane.ca.read_bytes()).decode()
+        server = {"server": self.plane.url, "certificate-authority-data": authority}
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "bench", "cluster": server}],
+            "users": [{"name": "operator", "user": {"token": self.kubectl(*account).strip()}}],
+            "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "operator"}}],
+            "current-context": "bench",
+        }
+        path = self.directory / "operator.conf"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(content))
+        return path
+
 
 def _in_namespace(manifest: dict[str, Any]) -> dict[str, Any]:
     if not manifest["kind"].startswith(("Cluster", "Validating")):
@@ -91,7 +125,7 @@ def operator(cluster: Cluster, **settings: str) -> Iterator[Controller]:
     """Run the operator with the rights that the chart gives it, and nothing more."""
     metrics_port, probes_port = free_port(), free_port()
     environment = {
-        "KUBECONFIG": str(cluster.plane.kubeconfig_for(NAMESPACE, ACCOUNT)),
+        "KUBECONFIG": str(cluster.kubeconfig_of_operator()),
         "PYTHONPATH": f"{_IMAGE_PACKAGES}:{ROOT / 'crds'}:{ROOT / 'operator'}",
         "BULKHEAD_NAMESPACE": NAMESPACE,
         "BULKHEAD_METRICS_PORT": str(metrics_port),
@@ -106,14 +140,9 @@ def operator(cluster: Cluster, **settings: str) -> Iterator[Controller]:
 
 @contextmanager
 def peer(cluster: Cluster, template: Path) -> Iterator[Controller]:
-    """Run the controller-runtime program as an administrator, so that no right slows it down."""
-    argv: list[str | Path] = [
-        program("controller"),
-        "-template",
-        template,
-        "-lease-namespace",
-        NAMESPACE,
-    ]
-    environment = {"KUBECONFIG": str(cluster.plane.kubeconfig)}
+    """Run the controller-runtime program in the operator's place: its account, rights, policies."""
+    argv: list[str | Path] = [program("controller"), "-template", template]
+    argv += ["-lease-namespace", NAMESPACE, "-lease", LEASE]
+    environment = {"KUBECONFIG": str(cluster.kubeconfig_of_operator())}
     with started("peer", argv, cluster.directory, environment=environment) as process:
         yield Controller(process)

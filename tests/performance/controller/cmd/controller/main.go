@@ -208,7 +208,7 @@ func scoped() (cache.Options, error) {
 	return cache.Options{ByObject: byObject, DefaultTransform: transform}, nil
 }
 
-func run(templateFile, leaseNamespace string) error {
+func run(templateFile, leaseNamespace, lease string) error {
 	children, err := template.Load(templateFile)
 	if err != nil {
 		return err
@@ -228,7 +228,7 @@ func run(templateFile, leaseNamespace string) error {
 		Client:                  client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		LeaderElection:          true,
-		LeaderElectionID:        "performance-controller",
+		LeaderElectionID:        lease,
 		LeaderElectionNamespace: leaseNamespace,
 	})
 	if err != nil {
@@ -243,9 +243,10 @@ func run(templateFile, leaseNamespace string) error {
 func main() {
 	templateFile := flag.String("template", "", "JSON list of the children of one organization")
 	leaseNamespace := flag.String("lease-namespace", "default", "namespace of the leader's Lease")
+	lease := flag.String("lease", "performance-controller", "name of the leader's Lease")
 	flag.Parse()
 	ctrl.SetLogger(zap.New())
-	if err := run(*templateFile, *leaseNamespace); err != nil {
+	if err := run(*templateFile, *leaseNamespace, *lease); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
