@@ -132,8 +132,7 @@ class EventBus:
             for stored in page:
                 after = stored.sequence
                 yield stored
-            if not page:
-                await self._until_written(writes)
+            if not page and not await self._is_written_soon(writes):
                 yield None
 
     def _dispatch(self, event: Event) -> None:
@@ -141,11 +140,13 @@ class EventBus:
             subscription.offer(event)
 
     async def _write_forever(self) -> None:
-        while not self._closing:
-            await self._wanted.wait()
-            self._wanted.clear()
+        while True:
             while self._pending:
                 await self._write_retrying(self._batch())
+            if self._closing:
+                return
+            await self._wanted.wait()
+            self._wanted.clear()
 
     def _batch(self) -> tuple[Event, ...]:
         """Return what is written next; it leaves the queue only when it is stored."""
@@ -180,10 +181,10 @@ class EventBus:
             self._writes += 1
             self._written.notify_all()
 
-    async def _until_written(self, writes: int) -> None:
+    async def _is_written_soon(self, writes: int) -> bool:
         async with self._written:
             try:
                 async with asyncio.timeout(OTHER_REPLICAS_SECONDS):
-                    await self._written.wait_for(lambda: self._writes != writes)
+                    return await self._written.wait_for(lambda: self._writes != writes)
             except TimeoutError:
-                return
+                return False
