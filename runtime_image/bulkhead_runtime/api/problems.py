@@ -18,7 +18,7 @@ OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models", "/v1/responses")
 
 PROBLEM_JSON: Final = b"application/problem+json"
 
-_TITLES: Final = {
+TITLES: Final = {
     400: "Bad request",
     402: "Budget used up",
     401: "Not authenticated",
@@ -52,7 +52,7 @@ def problem_document(problem: Problem, trace: Trace) -> dict[str, Any]:
     """Return the problem details of RFC 9457, with our code and the trace."""
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + problem.code,
-        "title": _TITLES.get(problem.status, "Error"),
+        "title": TITLES.get(problem.status, "Error"),
         "status": problem.status,
         "detail": problem.message,
         "code": problem.code,

@@ -218,11 +218,19 @@ async def test_the_openapi_document_describes_every_path(runtime: RuntimeProcess
         "/v1/agents/{agent}",
         "/v1/agents/{agent}/execute",
         "/v1/agents/{agent}/execute/stream",
+        "/v1/api-keys",
+        "/v1/api-keys/{name}",
         "/v1/chat/completions",
+        "/v1/llm/router/catalog",
         "/v1/models",
+        "/v1/responses",
         "/v1/sessions",
         "/v1/sessions/{session_id}",
+        "/v1/sessions/{session_id}/export",
         "/v1/sessions/{session_id}/messages",
+        "/v1/tools",
+        "/v1/usage",
+        "/v1/usage/ledger",
     }
     references = set(re.findall(r"#/components/schemas/(\w+)", str(document)))
     assert references <= set(document["components"]["schemas"])
