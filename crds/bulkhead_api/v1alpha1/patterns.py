@@ -26,3 +26,11 @@ SECURE_URL = (
     r"(/[^\s?#]*)?$"
 )
 """Plain http only where it does not leave the cluster: keys that prove identity come from it."""
+
+DEPENDENCY_NAME = r"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"
+"""Names of Python distributions are the widest of all that can be depended on."""
+
+VERSION_RANGE = r"^[-0-9A-Za-z.*<>=!~^|, +]+$"
+"""The characters of a range; whether it is one is the operator's to say."""
+
+OCI_REFERENCE = r"^[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[a-z0-9]+([._/-]+[a-z0-9]+)*@sha256:[0-9a-f]{64}$"

@@ -1,0 +1,189 @@
+"""How a version takes over from the former one, and when it is taken back."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from bulkhead_api.schema import LIST_ATOMIC, ApiModel, StatusModel, rule, rules
+from bulkhead_api.v1alpha1.patterns import MONEY
+
+Phase = Literal["Load", "HealthCheck", "Shift", "Complete", "Restore", "Restored"]
+
+
+class RolloutStep(ApiModel):
+    """A share of new sessions, and what has to happen before the next."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!(self.approval && has(self.pauseSeconds))",
+                "`pauseSeconds` must not be given together with `approval`: a person decides "
+                "when it goes on",
+            ),
+        )
+    )
+
+    weight: Annotated[
+        int, Field(description="Percent of new sessions that begin with the version.", ge=1, le=99)
+    ]
+    pause_seconds: Annotated[
+        int | None,
+        Field(description="Seconds that the share is held at least; 0 when absent.", ge=0),
+    ] = None
+    approval: Annotated[
+        bool,
+        Field(
+            description=(
+                "Whether a person must let it go on, by the annotation "
+                "bulkhead.dev/approve-step: NUMBER OF THE STEP, counted from 1."
+            )
+        ),
+    ] = False
+
+
+class Analysis(ApiModel):
+    """Bounds that the new version must keep in each step; what is absent is not looked at."""
+
+    max_error_percent: Annotated[
+        int | None,
+        Field(description="Executions that may fail, in percent.", ge=0, le=100),
+    ] = None
+    max_latency_seconds: Annotated[
+        int | None,
+        Field(description="Seconds within which 95 of 100 executions must end.", ge=1, le=3600),
+    ] = None
+    max_cost_per_run: Annotated[
+        str | None,
+        Field(
+            description="US dollars that an execution may cost on average, as decimal text.",
+            max_length=16,
+            pattern=MONEY,
+        ),
+    ] = None
+    max_tool_denial_percent: Annotated[
+        int | None,
+        Field(description="Tool calls that policy may deny, in percent.", ge=0, le=100),
+    ] = None
+    minimum_executions: Annotated[
+        int,
+        Field(
+            description=(
+                "Executions in a step before it is judged; with 0 a step without traffic passes."
+            ),
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = 0
+
+
+class Rollout(ApiModel):
+    """How the version takes over."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.strategy == 'Canary' || self.steps.size() == 0",
+                "must be empty with strategy 'AllAtOnce': take 'Canary' to go step by step",
+                field_path=".steps",
+            ),
+            rule(
+                "self.strategy == 'AllAtOnce' || self.steps.size() > 0",
+                "must have at least one step with strategy 'Canary'",
+                field_path=".steps",
+            ),
+        )
+    )
+
+    strategy: Annotated[
+        Literal["AllAtOnce", "Canary"],
+        Field(
+            description=(
+                "AllAtOnce gives the version all new sessions once its health checks pass, "
+                "Canary the shares of `steps` one after the other."
+            )
+        ),
+    ] = "AllAtOnce"
+    steps: Annotated[
+        tuple[RolloutStep, ...],
+        Field(
+            description="Shares of new sessions, in order; after the last it gets all of them.",
+            max_length=16,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
+    analysis: Annotated[Analysis, Field(description="Bounds on what is measured in each step.")] = (
+        Analysis()
+    )
+    progress_deadline_seconds: Annotated[
+        int,
+        Field(
+            description=(
+                "Seconds that a phase or step may take beyond its own pause before the version "
+                "is taken back."
+            ),
+            ge=10,
+            le=86400,
+        ),
+    ] = 600
+    automatic_rollback: Annotated[
+        bool,
+        Field(
+            description=(
+                "Whether a step that breaks its bounds is taken back at once; otherwise it is "
+                "held, and a person decides."
+            )
+        ),
+    ] = True
+    drain_deadline_seconds: Annotated[
+        int,
+        Field(
+            description=(
+                "Seconds after which sessions of a version that left service go on with the "
+                "version in service, so that the old one can be unloaded."
+            ),
+            ge=0,
+            le=31_536_000,
+        ),
+    ] = 86400
+
+
+class VersionIdentity(StatusModel):
+    """A version and the checksum of its content."""
+
+    version: Annotated[str, Field(description="The version.", max_length=64)]
+    checksum: Annotated[str, Field(description="SHA-256 of its content.", max_length=71)]
+
+
+class RolloutFailure(StatusModel):
+    """Why a version was taken back."""
+
+    reason: Annotated[str, Field(description="One CamelCase word.", max_length=64)]
+    message: Annotated[str, Field(description="One sentence for people.", max_length=2048)]
+
+
+class RolloutStatus(StatusModel):
+    """Where a rollout stands; the operator goes on from here after a restart."""
+
+    phase: Annotated[Phase, Field(description="Where it stands.")]
+    target: Annotated[VersionIdentity, Field(description="The version that takes over.")]
+    origin: Annotated[
+        VersionIdentity | None,
+        Field(description="The version that serves until then, and again if it fails."),
+    ] = None
+    since: Annotated[int, Field(description="When the phase or step began, Unix seconds.", ge=0)]
+    step: Annotated[int, Field(description="Index of the step, from 0.", ge=0)] = 0
+    weight: Annotated[
+        int, Field(description="Percent of new sessions that begin with the target.", ge=0, le=100)
+    ] = 0
+    approved: Annotated[
+        int, Field(description="The step, from 1, up to which a person let it go on.", ge=0)
+    ] = 0
+    failure: Annotated[
+        RolloutFailure | None, Field(description="Why the target was taken back.")
+    ] = None
+    retry: Annotated[
+        str, Field(description="The last bulkhead.dev/retry that was followed.", max_length=256)
+    ] = ""
+    suspended_at: Annotated[
+        int | None, Field(description="When it was suspended, Unix seconds.", ge=0)
+    ] = None
