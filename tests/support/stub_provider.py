@@ -19,7 +19,14 @@ from typing import Any
 import uvicorn
 
 from tests.support.stub_provider_anthropic import answer_messages
-from tests.support.stub_provider_modes import MODES, Call, ClientGoneError, Exchange, refuse
+from tests.support.stub_provider_modes import (
+    MODES,
+    Call,
+    ClientGoneError,
+    Exchange,
+    moderate,
+    refuse,
+)
 
 KEPT_REQUESTS = 1_000
 
@@ -41,6 +48,9 @@ class StubProvider:
     base_url: str = ""
     requests: list[Seen] = field(default_factory=list)
     cancellations: int = 0
+    keys: frozenset[str] | None = None
+    """The keys that are accepted; None accepts any and none."""
+
     _counts: Counter[str] = field(default_factory=Counter)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -61,8 +71,12 @@ class StubProvider:
 
     async def _answer(self, path: str, call: Call, exchange: Exchange) -> None:
         mode = MODES.get(call.mode)
-        if path.endswith("/messages"):
+        if self.keys is not None and call.key not in self.keys:
+            await refuse(exchange, 401, f"Incorrect API key: {call.key}", "invalid_api_key")
+        elif path.endswith("/messages"):
             await answer_messages(call, exchange)
+        elif path.endswith("/moderations"):
+            await moderate(call, exchange)
         elif path.endswith("/chat/completions") and mode is not None:
             await mode(call, exchange)
         else:
@@ -73,6 +87,7 @@ class StubProvider:
         self.requests.clear()
         self._counts.clear()
         self.cancellations = 0
+        self.keys = None
 
     async def cancelled(self, count: int = 1, seconds: float = 5) -> bool:
         """Tell whether so many clients left before their answer ended, within the seconds."""

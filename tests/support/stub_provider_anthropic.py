@@ -26,7 +26,8 @@ async def answer_messages(call: Call, exchange: Exchange) -> None:
             for data in _text_blocks(call)[:2]:
                 await exchange.write(data)
         case "rate-limited":
-            await _refuse(exchange, 429, "rate_limit_error", "slow down")
+            wait = (b"retry-after", b"30")
+            await _refuse(exchange, 429, "rate_limit_error", "slow down", wait)
         case "unauthorized":
             key = call.headers.get("x-api-key", "")
             await _refuse(exchange, 401, "authentication_error", f"invalid x-api-key {key}")
@@ -100,6 +101,8 @@ def _event(kind: str, **fields: Any) -> bytes:
     return f"event: {kind}\ndata: ".encode() + orjson.dumps({"type": kind, **fields}) + b"\n\n"
 
 
-async def _refuse(exchange: Exchange, status: int, kind: str, message: str) -> None:
+async def _refuse(
+    exchange: Exchange, status: int, kind: str, message: str, *headers: tuple[bytes, bytes]
+) -> None:
     body = {"type": "error", "error": {"type": kind, "message": message}}
-    await exchange.whole(status, b"application/json", orjson.dumps(body))
+    await exchange.whole(status, b"application/json", orjson.dumps(body), *headers)

@@ -355,6 +355,17 @@ async def context(call: Call, exchange: Exchange) -> None:
     await refuse(exchange, 400, message, "context_length_exceeded")
 
 
+async def moderate(call: Call, exchange: Exchange) -> None:
+    """OpenAI's moderations: violence where the input speaks of it; other modes fail as they do."""
+    if call.mode in MODES and call.mode != "words":
+        await MODES[call.mode](call, exchange)
+        return
+    found = "violence" in call.body["input"]
+    result = {"flagged": found, "categories": {"violence": found, "hate": False}}
+    body = orjson.dumps({"id": "modr-1", "model": "stub", "results": [result]})
+    await exchange.whole(200, b"application/json", body)
+
+
 async def refuse(
     exchange: Exchange, status: int, message: str, code: str, *headers: tuple[bytes, bytes]
 ) -> None:

@@ -3,10 +3,13 @@
 The provider's own words are shown only where they help a person, and then redacted.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from bulkhead_runtime.models.errors import ModelError, ModelErrorKind
 from bulkhead_runtime.models.redaction import redacted
+
+MAX_RETRY_AFTER_SECONDS: Final = 3_600
 
 _REMEDIES: Final[dict[ModelErrorKind, str]] = {
     "unauthorized": "refused the API key: put a valid one into the Secret that its credentialsRef "
@@ -81,3 +84,12 @@ class Failures:
     def unavailable(self, why: str) -> ModelError:
         """Return the error for a provider that cannot answer now."""
         return ModelError("unavailable", f"Provider {self._provider!r} is unavailable: {why}.")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a provider asks to wait; dates and nonsense are as good as none."""
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds <= MAX_RETRY_AFTER_SECONDS else None

@@ -122,14 +122,12 @@ class Providers:
         client = self._litellm_client(provider)
         return Target(client, None, circuit, provider.max_retries, max_output)
 
-    def refreshed_key(self, model: str) -> bool:
-        """Read the key of a model's provider again and tell whether it is another one."""
+    def reread_key(self, model: str) -> None:
+        """Read the key of a model's provider again; another key means another client."""
         name = model.partition("/")[0]
-        if not self._keys.reload_one(name):
-            return False
-        self._fast_clients.pop(name, None)
-        self._litellm_clients.pop(name, None)
-        return True
+        if self._keys.reload_one(name):
+            self._fast_clients.pop(name, None)
+            self._litellm_clients.pop(name, None)
 
     def bounds(self, request: ModelRequest | ByteRequest) -> CallBound:
         """Return the most that a request can take."""

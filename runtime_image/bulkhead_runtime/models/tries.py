@@ -68,8 +68,8 @@ class Targets(Protocol):
         """Return where a model is asked; raise `ModelError` where it cannot be."""
         ...
 
-    def refreshed_key(self, model: str) -> bool:
-        """Read the key of a model's provider again and tell whether it is another one."""
+    def reread_key(self, model: str) -> None:
+        """Read the key of a model's provider again; another key means another client."""
         ...
 
     def bounds(self, request: ModelRequest | ByteRequest) -> CallBound:
@@ -105,7 +105,7 @@ class Tries(Generic[Request]):
         self._on_switch = on_switch
         self._errors: list[ModelError] = []
         self._retries = 0
-        self._key_refreshed = False
+        self._key_reread = False
 
     async def begin(self) -> Attempt[Request]:
         """Return the next try; raise `ModelError` when there is nothing left to try."""
@@ -134,7 +134,7 @@ class Tries(Generic[Request]):
         if attempt.meter.begun:
             raise error
         if not attempt.meter.sent:
-            if self._key_was_rotated(error):
+            if self._key_was_rotated(attempt, error):
                 return
             wait = self._wait(attempt, error)
             if wait is not None:
@@ -171,12 +171,14 @@ class Tries(Generic[Request]):
         else:
             circuit.failed(permit, now, error.retry_after)
 
-    def _key_was_rotated(self, error: ModelError) -> bool:
+    def _key_was_rotated(self, attempt: Attempt[Request], error: ModelError) -> bool:
         """Tell whether a refused key was replaced meanwhile, so that the new one is to be tried."""
-        if error.kind != "unauthorized" or self._key_refreshed:
+        if error.kind != "unauthorized" or self._key_reread:
             return False
-        self._key_refreshed = self._targets.refreshed_key(self.request.model)
-        return self._key_refreshed
+        self._key_reread = True
+        model = self.request.model
+        self._targets.reread_key(model)
+        return self._targets.target(model).client is not attempt.target.client
 
     def _wait(self, attempt: Attempt[Request], error: ModelError) -> float | None:
         if self._retries >= attempt.target.max_retries:
@@ -206,7 +208,7 @@ class Tries(Generic[Request]):
             )
         self.request = following
         self._retries = 0
-        self._key_refreshed = False
+        self._key_reread = False
 
     def _following(self) -> Request | None:
         while self._rest:

@@ -7,9 +7,7 @@ import aiohttp
 import orjson
 
 from bulkhead_runtime.models.errors import ModelError, ModelErrorKind
-from bulkhead_runtime.models.failures import Failures
-
-MAX_RETRY_AFTER_SECONDS: Final = 3_600
+from bulkhead_runtime.models.failures import Failures, retry_after
 
 _KINDS: Final[dict[int, ModelErrorKind]] = {
     400: "invalid_request",
@@ -30,7 +28,7 @@ def refused(
     """Return the error for an answer that is not 200."""
     kind = _KINDS.get(status, "unavailable" if status >= 500 else "refused")  # noqa: PLR2004
     return failures.of_kind(
-        kind, model, status=status, said=_said(body), retry_after=_retry_after(headers)
+        kind, model, status=status, said=_said(body), retry_after=retry_after(headers)
     )
 
 
@@ -45,15 +43,6 @@ def broken(failures: Failures, error: BaseException, seconds: float) -> ModelErr
     if isinstance(error, aiohttp.ClientConnectorError):
         return failures.unreachable("unavailable")
     return failures.unavailable("the connection broke")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    # Dates and nonsense are as good as none.
-    try:
-        seconds = float(headers.get("Retry-After", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds <= MAX_RETRY_AFTER_SECONDS else None
 
 
 def _said(body: bytes) -> object:

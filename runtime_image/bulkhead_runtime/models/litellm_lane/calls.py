@@ -5,10 +5,11 @@ nothing but its own process may import it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from bulkhead_runtime.models.errors import ModelErrorKind
+from bulkhead_runtime.models.failures import retry_after
 from bulkhead_runtime.models.litellm_lane import wire
 from bulkhead_runtime.models.port import FinishReason
 
@@ -132,7 +133,14 @@ class Call:
             kind=_KINDS.get(type(error).__name__, "unavailable"),
             said=str(error)[:MAX_SAID_CHARACTERS],
             status=status if isinstance(status, int) else None,
+            retry_after=_retry_after(error),
         )
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Return the seconds that the provider asks to wait, where litellm kept its answer."""
+    headers = getattr(error, "litellm_response_headers", None)
+    return retry_after(headers) if isinstance(headers, Mapping) else None
 
 
 async def _close(stream: Any) -> None:

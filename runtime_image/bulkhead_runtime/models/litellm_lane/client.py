@@ -118,7 +118,11 @@ class LiteLLMClient:
             case wire.Failed():
                 model = request.model.partition("/")[2]
                 raise self._failures.of_kind(
-                    message.kind, model, status=message.status, said=message.said
+                    message.kind,
+                    model,
+                    status=message.status,
+                    said=message.said,
+                    retry_after=message.retry_after,
                 )
             case _:
                 raise ModelError("garbage", "The translating process broke its protocol.")

@@ -89,6 +89,7 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
     kind: ModelErrorKind
     said: str
     status: int | None
+    retry_after: float | None = None
 
 
 ToChild = Start | Cancel | Grant | Ping

@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -154,6 +156,44 @@ async def test_a_failure_has_a_kind_and_never_the_key(
     assert failed.value.kind == kind
     assert KEY not in failed.value.message
     assert len(failed.value.message) < 400
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai"])
+async def test_the_wait_that_a_provider_asks_for_is_handed_on(
+    process: LiteLLMProcess, stub: StubProvider, name: str
+) -> None:
+    with pytest.raises(ModelError) as failed:
+        await parts_of(client_of(process, stub, name=name), ask(f"{name}/rate-limited"))
+    assert failed.value.retry_after == 30
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [
+        pytest.param("openai/words", True, id="a whole answer"),
+        pytest.param("openai/garbage", True, id="one that broke off"),
+        pytest.param("openai/error", False, id="a server error"),
+        pytest.param("openai/rate-limited", False, id="a limit"),
+    ],
+)
+async def test_the_meter_tells_whether_the_provider_may_want_to_be_paid_for(
+    process: LiteLLMProcess, stub: StubProvider, model: str, *, sent: bool
+) -> None:
+    meter = Meter()
+    with contextlib.suppress(ModelError):
+        async for _ in client_of(process, stub, name="openai").stream(ask(model), meter):
+            pass
+    assert meter.sent == sent
+    assert (meter.usage is not None) == sent
+
+
+async def test_the_callers_trace_is_continued_at_the_provider(
+    process: LiteLLMProcess, stub: StubProvider
+) -> None:
+    context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    asked = dataclasses.replace(ask("anthropic/words"), traceparent=context)
+    await parts_of(client_of(process, stub), asked)
+    assert stub.requests[0].headers["traceparent"] == context
 
 
 async def test_many_calls_share_the_process_and_keep_their_answers_apart(
