@@ -8,7 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from tests.cluster import binaries, current, images, install, kind, locks, organizations, places
+from tests.cluster import (
+    binaries,
+    current,
+    images,
+    install,
+    kind,
+    locks,
+    organizations,
+    places,
+    stores,
+)
 from tests.cluster.current import CurrentCluster
 from tests.cluster.images import Image
 from tests.cluster.kind import KindCluster
@@ -19,6 +29,7 @@ from tests.cluster.progress import ClusterError, Step, run_steps, say, warn
 _FAILED = 1
 # What a shell reports for a command that was ended by Ctrl-C.
 _INTERRUPTED = 130
+_READING = frozenset({"status", "kubeconfig", "url", "key"})
 _BUSY = "Another command is changing the cluster; waiting for it to end."
 
 
@@ -91,29 +102,41 @@ def _run(arguments: argparse.Namespace) -> int:
         return _binaries(arguments.names, show=arguments.path)
     kind_of_cluster = _choice()
     cluster = _cluster(kind_of_cluster)
+    if arguments.verb in _READING:
+        for line in _shown(arguments, cluster):
+            say(line)
+        return 0
+    with locks.held("cluster", waiting=_BUSY):
+        _change(arguments, kind_of_cluster, cluster)
+    return 0
+
+
+def _shown(arguments: argparse.Namespace, cluster: Cluster) -> list[str]:
+    """Return what a verb that changes nothing prints."""
+    kubectl = Kubectl(cluster.kubeconfig)
+    match arguments.verb:
+        case "status":
+            return cluster.status() or ["nothing runs"]
+        case "url":
+            namespace = organizations.namespace(kubectl, arguments.organization)
+            return [cluster.url(namespace, organizations.SERVICE)]
+        case "key":
+            return [organizations.key(kubectl, arguments.organization)]
+    return [str(cluster.kubeconfig)]
+
+
+def _change(arguments: argparse.Namespace, kind_of_cluster: str, cluster: Cluster) -> None:
     match arguments.verb:
         case "up":
-            with locks.held("cluster", waiting=_BUSY):
-                _up(kind_of_cluster, cluster)
-        case "down":
-            with locks.held("cluster", waiting=_BUSY):
-                run_steps(cluster.down_steps())
-                _chosen().unlink(missing_ok=True)
+            _up(kind_of_cluster, cluster)
         case "images":
-            with locks.held("cluster", waiting=_BUSY):
-                _images(kind_of_cluster, cluster)
-        case "status":
-            for line in cluster.status() or ["nothing runs"]:
-                say(line)
-        case "kubeconfig":
-            say(str(cluster.kubeconfig))
-        case "url":
+            _images(kind_of_cluster, cluster)
+        case "stores":
             kubectl = Kubectl(cluster.kubeconfig)
-            namespace = organizations.namespace(kubectl, arguments.organization)
-            say(cluster.url(namespace, organizations.SERVICE))
-        case "key":
-            say(organizations.key(Kubectl(cluster.kubeconfig), arguments.organization))
-    return 0
+            run_steps(stores.steps(kubectl, cluster.load, arguments.organizations))
+        case "down":
+            run_steps(cluster.down_steps())
+            _chosen().unlink(missing_ok=True)
 
 
 def _up(kind_of_cluster: str, cluster: Cluster) -> None:
@@ -232,6 +255,10 @@ def _parser() -> argparse.ArgumentParser:
         verbs.add_parser(verb, help=meaning, description=meaning)
     for verb, meaning in (("url", "print an endpoint"), ("key", "print an API key")):
         verbs.add_parser(verb, help=meaning, description=meaning).add_argument("organization")
+    meaning = "bring up PostgreSQL and Redis, and prepare them for organizations"
+    verbs.add_parser("stores", help=meaning, description=meaning).add_argument(
+        "organizations", nargs="*", metavar="ORGANIZATION"
+    )
     build = verbs.add_parser("binaries", help="build binaries or groups of them")
     build.add_argument("names", nargs="+", metavar="NAME")
     build.add_argument("--path", action="store_true", help="print where they lie")

@@ -23,6 +23,10 @@ _PULL_SECONDS = 120.0
 # Where Debian, and so every base image, keeps the certificates that it trusts.
 _CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _CA_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# initdb refuses a user without a name.
+_STORES_USER = (
+    '--customize-hook=chroot "$1" useradd --uid 65532 --user-group --home-dir /data stores'
+)
 _BUILD_REMEDY = "read the log; then run `make up` again, finished layers are kept."
 
 OPERATOR_INPUTS = ("pyproject.toml", "uv.lock", "crds", "operator")
@@ -173,6 +177,20 @@ def coredns_image() -> Image:
     )
 
 
+def stores_image() -> Image:
+    """Return PostgreSQL and Redis, for organizations that share stores."""
+    image = Image(*versions.STORES_IMAGE.rsplit(":", 1))
+    with locks.held("images"):
+        if not image.archive.exists():
+            _from_debian(
+                image,
+                versions.STORES_SUITE,
+                ["--include=postgresql-15,redis-server", _STORES_USER],
+                "ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin\nUSER 65532:65532\n",
+            )
+    return image
+
+
 def describe(image: Image) -> str:
     """Return reference and size in words."""
     return f"{image.reference} ({image.archive.stat().st_size / 1e6:.0f} MB)"
@@ -250,22 +268,25 @@ def _store_fallback() -> None:
 
 
 def _make_fallback(image: Image) -> None:
-    log = places.cache() / "logs" / "image-python.log"
+    _from_debian(
+        image,
+        versions.PYTHON_FALLBACK_SUITE,
+        ["--include=python3-minimal,python3-venv,ca-certificates"],
+        'RUN ln -sf python3 /usr/bin/python\nCMD ["python3"]\n',
+    )
+
+
+def _from_debian(image: Image, suite: str, options: Sequence[str], instructions: str) -> None:
+    packages.ensure(packages.IMAGES)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "root.tar"
-        argv = [
-            "mmdebstrap",
-            "--variant=essential",
-            "--include=python3-minimal,python3-venv,ca-certificates",
-            versions.PYTHON_FALLBACK_SUITE,
-            str(root),
-        ]
-        remedy = "see that a Debian mirror is reachable, or set PYTHON_IMAGE to an image that is."
-        run_logged(argv, log, remedy=remedy)
         dockerfile = Path(name) / "Dockerfile"
-        link = "RUN ln -sf python3 /usr/bin/python\n"
-        dockerfile.write_text(f'FROM scratch\nADD root.tar /\n{link}CMD ["python3"]\n')
-        _write_archive(Recipe(image, dockerfile, Path(name)), _without_base)
+        dockerfile.write_text(f"FROM scratch\nADD root.tar /\n{instructions}")
+        recipe = Recipe(image, dockerfile, Path(name))
+        argv = ["mmdebstrap", "--variant=essential", *options, suite, str(root)]
+        remedy = "see that a Debian mirror is reachable, or let PYTHON_IMAGE name the base."
+        run_logged(argv, recipe.log, remedy=remedy)
+        _write_archive(recipe, _without_base)
 
 
 def _compile_pause(folder: Path) -> None:

@@ -19,6 +19,10 @@ PAUSE_IMAGE = "localhost/pause:1"
 BUSYBOX_IMAGE = "localhost/busybox:1"
 COREDNS_IMAGE = f"localhost/coredns:{COREDNS}"
 
+# PostgreSQL and Redis in the oldest versions that are supported, those of Debian's oldstable.
+STORES_IMAGE = "localhost/stores:postgresql-15-redis-7"
+STORES_SUITE = "bookworm"
+
 PYTHON_IMAGE = "docker.io/library/python:3.13-slim"
 # What stands in for PYTHON_IMAGE where no registry answers: Debian's own Python of that version.
 PYTHON_FALLBACK_IMAGE = "localhost/python:3.13-slim"
