@@ -62,16 +62,16 @@ class Pool:
     ) -> list[tuple[Any, ...]]:
         """Return the rows that answer one statement, which is a transaction of its own.
 
-        Raises a 503 `Problem` when the answer cannot be had, a 507 when the disk is full; then it
-        is not known whether the statement was executed.
+        Raises a 503 `Problem` when the answer cannot be had, with `retry_after` where that may
+        pass, and a 507 when the disk is full; then the statement may have been executed or not.
         """
         async with self._connection() as connection:
             try:
                 async with asyncio.timeout(COMMAND_SECONDS):
                     cursor = await connection.execute(question, values, prepare=False, binary=True)
                     return await cursor.fetchall()
-            except (UnicodeEncodeError, psycopg.DataError) as error:
-                raise _refused_text(error) from error
+            except UnicodeEncodeError as error:
+                raise _refused_text() from error
             except psycopg.Error as error:
                 raise _problem(error) from error
             except TimeoutError as error:
@@ -180,9 +180,8 @@ def _quiet(connection: AsyncConnection) -> bool:
     return not poll.poll(0)
 
 
-def _refused_text(error: Exception) -> errors.Problem:
+def _refused_text() -> errors.Problem:
     """Return the answer to text that no text of PostgreSQL can be."""
-    log.info("PostgreSQL cannot hold a value", extra={"reason": str(error)})
     return errors.Problem(
         422, "invalid_text", "Text must be Unicode without NUL characters and lone surrogates."
     )
@@ -192,6 +191,8 @@ def _problem(error: psycopg.Error) -> errors.Problem:
     """Return what a client may know; the log tells the operator more."""
     if error.sqlstate == _DISK_FULL:
         return errors.store_full()
+    if isinstance(error, psycopg.DataError) and error.sqlstate is None:
+        return _refused_text()
     if error.sqlstate in _NOT_THERE:
         return errors.Problem(
             503,
@@ -204,4 +205,7 @@ def _problem(error: psycopg.Error) -> errors.Problem:
         "PostgreSQL failed",
         extra={"state": error.sqlstate, "reason": " ".join(str(error).split())},
     )
-    return errors.store_unavailable("The conversation store could not be read or written.")
+    passes = isinstance(error, psycopg.OperationalError)
+    return errors.store_unavailable(
+        "The conversation store could not be read or written.", retry_after=1 if passes else None
+    )

@@ -55,21 +55,6 @@ _GROUPS: dict[UsageGroup, str] = {
 _POLICIES = (
     "SELECT kind, name, document, principal, created_at FROM bulkhead.policies ORDER BY kind, name"
 )
-# The row of the organization is locked first, so that two at once cannot both be the last.
-_PUT_POLICY = """
-WITH locked AS MATERIALIZED (
-    SELECT organization FROM bulkhead.organizations FOR NO KEY UPDATE
-), put AS (
-    INSERT INTO bulkhead.policies (kind, name, document, principal, created_at)
-    SELECT %(kind)s, %(name)s, %(document)s, %(principal)s, %(created_at)s FROM locked
-    WHERE (SELECT count(*) FROM bulkhead.policies) < %(limit)s OR EXISTS (
-        SELECT FROM bulkhead.policies WHERE kind = %(kind)s AND name = %(name)s)
-    ON CONFLICT (organization, kind, name) DO UPDATE SET
-        document = excluded.document, principal = excluded.principal,
-        created_at = excluded.created_at
-    RETURNING 1
-) SELECT count(*) FROM put
-"""
 _DELETE_POLICY = """
 WITH gone AS (DELETE FROM bulkhead.policies WHERE kind = %s AND name = %s RETURNING 1)
 SELECT count(*) FROM gone
@@ -78,19 +63,6 @@ _KEYS = (
     "SELECT name, digest, principal, scopes, created_at, expires_at FROM bulkhead.keys "
     "ORDER BY name"
 )
-_PUT_KEY = """
-WITH locked AS MATERIALIZED (
-    SELECT organization FROM bulkhead.organizations FOR NO KEY UPDATE
-), room AS (
-    SELECT count(*) < %(limit)s AS left FROM bulkhead.keys
-), put AS (
-    INSERT INTO bulkhead.keys (name, digest, principal, scopes, created_at, expires_at)
-    SELECT %(name)s, %(digest)s, %(principal)s, %(scopes)s::text[], %(created_at)s, %(expires_at)s
-    FROM locked, room WHERE room.left
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-) SELECT (SELECT left FROM room), (SELECT count(*) FROM put)
-"""
 _DELETE_KEY = """
 WITH gone AS (DELETE FROM bulkhead.keys WHERE name = %s RETURNING 1) SELECT count(*) FROM gone
 """
@@ -166,8 +138,8 @@ class Records:
 
     async def put_policy(self, policy: StoredPolicy) -> None:
         """Store or replace one."""
-        values = {**asdict(policy), "limit": MAX_POLICIES}
-        if not await self._count(_PUT_POLICY, values):
+        item = {"do": "policy", "limit": MAX_POLICIES, **asdict(policy)}
+        if not decoding.checked(await self._lane.do(encoding.encode(item))):
             raise refusals.too_many_records("policies", MAX_POLICIES)
 
     async def delete_policy(self, kind: Literal["tool", "model"], name: str) -> bool:
@@ -185,9 +157,9 @@ class Records:
 
     async def put_key(self, key: StoredKey) -> bool:
         """Store a new key; tell whether the name was free."""
-        values = {**asdict(key), "scopes": list(key.scopes), "limit": MAX_KEYS}
-        ((room, stored),) = await self._pool.ask(_PUT_KEY, values)
-        if not room:
+        item = {"do": "key", "limit": MAX_KEYS, **asdict(key)}
+        stored = decoding.checked(await self._lane.do(encoding.encode(item)))
+        if stored is None:
             raise refusals.too_many_records("API keys", MAX_KEYS)
         return bool(stored)
 

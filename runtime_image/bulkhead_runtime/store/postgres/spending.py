@@ -28,7 +28,6 @@ FINISH_SECONDS = 10.0
 RELEASED_AT_ONCE = 200
 
 _FIRST_PAUSE = 0.05
-_UNAVAILABLE = 503
 
 _BALANCES = (
     "SELECT scope, key, bulkhead.shown(used) AS used, bulkhead.shown(reserved) AS reserved "
@@ -109,7 +108,7 @@ class Spending:
             try:
                 answer = decoding.checked(await self._lane.do(item), bounds)
             except errors.Problem as problem:
-                if problem.status != _UNAVAILABLE or time.monotonic() + pause > end:
+                if problem.retry_after is None or time.monotonic() + pause > end:
                     raise
                 await asyncio.sleep(pause)
                 pause *= 2

@@ -38,7 +38,7 @@ END $$;
 CREATE FUNCTION bulkhead.end_claim(claimed jsonb, by text, answer jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    content bytea := decode(answer ->> 'body', 'base64');
+    given bytea := decode(answer ->> 'body', 'base64');
 BEGIN
     IF answer IS NULL THEN
         DELETE FROM bulkhead.claims
@@ -48,11 +48,11 @@ BEGIN
     END IF;
     UPDATE bulkhead.claims
     SET status = (answer ->> 'status')::integer, content_type = answer ->> 'content_type',
-        body = content
+        body = given
     WHERE principal = claimed ->> 'principal' AND key = claimed ->> 'key' AND holder = by
         AND status IS NULL;
     IF FOUND THEN
-        UPDATE bulkhead.organizations SET answer_bytes = answer_bytes + octet_length(content);
+        UPDATE bulkhead.organizations SET answer_bytes = answer_bytes + octet_length(given);
     END IF;
 END $$;
 
@@ -226,6 +226,40 @@ BEGIN
     RETURN 'true';
 END $$;
 
+-- False where there are as many as may be.
+CREATE FUNCTION bulkhead.put_policy(item jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO bulkhead.policies AS held (kind, name, document, principal, created_at)
+    SELECT given.kind, given.name, given.document, given.principal, given.created_at
+    FROM jsonb_to_record(item) AS given (
+        kind text, name text, document text, principal text, created_at bigint, "limit" bigint)
+    WHERE given."limit" > (SELECT count(*) FROM bulkhead.policies) OR EXISTS (
+        SELECT FROM bulkhead.policies AS there
+        WHERE there.kind = given.kind AND there.name = given.name)
+    ON CONFLICT (organization, kind, name) DO UPDATE SET
+        document = excluded.document, principal = excluded.principal,
+        created_at = excluded.created_at;
+    RETURN to_jsonb(FOUND);
+END $$;
+
+-- False where the name is taken, null where there are as many as may be.
+CREATE FUNCTION bulkhead.put_key(item jsonb) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM bulkhead.keys WHERE name = item ->> 'name') THEN
+        RETURN 'false';
+    ELSIF (item ->> 'limit')::bigint <= (SELECT count(*) FROM bulkhead.keys) THEN
+        RETURN 'null';
+    END IF;
+    INSERT INTO bulkhead.keys (name, digest, principal, scopes, created_at, expires_at)
+    VALUES (
+        item ->> 'name', item ->> 'digest', item ->> 'principal',
+        ARRAY(SELECT jsonb_array_elements_text(item -> 'scopes')),
+        (item ->> 'created_at')::bigint, (item ->> 'expires_at')::bigint);
+    RETURN 'true';
+END $$;
+
 CREATE FUNCTION bulkhead.do_item(item jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -239,6 +273,8 @@ BEGIN
         WHEN 'mark' THEN RETURN bulkhead.mark_turn(item);
         WHEN 'create' THEN RETURN bulkhead.create_session(item -> 'new', item -> 'bounds');
         WHEN 'delete' THEN RETURN bulkhead.delete_session(item);
+        WHEN 'policy' THEN RETURN bulkhead.put_policy(item);
+        WHEN 'key' THEN RETURN bulkhead.put_key(item);
         WHEN 'events' THEN PERFORM bulkhead.write_events(item -> 'events'); RETURN 'true';
     END CASE;
 EXCEPTION

@@ -1,0 +1,53 @@
+"""A real Redis that keeps nothing on disk, as a cache should."""
+
+import functools
+import signal
+
+from tests.support.servers import Server, binary
+
+
+class Redis:
+    """One server, for any number of organizations."""
+
+    def __init__(self) -> None:
+        self.server = Server("redis", user="redis")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Return the address."""
+        return f"redis://127.0.0.1:{self.server.port}"
+
+    def start(self) -> None:
+        """Start it, empty."""
+        program = binary("redis-server", "redis-server", "usr/bin")
+        self.server.launch(
+            [
+                program,
+                *("--port", str(self.server.port), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no", "--dir", self.server.folder),
+            ],
+            self.server.listens,
+        )
+
+    def kill(self) -> None:
+        """End it as an outage does."""
+        self.server.stop(signal.SIGKILL)
+
+    def hang(self) -> None:
+        """Let it accept connections and answer nothing, until `resume`."""
+        self.server.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it answer again."""
+        self.server.send(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it."""
+        self.server.close()
+
+
+@functools.cache
+def shared_redis() -> Redis:
+    """Return the one Redis of this test process, for tests that do nothing to the server."""
+    return Redis()

@@ -1,0 +1,51 @@
+"""Where the shared stores live during a test: organizations of its own on one server."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bulkhead_api import names
+from bulkhead_runtime.store.postgres.opening import open_store
+from bulkhead_runtime.store.postgres.store import PostgresStore
+from tests.support.postgres import Postgres, shared_postgres
+
+
+class SharedHome:
+    """Mounts Secrets as the operator does, one folder per organization."""
+
+    def __init__(self, directory: Path, postgres: Postgres) -> None:
+        self._directory = directory
+        self._postgres = postgres
+        self._suffix = secrets.token_hex(6)
+        self._opened: list[PostgresStore] = []
+
+    async def open(self, organization: str = "acme") -> PostgresStore:
+        """Return one more replica's store of an organization, recovered and ready."""
+        name = f"{organization}-{self._suffix}"
+        store = open_store(name, await self.mounted(name), connections=4)
+        self._opened.append(store)
+        await store.recover()
+        return store
+
+    async def mounted(self, name: str) -> Path:
+        """Return the folder with an organization's Secrets, making its role the first time."""
+        folder = self._directory / name
+        file = folder / names.POSTGRES_DSN_FILE
+        if not file.exists():
+            file.parent.mkdir(parents=True)
+            file.write_text(await self._postgres.add_organization(name))
+        return folder
+
+    async def close(self) -> None:
+        """Close every store."""
+        for store in self._opened:
+            await store.close()
+
+
+@asynccontextmanager
+async def postgres_home(directory: Path) -> AsyncIterator[SharedHome]:
+    """Yield a home on the PostgreSQL that the tests of this process share."""
+    home = SharedHome(directory, await shared_postgres())
+    yield home
+    await home.close()
