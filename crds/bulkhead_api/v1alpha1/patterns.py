@@ -15,6 +15,8 @@ GLOB = r"^\S+$"
 """`*` stands for any characters, `?` for one; everything else for itself."""
 
 HOST_GLOB = r"^[-a-zA-Z0-9.:*?]+$"
+"""A GLOB for hosts, without a port: names without upper and lower case, or addresses."""
+
 HTTP_URL = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
 """Without credentials, query and fragment, none of which belongs into a spec."""
 

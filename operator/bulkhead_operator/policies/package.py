@@ -7,9 +7,10 @@ version in service, so a broken package breaks neither itself nor another.
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Final
+from urllib.parse import urlsplit
 
-from bulkhead_api.hosts import url_allowed
 from bulkhead_api.names import OFFLINE_PROVIDER
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.v1alpha1 import OrganizationRuntimeSpec
@@ -99,7 +100,7 @@ def sends_credentials_where_allowed(judged: Judged) -> UserError | None:
                 "which the organization does not have: add it to `spec.tools.credentials` of the "
                 "OrganizationRuntime or name another.",
             )
-        if not url_allowed(hosts, tool.url):
+        if not _names_host_of(hosts, tool.url):
             return UserError(
                 reasons.CREDENTIAL_NOT_FOR_HOST,
                 f"`spec.tools[{index}].url` of tool '{tool.name}' is '{tool.url}', a host that "
@@ -107,6 +108,11 @@ def sends_credentials_where_allowed(judged: Judged) -> UserError | None:
                 "that credential in the OrganizationRuntime or call another host.",
             )
     return None
+
+
+def _names_host_of(patterns: Sequence[str], url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return any(fnmatchcase(host, pattern.lower()) for pattern in patterns)
 
 
 def defines_new_agents(judged: Judged) -> UserError | None:

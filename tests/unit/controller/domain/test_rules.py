@@ -126,7 +126,7 @@ def test_egress_is_judged_by_rules(judged: egress.Entry, says: str | None) -> No
         assert "`spec.network.egress[2]" in violation.message
 
 
-OFFERED = package.Offered(frozenset({"hosted"}), {"crm": ("*.example.com:443",)})
+OFFERED = package.Offered(frozenset({"hosted"}), {"crm": ("CRM.example.com", "*.crm.example.com")})
 
 
 def judged(*agents: dict[str, object], **fields: object) -> package.Judged:
@@ -164,6 +164,9 @@ def with_tool(url: str, credential: str | None) -> package.Judged:
             with_tool("https://crm.example.com/{id}", "crm"), None, "", id="a credential at home"
         ),
         pytest.param(
+            with_tool("https://EU.Crm.example.com:8443/x", "crm"), None, "", id="a host below it"
+        ),
+        pytest.param(
             with_tool("https://crm.example.com/x", "erp"),
             "UnknownCredential",
             "`spec.tools[0].credential` of tool 'look_up' is 'erp'",
@@ -176,10 +179,10 @@ def with_tool(url: str, credential: str | None) -> package.Judged:
             id="a credential sent elsewhere",
         ),
         pytest.param(
-            with_tool("https://crm.example.com:8443/x", "crm"),
+            with_tool("https://xcrm.example.com/crm.example.com", "crm"),
             "CredentialNotForHost",
             "`spec.tools[0].url`",
-            id="a credential sent to another port",
+            id="a credential sent to a host that looks alike",
         ),
         pytest.param(
             judged(agent("taken")), "NameConflict", "AgentPackage 'elder'", id="a taken name"
