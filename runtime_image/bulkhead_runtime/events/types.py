@@ -19,6 +19,8 @@ EVENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "tool.pre_call": "A tool is about to run (tool, risk, rule).",
         "tool.post_call": "A tool ended (tool, ok, code, seconds).",
         "tool.denied": "Policy denied a tool (tool, rule, reason, audit).",
+        "tool.circuit_open": "A source of tools failed too often and is left alone (source).",
+        "tool.circuit_closed": "A source of tools answers again (source).",
         "model.denied": "Policy denied a model (model, rule, reason, audit).",
         "model.fallback": "Another model answered (from, to, reason).",
         "model.circuit_open": "A provider failed too often and is left alone (provider, seconds).",

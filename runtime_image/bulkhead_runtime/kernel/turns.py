@@ -12,6 +12,7 @@ from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration, Version
 from bulkhead_runtime.kernel import failures
 from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.kernel.context import ExecutionContext, Principal
 from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Started, UsageTotal
 from bulkhead_runtime.kernel.loop import AgentLoop, LoopState
 from bulkhead_runtime.kernel.middleware import Kernel
@@ -194,7 +195,9 @@ class AgentTurns:
         turn = await self._begin(begin, execution)
         execution.turn_begun = True
         user = ModelMessage("user", request.message)
-        prepared = self._prepare(execution, version, agent, (*turn.history, user))
+        prepared = self._prepare(
+            execution, version, agent, (*turn.history, user), request.principal
+        )
         try:
             await self._drive(execution, prepared, emit)
         except BaseException as error:
@@ -288,6 +291,7 @@ class AgentTurns:
         version: Version,
         agent: Agent,
         conversation: tuple[ModelMessage, ...],
+        principal: str = "",
     ) -> _Prepared:
         configuration = execution.configuration
         execution.package, execution.version = version.package, version.version
@@ -305,7 +309,18 @@ class AgentTurns:
             usage=execution.usage,
         )
         context = ToolContext(
-            configuration.source.organization, agent.name, execution.session_id, execution.deadline
+            ExecutionContext(
+                request_id="",
+                trace=execution.trace,
+                organization=configuration.source.organization,
+                principal=Principal(principal, frozenset(), ""),
+                deadline=execution.deadline,
+                session_id=execution.session_id,
+                agent=agent.name,
+            ),
+            agent.name,
+            version.package,
+            version.version,
         )
         return _Prepared(version, agent, state, context)
 

@@ -1,9 +1,9 @@
 """Arguments of a tool call, checked against the tool's JSON schema.
 
-They are written by a model and may be anything; jsonschema is imported with the first call,
-because most conversations never make one.
+They are written by a model and may be anything.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,19 +11,21 @@ import orjson
 
 from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.port import Tool
+from bulkhead_runtime.tools.schemas import foreign_validator, own_validator
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 MAX_ARGUMENT_BYTES: Final = 65_536
 MAX_REASON_CHARACTERS: Final = 300
+MAX_VALIDATORS: Final = 256
 
 
 class ArgumentCheck:
-    """Decodes and validates arguments; keeps one compiled validator per tool."""
+    """Decodes and validates arguments; keeps the compiled validators of the tools last used."""
 
     def __init__(self) -> None:
-        self._validators: dict[str, Validator] = {}
+        self._validators: OrderedDict[int, tuple[Tool, Validator]] = OrderedDict()
 
     def check(self, tool: Tool, arguments: str | Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the arguments as the tool's schema wants them; raise `ToolError` otherwise."""
@@ -35,13 +37,16 @@ class ArgumentCheck:
         return decoded
 
     def _validator(self, tool: Tool) -> "Validator":
-        validator = self._validators.get(tool.name)
-        if validator is None:
-            from jsonschema import Draft202012Validator  # noqa: PLC0415 (60 ms, see module)
-
-            validator = Draft202012Validator(tool.parameters)
-            self._validators[tool.name] = validator
-        return validator
+        known = self._validators.get(id(tool))
+        if known is None:
+            make = foreign_validator if tool.foreign_schema else own_validator
+            # The tool is kept beside its validator, so that its id is nobody else's meanwhile.
+            known = self._validators[id(tool)] = (tool, make(tool.parameters))
+            if len(self._validators) > MAX_VALIDATORS:
+                self._validators.popitem(last=False)
+        else:
+            self._validators.move_to_end(id(tool))
+        return known[1]
 
 
 def _decode(text: str) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What a tool says when it cannot do what it was asked."""
+"""What a tool says when it cannot do what it was asked.
+
+ToolError          goes back to the model
+TransientError   the same call may work in a moment
+"""
 
 
 class ToolError(Exception):
@@ -8,3 +12,7 @@ class ToolError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class TransientError(ToolError):
+    """The source of the tool is at fault for the moment: try again if it is safe, count it."""

@@ -1,79 +1,180 @@
-"""Which tools there are, and the one way in which they run.
+"""Which tools there are: built in, of MCP servers, of package versions.
 
-Whatever goes wrong inside a call ends in an envelope for the model; only the cancellation of the
-whole execution passes through.
+A name means one thing. Tools of the platform go before those of packages, whose authors could
+otherwise take a name that policy trusts; a package's tools are only its own agents' to call.
 """
 
-import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
-import orjson
+from prometheus_client import CollectorRegistry
 
-from bulkhead_runtime.tools.arguments import ArgumentCheck
+from bulkhead_api.names import DOCUMENTS_DIRECTORY, MCP_FOLDER, SECRETS_DIRECTORY
+from bulkhead_api.v1alpha1.agent_package import HttpTool
+from bulkhead_api.v1alpha1.tools import Tools as ToolSettings
+from bulkhead_runtime.events.port import Event
+from bulkhead_runtime.policy.engine import CompiledPolicies
+from bulkhead_runtime.telemetry.spans import Tracing
+from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
 from bulkhead_runtime.tools.calculate import CALCULATE
+from bulkhead_runtime.tools.credentials import Credentials
 from bulkhead_runtime.tools.current_time import current_time_tool
+from bulkhead_runtime.tools.documents import DocumentIndex, search_documents_tool
 from bulkhead_runtime.tools.errors import ToolError
-from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope, ToolFailure
+from bulkhead_runtime.tools.mcp.servers import McpServers
+from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope
+from bulkhead_runtime.tools.reports import ToolReports
+from bulkhead_runtime.tools.runner import ToolRunner, failed
+from bulkhead_runtime.tools.surroundings import Surroundings
 
-MAX_RESULT_BYTES: Final = 65_536
+if TYPE_CHECKING:
+    from bulkhead_runtime.tools.web.access import HttpAccess
+
+RESERVED: Final = frozenset({"calculate", "current_time", "web_fetch", "search_documents"})
+"""Names that are built in, whether or not an organization has the tool."""
+
+MAX_NAMES_SHOWN: Final = 40
 
 _log = logging.getLogger(__name__)
 
+PackageVersion = tuple[str, str]
+
 
 class ToolRegistry:
-    """The tools of a runtime by name."""
+    """The tools of a runtime; implements `tools.port.Tools`."""
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
-        self._tools = {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
-        self._arguments = ArgumentCheck()
+    def __init__(self, runner: ToolRunner, surroundings: Surroundings) -> None:
+        self._runner = runner
+        self._surroundings = surroundings
+        self._servers = McpServers(Credentials(surroundings.secrets / MCP_FOLDER))
+        self._settings = ToolSettings()
+        self._access: HttpAccess | None = None
+        self._documents: DocumentIndex | None = None
+        self._built_in: Mapping[str, Tool] = {}
+        self._packages: Mapping[PackageVersion, Mapping[str, Tool]] = {}
+        self.configure(ToolSettings(), {})
 
-    def get(self, name: str) -> Tool | None:
-        """Return the tool of that name, if there is one."""
-        return self._tools.get(name)
+    def configure(
+        self, settings: ToolSettings, packages: Mapping[PackageVersion, tuple[HttpTool, ...]]
+    ) -> None:
+        """Follow the organization's settings and what its package versions bring."""
+        if settings.documents != self._settings.documents or self._documents is None:
+            self._documents = DocumentIndex(
+                self._surroundings.documents, settings.documents.config_maps
+            )
+        self._settings = settings
+        self._servers.configure(settings.servers)
+        self._built_in = _by_name(self._made_built_in(settings, self._documents))
+        self._packages = MappingProxyType(
+            {key: _by_name(self._made(key, tools)) for key, tools in packages.items() if tools}
+        )
+
+    def get(self, name: str, package: str = "", version: str = "") -> Tool | None:
+        """Return the tool of that name as a version of a package may call it, if there is one."""
+        if (tool := self._built_in.get(name) or self._servers.get(name)) is not None:
+            return tool
+        return self._packages.get((package, version), {}).get(name)
 
     def list(self) -> tuple[Tool, ...]:
-        """Return all tools, ordered by name."""
-        return tuple(self._tools.values())
+        """Return all tools that are known now but those of packages, ordered by name."""
+        tools = (*self._built_in.values(), *self._servers.tools)
+        return tuple(sorted(tools, key=lambda tool: tool.name))
+
+    def of_package(self, package: str, version: str) -> tuple[Tool, ...]:
+        """Return the tools that a version of a package brings, ordered by name."""
+        return tuple(self._packages.get((package, version), {}).values())
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Return why MCP servers could not be asked what they offer, by name."""
+        return self._servers.failures
+
+    async def prepare(self, names: Iterable[str] | None = None) -> None:
+        """Learn what servers offer under these names, or at all, where that is due.
+
+        Waits a bounded time, and only for servers that nothing is known of.
+        """
+        await self._servers.prepare(names)
 
     async def run(
         self, name: str, arguments: str | Mapping[str, Any], context: ToolContext
     ) -> ToolEnvelope:
         """Run a tool within its timeout and the context's deadline; never raise."""
-        tool = self._tools.get(name)
+        tool = self.get(name, context.package, context.version)
+        if tool is None and self._servers.owns(name):
+            await self._servers.prepare([name])
+            tool = self._servers.get(name)
         if tool is None:
-            known = ", ".join(self._tools) or "none"
-            return _failed("unknown_tool", f"There is no tool {name[:64]!r}; there are: {known}.")
-        seconds = min(tool.timeout_seconds, context.deadline - time.monotonic())
-        try:
-            async with asyncio.timeout(seconds):
-                checked = self._arguments.check(tool, arguments)
-                return _succeeded(tool, await tool.handler(checked, context))
-        except ToolError as error:
-            return _failed(error.code, error.message)
-        except TimeoutError:
-            return _failed("timeout", f"{tool.name} gave no result within {max(seconds, 0):.1f} s.")
-        except Exception as error:  # noqa: BLE001 (the outermost place of a tool call)
-            _log.warning("Tool failed", extra={"tool": tool.name, "error": type(error).__name__})
-            return _failed("internal_error", f"{tool.name} failed; try something else.")
+            return failed("unknown_tool", self._unknown(name, context))
+        return await self._runner.run(tool, arguments, context)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        self._servers.close()
+        if self._access is not None:
+            await self._access.aclose()
+
+    def _made_built_in(self, settings: ToolSettings, documents: DocumentIndex) -> Iterable[Tool]:
+        yield CALCULATE
+        yield current_time_tool()
+        if settings.web_fetch.enabled:
+            from bulkhead_runtime.tools.web_fetch import web_fetch_tool  # noqa: PLC0415 (aiohttp)
+
+            yield web_fetch_tool(self._outside().public, settings.web_fetch)
+        if settings.documents.config_maps:
+            yield search_documents_tool(documents)
+
+    def _made(self, key: PackageVersion, declared: tuple[HttpTool, ...]) -> Iterable[Tool]:
+        from bulkhead_runtime.tools.http_tool import http_tool  # noqa: PLC0415 (aiohttp)
+
+        for tool in declared:
+            if tool.name in RESERVED or self._servers.owns(tool.name):
+                _refused(key, tool, "its name belongs to a tool of the platform")
+                continue
+            try:
+                yield http_tool(tool, self._settings, self._outside())
+            except ToolError as error:
+                _refused(key, tool, error.message)
+
+    def _outside(self) -> "HttpAccess":
+        if self._access is None:
+            from bulkhead_runtime.tools.web.access import HttpAccess  # noqa: PLC0415 (aiohttp)
+
+            self._access = HttpAccess(self._surroundings)
+        return self._access
+
+    def _unknown(self, name: str, context: ToolContext) -> str:
+        server = name.partition("__")[0]
+        if server in self._servers.failures:
+            return f"Server {server!r} does not answer: {self._servers.failures[server]}"
+        known = [*self._built_in, *(tool.name for tool in self._servers.tools)]
+        known += self._packages.get((context.package, context.version), {})
+        shown = ", ".join(sorted(known)[:MAX_NAMES_SHOWN]) or "none"
+        return f"There is no tool {name[:64]!r}; there are: {shown}."
 
 
 def builtin_tools() -> ToolRegistry:
-    """Return the registry of the tools that every runtime has."""
-    return ToolRegistry((CALCULATE, current_time_tool()))
+    """Return a registry of the built-in tools that tells nobody of its calls."""
+    reports = ToolReports(_Unheard(), ToolMetrics(CollectorRegistry()), Tracing())
+    surroundings = Surroundings(Path(SECRETS_DIRECTORY), Path(DOCUMENTS_DIRECTORY))
+    return ToolRegistry(ToolRunner(CompiledPolicies(), reports), surroundings)
 
 
-def _succeeded(tool: Tool, data: Any) -> ToolEnvelope:
-    size = len(orjson.dumps(data))
-    if size > MAX_RESULT_BYTES:
-        return _failed(
-            "result_too_large",
-            f"{tool.name} returned {size} bytes of at most {MAX_RESULT_BYTES}: ask for less.",
-        )
-    return ToolEnvelope(ok=True, data=data)
+class _Unheard:
+    def publish(self, event: Event) -> None:
+        """Tell nobody."""
 
 
-def _failed(code: str, message: str) -> ToolEnvelope:
-    return ToolEnvelope(ok=False, error=ToolFailure(code=code, message=message))
+def _by_name(tools: Iterable[Tool]) -> Mapping[str, Tool]:
+    return {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
+
+
+def _refused(key: PackageVersion, tool: HttpTool, reason: str) -> None:
+    package, version = key
+    _log.warning(
+        "Tool of a package left out",
+        extra={"package": package, "version": version, "tool": tool.name, "reason": reason},
+    )

@@ -1,0 +1,121 @@
+"""What is told of calls of tools: events, metrics, spans.
+
+Arguments and results are in none of them but the spans of those who asked for content.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+
+from bulkhead_runtime.events.bus import new_event_id
+from bulkhead_runtime.events.port import Event, Events
+from bulkhead_runtime.models.circuit import CircuitState
+from bulkhead_runtime.policy.port import Decision
+from bulkhead_runtime.telemetry.spans import Span, Tracing
+from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
+from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope, ToolFailure
+
+_CANCELLED: Final = ToolEnvelope(
+    ok=False, error=ToolFailure("cancelled", "The execution was given up.")
+)
+Ended = Callable[[ToolEnvelope, float], None]
+
+
+class ToolReports:
+    """Tells those who watch."""
+
+    def __init__(self, events: Events, metrics: ToolMetrics, tracing: Tracing) -> None:
+        self._events = events
+        self._metrics = metrics
+        self._tracing = tracing
+
+    @contextmanager
+    def call(
+        self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, rule: str
+    ) -> Iterator[Ended]:
+        """Report a call that begins here; what is yielded reports its result."""
+        self._publish("tool.pre_call", context, tool=tool.name, risk=tool.risk, rule=rule)
+        with self._tracing.tool(tool.name, {"bulkhead.tool.source": tool.source}) as span:
+            if span.captures_content:
+                span.content("gen_ai.tool.call.arguments", orjson.dumps(arguments).decode())
+
+            def ended(envelope: ToolEnvelope, seconds: float) -> None:
+                self._ended(tool, context, span, envelope, seconds)
+
+            started = time.monotonic()
+            try:
+                yield ended
+            except BaseException:
+                ended(_CANCELLED, time.monotonic() - started)
+                raise
+
+    def denied(self, tool: Tool, context: ToolContext, decision: Decision) -> None:
+        """Report a decision that was not to allow; in audit mode the call goes on."""
+        self._publish(
+            "tool.denied",
+            context,
+            tool=tool.name,
+            rule=decision.rule,
+            reason=decision.reason,
+            audit=decision.audit,
+        )
+        if not decision.audit:
+            self._metrics.denied(tool.name, decision.rule)
+
+    def flagged(self, tool: Tool, context: ToolContext, patterns: tuple[str, ...]) -> None:
+        """Report that a result holds what looks like orders to an agent."""
+        if patterns:
+            self._publish(
+                "safety.flagged", context, source=f"tool:{tool.name}", patterns=list(patterns)
+            )
+
+    def circuit(self, source: str, state: CircuitState) -> None:
+        """Report that a source is left alone, or asked again."""
+        if state != "half_open":
+            name = "tool.circuit_open" if state == "open" else "tool.circuit_closed"
+            self._events.publish(Event(new_event_id(), name, _now(), data={"source": source}))
+
+    def _ended(
+        self,
+        tool: Tool,
+        context: ToolContext,
+        span: Span,
+        envelope: ToolEnvelope,
+        seconds: float,
+    ) -> None:
+        code = envelope.error.code if envelope.error else "ok"
+        if envelope.error:
+            span.failed(code)
+        elif span.captures_content:
+            span.content("gen_ai.tool.call.result", orjson.dumps(envelope.data).decode())
+        self._metrics.called(tool.name, code, seconds)
+        self._publish(
+            "tool.post_call",
+            context,
+            tool=tool.name,
+            ok=envelope.ok,
+            code=code,
+            seconds=round(seconds, 4),
+        )
+
+    def _publish(self, name: str, context: ToolContext, **data: Any) -> None:
+        asked = context.context
+        self._events.publish(
+            Event(
+                id=new_event_id(),
+                type=name,
+                at=_now(),
+                principal=asked.principal.name,
+                session_id=asked.session_id,
+                trace_id=asked.trace.trace_id,
+                run_id=asked.run_id,
+                data={"agent": context.agent, **data},
+            )
+        )
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
