@@ -27,7 +27,7 @@ _FIELDS: Final = ("postgres-password", _OWNER, _REDIS)
 _DEPLOYMENTS: Final = ("postgres", "redis")
 _POSTGRES: Final = f"postgres.{NAMESPACE}.svc:5432/bulkhead"
 _REDIS_ADDRESS: Final = f"redis.{NAMESPACE}.svc:6379/0"
-_EXAMPLE: Final = "initech"
+_EXAMPLE: Final = "hooli"
 _PROVISION: Final = places.ROOT / "examples" / "shared-stores" / "provision.yaml"
 _REDIS_COMMANDS: Final = "-@all +@read +@write +@connection +@pubsub +@scripting +@transaction"
 

@@ -8,10 +8,10 @@ import pytest
 from tests.support.cluster import ROOT, Endpoint, Kubectl, cluster_tool, settled
 from tests.support.runtime_pods import RuntimePod, runtime_pods
 
-ORGANIZATION = "initech"
-NAMESPACE = "org-initech"
+ORGANIZATION = "hooli"
+NAMESPACE = "org-hooli"
 STORES = "bulkhead-stores"
-EXAMPLE = ROOT / "examples" / "shared-stores" / "initech.yaml"
+EXAMPLE = ROOT / "examples" / "shared-stores" / "hooli.yaml"
 READY = ("--for=condition=Ready", f"orgrt/{ORGANIZATION}", "--timeout=180s")
 
 
