@@ -20,6 +20,7 @@ MAX_DEPTH: Final = 64
 
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"(?<![0-9.eE+])[0-9]{20,}(?![0-9.eE])")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -45,8 +46,11 @@ def refuse_unusable(body: bytes) -> None:
     """Raise a 400 `Problem` for JSON that could not be sent on, though it can be read.
 
     That is what nests deeper than `MAX_DEPTH`, counted by its brackets outside of texts as steps
-    of one up or down, and whole numbers of more than 64 bits.
+    of one up or down, whole numbers of more than 64 bits, and the character U+0000, which
+    databases do not store.
     """
+    if _NUL.search(body) is not None:
+        raise Problem(400, "nul_character", "The body has the character U+0000. Leave it out.")
     deep = body.count(b"[") + body.count(b"{") > MAX_DEPTH
     if not deep and _LONG_NUMBER.search(body) is None:
         return

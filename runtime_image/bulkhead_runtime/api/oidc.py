@@ -27,7 +27,7 @@ ALGORITHMS: Final = (
 CLOCK_SKEW_SECONDS: Final = 60
 MAX_TOKEN_BYTES: Final = 8192
 MAX_REMEMBERED: Final = 1024
-_MAX_PRINCIPAL_CHARACTERS: Final = 192
+_MAX_SUBJECT_CHARACTERS: Final = 192
 _DOTS: Final = 2
 
 
@@ -119,10 +119,11 @@ def _import_jwt() -> ModuleType:
 
 def _principal(issuer: OidcIssuer, claims: Mapping[str, Any]) -> Principal:
     subject = claims.get(issuer.principal_claim)
-    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_PRINCIPAL_CHARACTERS:
+    usable = isinstance(subject, str) and subject.isprintable()
+    if not usable or not 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS:
         raise _refused(
             f"its claim {issuer.principal_claim!r} is not a text of at most "
-            f"{_MAX_PRINCIPAL_CHARACTERS} characters"
+            f"{_MAX_SUBJECT_CHARACTERS} printable characters"
         )
     # The issuer's name keeps its subjects apart from those of API keys and other issuers.
     return Principal(f"{issuer.name}:{subject}", _scopes(issuer, claims), issuer.name)

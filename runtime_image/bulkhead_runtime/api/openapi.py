@@ -190,7 +190,7 @@ def _hot_operation(hot: _Operation) -> Document:
 
 
 def _probe(path: str, summary: str, media_type: str) -> Document:
-    answer = {"content": {media_type: {}}}
+    answer: Document = {"content": {media_type: {}}}
     operation: Document = {
         "summary": summary,
         "tags": ["operation"],

@@ -16,6 +16,8 @@ EVENTS_READ: Final = "events:read"
 POLICIES_WRITE: Final = "policies:write"
 KEYS_WRITE: Final = "keys:write"
 
+MAX_PRINCIPAL_CHARACTERS: Final = 256
+
 SCOPES: Final = frozenset(
     {
         AGENTS_RUN,

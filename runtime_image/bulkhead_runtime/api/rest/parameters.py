@@ -10,11 +10,17 @@ from fastapi.params import Depends as Dependency
 from bulkhead_runtime.api import scopes
 from bulkhead_runtime.kernel.context import Principal
 
+_PLAIN = r"^[!-~]*$"
+"""What no database has a quarrel with."""
+
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 Cursor = Annotated[
-    str | None, Query(max_length=128, description="`next_cursor` of the page before.")
+    str | None,
+    Query(max_length=128, pattern=_PLAIN, description="`next_cursor` of the page before."),
 ]
-SessionId = Annotated[str, Path(min_length=1, max_length=64, description="The session's id.")]
+SessionId = Annotated[
+    str, Path(min_length=1, max_length=64, pattern=_PLAIN, description="The session's id.")
+]
 
 
 async def caller(request: Request) -> Principal:

@@ -24,7 +24,9 @@ Until = Annotated[AwareDatetime | None, Query(description="Until when, now when 
 By = Annotated[
     list[UsageGroup], Query(min_length=1, max_length=5, description="What sums are grouped by.")
 ]
-OfPrincipal = Annotated[str | None, Query(max_length=256, description="Of one principal only.")]
+OfPrincipal = Annotated[
+    str | None, Query(max_length=256, pattern=r"^[ -~]*$", description="Of one principal only.")
+]
 
 
 class Sums(BaseModel):

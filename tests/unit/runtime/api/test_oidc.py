@@ -64,6 +64,7 @@ REFUSED = {
     "a begin far ahead": ({"nbf": int(time.time()) + 3600}, "invalid_token", "not valid yet"),
     "no subject": ({"sub": None}, "invalid_token", "'sub'"),
     "a subject of a thousand letters": ({"sub": "x" * 1000}, "invalid_token", "'sub'"),
+    "a subject with a control character": ({"sub": "a\x00b"}, "invalid_token", "'sub'"),
     "more than 8 KiB": ({"note": "x" * 9000}, "invalid_token", "8192 bytes"),
 }
 

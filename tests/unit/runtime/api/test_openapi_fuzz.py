@@ -1,6 +1,7 @@
 """Every documented path is asked with good and bad input made from its own description."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -33,7 +34,7 @@ schema = schemathesis.openapi.from_dict(create_app(None, None).openapi())  # typ
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-def test_no_input_breaks(case: schemathesis.Case, served: RuntimeProcess) -> None:
+def test_no_input_breaks(case: schemathesis.Case[Any], served: RuntimeProcess) -> None:
     _name_what_exists(case)
     response = case.call(
         base_url=served.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30
@@ -49,7 +50,7 @@ def test_no_input_breaks(case: schemathesis.Case, served: RuntimeProcess) -> Non
     )
 
 
-def _name_what_exists(case: schemathesis.Case) -> None:
+def _name_what_exists(case: schemathesis.Case[Any]) -> None:
     """Let half of the cases go past the lookup of a name that nobody knows."""
     if len(repr(case.body)) % 2:
         return

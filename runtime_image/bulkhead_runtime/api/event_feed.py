@@ -1,0 +1,169 @@
+"""GET /v1/runtime/events: what happened, as pages or followed as server-sent events.
+
+A caller sees the events of its own principal; with `sessions:any` those of everybody.
+"""
+
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import orjson
+
+from bulkhead_runtime.api import scopes
+from bulkhead_runtime.api.events import KeepAlive
+from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.events.bus import EventBus
+from bulkhead_runtime.events.types import EVENT_TYPES
+from bulkhead_runtime.runtime import Runtime
+from bulkhead_runtime.store.records import EventFilter, StoredEvent
+
+MAX_FOLLOWERS: Final = 100
+MAX_PAGE: Final = 200
+_DEFAULT_PAGE: Final = 50
+_MAX_SEQUENCE: Final = 2**63 - 1
+_PARAMETERS: Final = frozenset(
+    {"type", "session_id", "trace_id", "principal", "after", "limit", "follow"}
+)
+
+
+class EventFeed:
+    """Answers with events; bounds how many follow at once."""
+
+    def __init__(self, runtime: Runtime, bus: EventBus) -> None:
+        self._runtime = runtime
+        self._bus = bus
+        self._followers = 0
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Answer with one page, or with `follow=true` with a stream that does not end."""
+        scopes.require(exchange.principal, scopes.EVENTS_READ)
+        query = _query(exchange)
+        wanted = _filter(exchange, query)
+        if _choice(query, "follow", ("false", "true")) == "true":
+            await self._follow(exchange, wanted)
+        else:
+            limit = _number(query, "limit", _DEFAULT_PAGE, 1, MAX_PAGE)
+            await self._page(exchange, wanted, limit)
+
+    async def _page(self, exchange: Exchange, wanted: EventFilter, limit: int) -> None:
+        events = await self._runtime.store.events(wanted, limit=limit)
+        page = {
+            "data": [_document(event) for event in events],
+            "next_after": events[-1].sequence if events else wanted.after,
+            "has_more": len(events) == limit,
+        }
+        await exchange.respond(200, orjson.dumps(page), headers=None)
+
+    async def _follow(self, exchange: Exchange, wanted: EventFilter) -> None:
+        if self._followers >= MAX_FOLLOWERS:
+            raise Problem(
+                429,
+                "too_many_followers",
+                f"{MAX_FOLLOWERS} clients follow events already. Read them page by page.",
+                retry_after=10,
+            )
+        self._followers += 1
+        try:
+            with KeepAlive(exchange) as keep_alive:
+                await exchange.start_events()
+                await exchange.until_gone(self._write(exchange, wanted, keep_alive))
+                await exchange.finish()
+        finally:
+            self._followers -= 1
+
+    async def _write(self, exchange: Exchange, wanted: EventFilter, keep_alive: KeepAlive) -> None:
+        """Write events until the client leaves or the process is about to end."""
+        async for event in self._bus.follow(wanted):
+            if self._runtime.draining:
+                return
+            if event is not None:
+                keep_alive.touch()
+                await exchange.write(_frame(event))
+
+
+def _document(stored: StoredEvent) -> dict[str, Any]:
+    event = stored.event
+    return {
+        "sequence": stored.sequence,
+        "id": event.id,
+        "type": event.type,
+        "at": event.at,
+        "principal": event.principal,
+        "session_id": event.session_id,
+        "trace_id": event.trace_id,
+        "run_id": event.run_id,
+        "data": dict(event.data),
+    }
+
+
+def _frame(stored: StoredEvent) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        stored.sequence,
+        stored.event.type.encode(),
+        orjson.dumps(_document(stored)),
+    )
+
+
+def _query(exchange: Exchange) -> dict[str, list[str]]:
+    text = exchange.scope["query_string"].decode("ascii", "replace")
+    try:
+        query = parse_qs(text, keep_blank_values=True, max_num_fields=64)
+    except ValueError as error:
+        raise _invalid("query", "has more than 64 parameters") from error
+    unknown = next((name for name in query if name not in _PARAMETERS), None)
+    if unknown is not None:
+        raise _invalid(unknown[:64], f"is none of {', '.join(sorted(_PARAMETERS))}")
+    return query
+
+
+def _filter(exchange: Exchange, query: dict[str, list[str]]) -> EventFilter:
+    types = tuple(dict.fromkeys(query.get("type", ())))
+    unknown = next((name for name in types if name not in EVENT_TYPES), None)
+    if unknown is not None:
+        raise _invalid("type", f"has no value {unknown[:64]!r}; the documentation lists all")
+    own = scopes.owner(exchange.principal)
+    principal = _text(query, "principal")
+    if own is not None and principal not in {None, own}:
+        raise Problem(
+            403,
+            "missing_scope",
+            "Events of other principals need the scope `sessions:any`. Leave `principal` out.",
+            field="principal",
+        )
+    last = exchange.headers.get(b"last-event-id")
+    if last is not None:
+        query = {**query, "after": [last.decode("latin-1")]}
+    return EventFilter(
+        types=types,
+        session_id=_text(query, "session_id"),
+        trace_id=_text(query, "trace_id"),
+        principal=principal if own is None else own,
+        after=_number(query, "after", 0, 0, _MAX_SEQUENCE),
+    )
+
+
+def _text(query: dict[str, list[str]], name: str) -> str | None:
+    value = query.get(name, [None])[-1]
+    most = scopes.MAX_PRINCIPAL_CHARACTERS
+    if value is not None and not (0 < len(value) <= most and value.isprintable()):
+        raise _invalid(name, f"must have 1 to {most} printable characters")
+    return value
+
+
+def _choice(query: dict[str, list[str]], name: str, choices: tuple[str, ...]) -> str:
+    value = query.get(name, [choices[0]])[-1]
+    if value not in choices:
+        raise _invalid(name, f"must be one of {', '.join(choices)}")
+    return value
+
+
+def _number(query: dict[str, list[str]], name: str, default: int, least: int, most: int) -> int:
+    text = query.get(name, [str(default)])[-1]
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1  # noqa: PLR2004 (digits of 64 bits)
+    if not least <= number <= most:
+        raise _invalid(name, f"must be a whole number from {least} to {most}")
+    return number
+
+
+def _invalid(field: str, reason: str) -> Problem:
+    return Problem(422, "invalid_query", f"`{field}` {reason}.", field=field)
