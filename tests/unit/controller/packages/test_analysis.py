@@ -14,7 +14,7 @@ ALL_BOUNDS = Analysis(
     max_tool_denial_percent=20,
     minimum_executions=20,
 )
-WITHIN = {
+WITHIN: dict[str, Any] = {
     "executions": 20,
     "failures": 2,
     "slow": 1,
