@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from bulkhead_runtime.store.of_record import StoreOfRecord
-from tests.support.shared_homes import postgres_home
+from tests.support.shared_homes import postgres_home, redis_home
 from tests.support.store_homes import StoreHome, sqlite_home
 
 HOMES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[StoreHome]]] = {
     "sqlite": sqlite_home,
     "postgres": postgres_home,
+    "postgres+redis": redis_home,
 }
 
 

@@ -133,9 +133,9 @@ def _without_room(states: list[_State], wanted: Amounts) -> BudgetRefused | None
     for state in states:
         for dimension, limit in state.account.limits.items():
             used = state.used.get(dimension, _NOTHING) + state.reserved.get(dimension, _NOTHING)
-            left = limit - used
+            left = max(_NOTHING, limit - used)
             if wanted.get(dimension, _NOTHING) > left:
-                return BudgetRefused(state.account, dimension, max(_NOTHING, left))
+                return BudgetRefused(state.account, dimension, left)
     return None
 
 
