@@ -7,11 +7,23 @@ The kernel and the store raise these; only `api/` turns them into answers. A mes
 a secret, a user's text or a stack.
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What failed work has used all the same; `cost` in US dollars as decimal text."""
+
+    input_tokens: int
+    output_tokens: int
+    cost: str | None
+
 
 class Problem(Exception):  # noqa: N818 (RFC 9457's word for it)
     """A refusal or failure with a stable `code`; `retry_after` is in seconds.
 
-    `session_id` is set when the refused or failed turn belongs to a session that exists.
+    `session_id` is set when the refused or failed turn belongs to a session that exists, `spent`
+    when something was used before it failed.
     """
 
     def __init__(
@@ -30,6 +42,7 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's word for it)
         self.retry_after = retry_after
         self.field = field
         self.session_id: str | None = None
+        self.spent: Spent | None = None
 
 
 def unknown_agent(name: str) -> Problem:

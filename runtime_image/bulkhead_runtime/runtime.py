@@ -4,76 +4,114 @@ import asyncio
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
+from bulkhead_api import names
 from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.secrets import Token
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.config.watcher import watch
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
+from bulkhead_runtime.events.bus import EventBus
+from bulkhead_runtime.kernel.admission import Admission
+from bulkhead_runtime.kernel.assembly import Neighbours, assemble
 from bulkhead_runtime.kernel.background import Background
-from bulkhead_runtime.kernel.direct import DirectModels
-from bulkhead_runtime.kernel.loop import AgentLoop
-from bulkhead_runtime.kernel.middleware import (
-    Concurrency,
-    Deadline,
-    InputLimit,
-    Kernel,
-    OneTurnAtATime,
-    RateLimit,
-    Telemetry,
-)
-from bulkhead_runtime.kernel.turns import AgentTurns
+from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.window import ContextUse
 from bulkhead_runtime.models.router import ModelRouter
+from bulkhead_runtime.observability import Observability
+from bulkhead_runtime.policy.administration import PolicyAdministration
+from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.readiness import Dependency, Readiness
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.settings import Settings
+from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.store.port import Session
 from bulkhead_runtime.store.retention import RetentionSweep
-from bulkhead_runtime.store.sqlite import SqliteStore
+from bulkhead_runtime.stores import open_store
 from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
-from bulkhead_runtime.tools.registry import builtin_tools
+from bulkhead_runtime.tools.registry import ToolRegistry
+from bulkhead_runtime.tools.reports import ToolReports
+from bulkhead_runtime.tools.runner import ToolRunner
+from bulkhead_runtime.tools.surroundings import Surroundings
+from bulkhead_runtime.upkeep import Upkeep
+
+_SECRET_FOLDERS: Final = (
+    names.API_KEY_FOLDER,
+    names.INTERNAL_FOLDER,
+    names.PROVIDERS_FOLDER,
+    names.API_KEYS_FOLDER,
+    names.OIDC_FOLDER,
+    names.TOOLS_FOLDER,
+    names.MCP_FOLDER,
+    *(
+        file.partition("/")[0]
+        for file in (
+            names.POSTGRES_DSN_FILE,
+            names.REDIS_URL_FILE,
+            names.TRACING_HEADERS_FILE,
+            names.SENTRY_DSN_FILE,
+        )
+    ),
+)
 
 
 class Runtime:
-    """One organization's runtime; made inside the event loop that serves it."""
+    """One organization's runtime; made inside the event loop that serves it.
 
-    def __init__(self, settings: Settings) -> None:
+    `store` stands in for the one that the settings name.
+    """
+
+    def __init__(self, settings: Settings, store: StoreOfRecord | None = None) -> None:
         secrets = settings.secrets_directory
         self.settings = settings
         self.draining = False
-        self.api_key = Token(secrets / "api-key" / "token")
-        self.internal_token = Token(secrets / "internal" / "token")
+        self.api_key = Token(secrets / names.API_KEY_FOLDER / "token")
+        self.internal_token = Token(secrets / names.INTERNAL_FOLDER / "token")
         self.holder = ConfigurationHolder(settings.config_directory, settings.organization)
-        self.store = SqliteStore(settings.data_directory)
-        self.router = ModelRouter(secrets / "providers", organization=settings.organization)
-        self.tools = builtin_tools()
+        self.background = Background()
+        self.observability = Observability(settings, runtime_version(), self.background)
+        self.store = store or open_store(settings)
+        self.metrics = Metrics(self._gauges)
+        self.events = EventBus(self.store, lost=self.metrics.stores.events_lost)
+        self.engine = CompiledPolicies()
+        reports = Reports(self.events, self.metrics)
+        self.policies = PolicyAdministration(self.store, self.engine, reports.policy_changed)
+        self.router = ModelRouter(
+            secrets / names.PROVIDERS_FOLDER,
+            organization=settings.organization,
+            policy=self.engine,
+            on_circuit=reports.circuit,
+        )
+        self.tools = ToolRegistry(
+            ToolRunner(
+                self.engine,
+                ToolReports(self.events, self.metrics.tools, self.observability.tracing),
+            ),
+            Surroundings(secrets, settings.documents_directory),
+        )
         self.versions = VersionRouter()
         self.admission = Admission()
-        self.metrics = Metrics(self._gauges)
         self._usage_at_scrape = PoolUsage()
-        self.background = Background()
-        kernel = Kernel(
-            (
-                Telemetry(self.metrics),
-                InputLimit(),
-                RateLimit(RateWindow()),
-                Deadline(),
-                OneTurnAtATime(SessionGate()),
-                Concurrency(self.admission),
+        entries = assemble(
+            Neighbours(
+                organization=settings.organization,
+                holder=self.holder,
+                store=self.store,
+                router=self.router,
+                tools=self.tools,
+                versions=self.versions,
+                admission=self.admission,
+                background=self.background,
+                reports=reports,
+                tracing=self.observability.tracing,
             )
         )
-        self.turns = AgentTurns(
-            kernel=kernel,
-            loop=AgentLoop(self.router, self.tools),
-            store=self.store,
-            tools=self.tools,
-            versions=self.versions,
-            holder=self.holder,
-            background=self.background,
-        )
-        self.direct = DirectModels(kernel, self.router, self.store, self.holder)
-        self._sweep = RetentionSweep(self.store, self.holder)
+        self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
+        self._window = entries.window
+        self._sweep = RetentionSweep(self.store, self.holder, reports.expired)
+        self._upkeep = Upkeep(self.store, self.policies, self.holder)
         self._tasks: list[asyncio.Task[None]] = []
         self._secrets_listeners: list[Callable[[], None]] = []
 
@@ -82,11 +120,14 @@ class Runtime:
         self.holder.subscribe(self._follow)
         self.holder.reload()
         await self.store.recover()
+        self.events.start()
         config, secrets = self.settings.config_directory, self.settings.secrets_directory
         self._tasks = [
             asyncio.create_task(watch(lambda: [config], self.holder.reload)),
             asyncio.create_task(watch(lambda: _folders(secrets), self._reload_secrets)),
             asyncio.create_task(self._sweep.run()),
+            asyncio.create_task(self._upkeep.release_abandoned()),
+            asyncio.create_task(self._upkeep.follow_policies()),
         ]
 
     def on_secrets(self, listener: Callable[[], None]) -> None:
@@ -99,7 +140,20 @@ class Runtime:
             task.cancel()
         await self.background.finish()
         await self.router.aclose()
+        await self.tools.aclose()
+        await self.events.aclose()
+        await self.observability.aclose()
         await self.store.close()
+
+    def context_use(self, session: Session) -> ContextUse:
+        """Return how full the context window of a session's model is."""
+        configuration = self.holder.require()
+        version = configuration.versions.get((session.package, session.version))
+        agent = version.agents.get(session.agent) if version is not None else None
+        model = configuration.source.models.default
+        if agent is not None:
+            model = configuration.model_of(agent)
+        return self._window.use(model, session.context_tokens)
 
     async def readiness(self) -> Readiness:
         """Return the state of every dependency by name."""
@@ -158,7 +212,13 @@ class Runtime:
         return PoolUsage(used_bytes=usage.used_bytes, sessions=usage.sessions), sessions
 
     def _follow(self, configuration: Configuration) -> None:
-        self.router.configure(configuration.source.models)
+        source = configuration.source
+        self.engine.configure(source.tools.policy, source.models.policy)
+        self.router.configure(source.models)
+        self.tools.configure(
+            source.tools, {key: version.tools for key, version in configuration.versions.items()}
+        )
+        self.observability.follow(source.telemetry)
         self.versions.forget_departed(configuration)
         self.metrics.forget_departed(configuration.versions)
         self.admission.resize(configuration.limits.max_concurrent_agents)
@@ -167,6 +227,7 @@ class Runtime:
         self.api_key.reload()
         self.internal_token.reload()
         self.router.reload_credentials()
+        self.observability.reload()
         for listener in self._secrets_listeners:
             listener()
 
@@ -217,8 +278,8 @@ def runtime_version() -> str:
 def _folders(secrets: Path) -> Iterable[Path]:
     """Return the folder of all secrets and those of the single ones."""
     yield secrets
-    for name in ("api-key", "internal", "providers", "api-keys", "oidc"):
-        yield secrets / name
+    for folder in _SECRET_FOLDERS:
+        yield secrets / folder
 
 
 def _loaded(

@@ -7,11 +7,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bulkhead_api import names
 
 DEFAULT_DRAIN_SECONDS = 10.0
 MAX_DRAIN_SECONDS = 600.0
+DEFAULT_POSTGRES_CONNECTIONS = 10
+MAX_POSTGRES_CONNECTIONS = 100
+StoreKind = Literal["sqlite", "postgres"]
 DEFAULT_HOST = "::"
 """All addresses, IPv6 and IPv4."""
 
@@ -30,10 +34,14 @@ class Settings:
     config_directory: Path = Path(names.CONFIG_DIRECTORY)
     data_directory: Path = Path(names.DATA_DIRECTORY)
     secrets_directory: Path = Path(names.SECRETS_DIRECTORY)
+    documents_directory: Path = Path(names.DOCUMENTS_DIRECTORY)
     host: str = DEFAULT_HOST
     public_port: int = names.PUBLIC_PORT
     internal_port: int = names.INTERNAL_PORT
     log_level: str = "INFO"
+    store: StoreKind = "sqlite"
+    redis: bool = False
+    postgres_max_connections: int = DEFAULT_POSTGRES_CONNECTIONS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -49,10 +57,16 @@ class Settings:
             secrets_directory=_path(
                 environment, "BULKHEAD_SECRETS_DIRECTORY", names.SECRETS_DIRECTORY
             ),
+            documents_directory=_path(
+                environment, "BULKHEAD_DOCUMENTS_DIRECTORY", names.DOCUMENTS_DIRECTORY
+            ),
             host=environment.get("BULKHEAD_HOST", DEFAULT_HOST),
             public_port=_port(environment, "BULKHEAD_PUBLIC_PORT", names.PUBLIC_PORT),
             internal_port=_port(environment, "BULKHEAD_INTERNAL_PORT", names.INTERNAL_PORT),
             log_level=_log_level(environment),
+            store=_store(environment),
+            redis=_redis(environment),
+            postgres_max_connections=_connections(environment),
         )
 
 
@@ -103,3 +117,36 @@ def _log_level(environment: Mapping[str, str]) -> str:
             f"BULKHEAD_LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {value!r}"
         )
     return value
+
+
+def _store(environment: Mapping[str, str]) -> StoreKind:
+    value = environment.get(names.STORE_VARIABLE, "sqlite")
+    if value == "sqlite":
+        return "sqlite"
+    if value == "postgres":
+        return "postgres"
+    raise SettingsError(f"{names.STORE_VARIABLE} must be sqlite or postgres, not {value!r}")
+
+
+def _redis(environment: Mapping[str, str]) -> bool:
+    value = environment.get(names.REDIS_VARIABLE, "false")
+    if value not in {"true", "false"}:
+        raise SettingsError(f"{names.REDIS_VARIABLE} must be true or false, not {value!r}")
+    if value == "true" and _store(environment) != "postgres":
+        raise SettingsError(
+            f"{names.REDIS_VARIABLE} is true without PostgreSQL behind it: set "
+            f"{names.STORE_VARIABLE} to postgres"
+        )
+    return value == "true"
+
+
+def _connections(environment: Mapping[str, str]) -> int:
+    value = environment.get(names.POSTGRES_CONNECTIONS_VARIABLE)
+    if value is None:
+        return DEFAULT_POSTGRES_CONNECTIONS
+    if not value.isdecimal() or not 0 < int(value) <= MAX_POSTGRES_CONNECTIONS:
+        raise SettingsError(
+            f"{names.POSTGRES_CONNECTIONS_VARIABLE} must be a number from 1 to "
+            f"{MAX_POSTGRES_CONNECTIONS}, not {value!r}"
+        )
+    return int(value)

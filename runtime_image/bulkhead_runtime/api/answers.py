@@ -109,7 +109,7 @@ async def agent_answer(
 
 
 async def model_answer(
-    listener: Listener, run: Callable[[Callable[[Part], Awaitable[None]]], Awaitable[None]]
+    listener: Listener, run: Callable[[Callable[[Part], Awaitable[None]]], Awaitable[object]]
 ) -> Ending:
     """Call a model and let the listener hear it."""
     ending = Ending()

@@ -6,7 +6,6 @@ are involved.
 """
 
 from functools import partial
-from typing import Any
 
 import msgspec
 import orjson
@@ -26,8 +25,7 @@ from bulkhead_runtime.api.chat_format import ChatFormat
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.direct import PassthroughRequest
-from bulkhead_runtime.kernel.turns import StatelessRequest
+from bulkhead_runtime.kernel.requests import DirectRequest, PassthroughRequest, StatelessRequest
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
 
@@ -46,12 +44,18 @@ async def complete(exchange: Exchange, runtime: Runtime) -> None:
         work = partial(agent_answer, run=partial(runtime.turns.answer, request))
     else:
         scopes.require(exchange.principal, scopes.MODELS_CALL)
-        if body.stream and not body.tools and runtime.direct.can_pass_through(body.model):
+        if _passes_through(exchange, runtime, body):
             await _pass_through(exchange, runtime, body, raw, messages)
             return
-        call = partial(runtime.direct.call, _model_request(body, messages), exchange.trace)
-        work = partial(model_answer, run=call)
+        direct = DirectRequest(_model_request(body, messages), exchange.caller())
+        work = partial(model_answer, run=partial(runtime.direct.call, direct))
     await answers.send(exchange, answer, work, stream=body.stream)
+
+
+def _passes_through(exchange: Exchange, runtime: Runtime, body: ChatBody) -> bool:
+    if not body.stream or body.tools:
+        return False
+    return runtime.direct.can_pass_through(body.model, exchange.caller())
 
 
 def _agent_request(
@@ -73,7 +77,7 @@ def _agent_request(
             field="messages",
         )
     return StatelessRequest(
-        body.model, for_agent(messages), exchange.trace, body.output_limit, body.temperature
+        body.model, for_agent(messages), exchange.caller(), body.output_limit, body.temperature
     )
 
 
@@ -99,11 +103,12 @@ async def _pass_through(
     answer = ChatFormat(body.model)
     request = PassthroughRequest(
         model=body.model,
-        body=_bounded(orjson.loads(raw), body),
+        body=orjson.loads(raw),
         answer_id=answer.id,
         include_usage=body.include_usage,
-        characters=max(len(message.content) for message in messages),
-        trace=exchange.trace,
+        messages=messages,
+        max_output_tokens=body.output_limit or DEFAULT_OUTPUT_TOKENS,
+        caller=exchange.caller(),
     )
     with KeepAlive(exchange) as keep_alive:
 
@@ -119,10 +124,3 @@ async def _pass_through(
             await answers.end_failed(exchange, error, answer)
             return
         await exchange.finish()
-
-
-def _bounded(raw: dict[str, Any], body: ChatBody) -> dict[str, Any]:
-    """Return the client's body with a bound on the output, as every upstream call carries one."""
-    if body.output_limit is None:
-        raw["max_tokens"] = DEFAULT_OUTPUT_TOKENS
-    return raw

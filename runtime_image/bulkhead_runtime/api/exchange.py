@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from bulkhead_runtime.api.types import Message, Receive, Scope, Send
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
+from bulkhead_runtime.kernel.requests import Caller, Repeatable
 from bulkhead_runtime.telemetry.trace import Trace, continue_trace
 
 Result = TypeVar("Result")
@@ -72,6 +73,10 @@ class Exchange:
     def path(self) -> str:
         """Return the path that routing and authentication both go by."""
         return str(self.scope["path"])
+
+    def caller(self, repeatable: Repeatable | None = None) -> Caller:
+        """Return who asks, as the kernel wants to know it."""
+        return Caller(self.principal, self.request_id.decode(), self.trace, repeatable=repeatable)
 
     def common_headers(self) -> list[Header]:
         """Return the headers of every answer."""

@@ -11,7 +11,8 @@ from bulkhead_runtime.api.events import KeepAlive, frame
 from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Event, Token, UsageTotal, discard
-from bulkhead_runtime.kernel.turns import TurnRequest, TurnResult
+from bulkhead_runtime.kernel.requests import TurnRequest
+from bulkhead_runtime.kernel.turns import TurnResult
 from bulkhead_runtime.runtime import Runtime
 
 Metadata = Annotated[
@@ -110,8 +111,7 @@ async def _request(exchange: Exchange, runtime: Runtime, agent: str) -> TurnRequ
     return TurnRequest(
         agent=agent,
         message=body.message,
-        principal=exchange.principal.name,
-        trace=exchange.trace,
+        caller=exchange.caller(),
         session_id=body.session_id,
         metadata=body.metadata,
     )

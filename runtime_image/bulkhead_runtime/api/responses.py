@@ -27,7 +27,8 @@ from bulkhead_runtime.api.responses_body import (
 from bulkhead_runtime.api.responses_format import ResponseFormat
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Emit, Event, Started
-from bulkhead_runtime.kernel.turns import StatelessRequest, TurnRequest, TurnResult
+from bulkhead_runtime.kernel.requests import DirectRequest, StatelessRequest, TurnRequest
+from bulkhead_runtime.kernel.turns import TurnResult
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
@@ -75,7 +76,9 @@ async def _direct(
         temperature=body.temperature,
         options=options(body),
     )
-    work = partial(model_answer, run=partial(runtime.direct.call, request, exchange.trace))
+    work = partial(
+        model_answer, run=partial(runtime.direct.call, DirectRequest(request, exchange.caller()))
+    )
     await answers.send(exchange, ResponseFormat(body), work, stream=body.stream is True)
 
 
@@ -87,7 +90,7 @@ async def _stateless(
     request = StatelessRequest(
         body.model,
         for_agent(messages),
-        exchange.trace,
+        exchange.caller(),
         body.max_output_tokens,
         body.temperature,
     )
@@ -102,8 +105,7 @@ async def _turn(
     request = TurnRequest(
         agent=body.model,
         message="\n".join(message.content for message in messages),
-        principal=exchange.principal.name,
-        trace=exchange.trace,
+        caller=exchange.caller(),
         session_id=session_id,
         metadata=body.metadata or {} if session_id is None else {},
     )

@@ -6,6 +6,7 @@ that the route names. Whatever else is found is a refusal with a reason, never a
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -110,7 +111,7 @@ def _known(
     known = former.versions.get(key) if former else None
     if known is None or known.checksum != wanted.checksum:
         return None
-    return Version(known.package, known.version, known.checksum, wanted.weight, known.agents)
+    return replace(known, weight=wanted.weight)
 
 
 def _load_version(root: Path, package: str, wanted: VersionRoute) -> Version:

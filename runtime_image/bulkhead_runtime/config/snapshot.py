@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
-from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
 from bulkhead_api.v1alpha1.organization_runtime import Limits
 
 MIN_BODY_BYTES = 1024 * 1024
@@ -25,6 +25,7 @@ class Version:
     checksum: str
     weight: int
     agents: Mapping[str, Agent]
+    tools: tuple[HttpTool, ...] = ()
 
     @classmethod
     def of(cls, document: PackageDocument, weight: int) -> "Version":
@@ -36,6 +37,7 @@ class Version:
             document.checksum,
             weight,
             MappingProxyType(agents),
+            document.tools,
         )
 
 

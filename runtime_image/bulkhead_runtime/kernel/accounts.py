@@ -44,9 +44,7 @@ def accounts_of(
 def allowance_of(budgets: Budgets, agent: Agent | None) -> Allowance:
     """Return what one request may use, which an agent's own budget only narrows."""
     allowance = Allowance(budgets.request.amounts())
-    if agent is not None and agent.budget is not None:
-        return allowance.narrowed(agent.budget.amounts())
-    return allowance
+    return allowance if agent is None else allowance.narrowed(agent.budget.amounts())
 
 
 def bounded(accounts: Iterable[Account], dimension: Dimension) -> bool:
@@ -59,7 +57,7 @@ def price_must_be_known(budgets: Budgets, agent: Agent | None, accounts: Iterabl
 
     The default bound of a request is a fuse for models whose price is known, not such a wish.
     """
-    own = agent is not None and agent.budget is not None and agent.budget.cost is not None
+    own = agent is not None and agent.budget.cost is not None
     return own or budgets.request.cost != _UNBOUNDED_PRICE or bounded(accounts, "cost")
 
 

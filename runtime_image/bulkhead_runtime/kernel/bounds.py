@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
 from bulkhead_runtime.models.port import CallBound
-from bulkhead_runtime.store.spending import Amounts, Dimension
+from bulkhead_runtime.store.spending import Dimension
 
 MIN_OUTPUT_TOKENS: Final = 16
 """An answer cut shorter than this is of no use: the call is refused instead."""
@@ -36,6 +36,13 @@ class CallNeed:
         return cls(
             most.input_tokens, most.output_tokens, most.cost - price * most.output_tokens, price
         )
+
+    def reading(self, tokens: int) -> "CallNeed":
+        """Return the need of the same call with another number of input tokens."""
+        if self.input_cost is None or not self.input_tokens:
+            return replace(self, input_tokens=tokens)
+        price = self.input_cost / self.input_tokens
+        return replace(self, input_tokens=tokens, input_cost=price * tokens)
 
     @property
     def cost(self) -> Decimal | None:
@@ -71,15 +78,31 @@ class CallNeed:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one step of work asks to have reserved."""
+
+    call: CallNeed | None = None
+    tool_calls: int = 0
+    seconds: Decimal | None = None
+
+    def amounts(self) -> dict[Dimension, Decimal]:
+        """Return what is to be reserved."""
+        amounts = {} if self.call is None else self.call.amounts()
+        if self.tool_calls:
+            amounts["tool_calls"] = Decimal(self.tool_calls)
+        if self.seconds is not None:
+            amounts["seconds"] = self.seconds
+        return amounts
+
+    def cut(self, dimension: Dimension, left: Decimal) -> "Wanted | None":
+        """Return as much of this as can be done with what is left; None where that is nothing."""
+        if dimension == "seconds" and left >= 1:
+            return replace(self, seconds=left)
+        call = self.call.cut(dimension, left) if self.call is not None else None
+        return None if call is None else replace(self, call=call)
+
+
 def whole_seconds(seconds: float) -> Decimal:
     """Return seconds as budgets count them: a begun one counts whole."""
     return Decimal(max(0.0, seconds)).to_integral_value(ROUND_CEILING)
-
-
-def total(amounts: tuple[Amounts, ...]) -> dict[Dimension, Decimal]:
-    """Return the sum of amounts, dimension by dimension."""
-    summed: dict[Dimension, Decimal] = {}
-    for part in amounts:
-        for dimension, amount in part.items():
-            summed[dimension] = summed.get(dimension, Decimal(0)) + amount
-    return summed

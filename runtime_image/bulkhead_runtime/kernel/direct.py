@@ -1,143 +1,111 @@
 """Models addressed by name, without an agent: decoded part by part, or byte for byte."""
 
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Final
-
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel import failures
-from bulkhead_runtime.kernel.execution import DIRECT, Execution
+from bulkhead_runtime.kernel.bounds import Wanted
+from bulkhead_runtime.kernel.calls import ModelCalls, Planned, Request, Take
+from bulkhead_runtime.kernel.execution import Execution, Outcome, UsageTotal
+from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.middleware import Kernel
+from bulkhead_runtime.kernel.requests import Caller, DirectRequest, PassthroughRequest
+from bulkhead_runtime.kernel.settlement import Opening
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import ByteRequest, ModelRequest, Part, Router, Usage, Write
-from bulkhead_runtime.store.port import LedgerEntry, SessionStore
-from bulkhead_runtime.telemetry.trace import Trace
-
-Take = Callable[[Part], Awaitable[None]]
-
-DEFAULT_OUTPUT_TOKENS: Final = 2_048
-
-
-@dataclass(frozen=True, slots=True)
-class PassthroughRequest:
-    """A client's streaming chat completion as it came; `characters` of its longest message."""
-
-    model: str
-    body: Mapping[str, Any]
-    answer_id: str
-    include_usage: bool
-    characters: int
-    trace: Trace
+from bulkhead_runtime.models.port import ByteRequest, Router, Write
+from bulkhead_runtime.store.port import Turn
+from bulkhead_runtime.store.spending import TurnEnd
 
 
 class DirectModels:
     """Runs single model calls through the kernel."""
 
     def __init__(
-        self, kernel: Kernel, router: Router, store: SessionStore, holder: ConfigurationHolder
+        self,
+        kernel: Kernel,
+        calls: ModelCalls,
+        router: Router,
+        holder: ConfigurationHolder,
+        executions: Executions,
     ) -> None:
         self._kernel = kernel
+        self._calls = calls
         self._router = router
-        self._store = store
         self._holder = holder
+        self._executions = executions
 
-    def can_pass_through(self, model: str) -> bool:
-        """Tell whether the model's provider can stream byte for byte."""
+    def can_pass_through(self, model: str, caller: Caller) -> bool:
+        """Tell whether every model that may have to answer can stream byte for byte."""
+        execution = self._executions.direct(self._holder.require(), caller, "models:call")
         try:
-            plan = self._router.plan(model, None, None)
+            plan = self._router.plan(model, None, execution.context)
         except ModelError as error:
             raise failures.as_problem(error) from error
         return self._router.has_byte_lane(plan)
 
-    async def call(self, request: ModelRequest, trace: Trace, take: Take) -> None:
-        """Hand every part of the answer to `take`; raise `Problem` when the model fails.
+    async def call(self, request: DirectRequest, take: Take) -> UsageTotal:
+        """Hand every part of the answer to `take`; raise `Problem` when the model fails."""
+        asked = request.model_request
+        execution = self._executions.direct(
+            self._holder.require(),
+            request.caller,
+            "models:call",
+            model=asked.model,
+            texts=tuple(message.content for message in asked.messages),
+        )
 
-        The request's deadline is replaced by the organization's.
-        """
-        longest = max(len(message.content) for message in request.messages)
-        execution = self._execution(request.model, longest, trace)
+        class Call(_DirectWork):
+            async def run(self, _: Turn | None) -> UsageTotal:
+                """Call the model."""
+                await self.calls.stream(execution, asked, take, planned=self.planned)
+                return self.completed()
 
-        async def work() -> None:
-            bounded = _with_deadline(request, execution.deadline)
-            async with aclosing(self._router.call(bounded, (request.model,)).stream()) as parts:
-                async for part in parts:
-                    if isinstance(part, Usage):
-                        execution.usage.add(part)
-                    await take(part)
+        return await self._kernel.run(execution, Call(self._calls, execution, asked))
 
-        await self._run(execution, work)
-
-    async def pass_through(self, request: PassthroughRequest, write: Write) -> None:
+    async def pass_through(self, request: PassthroughRequest, write: Write) -> UsageTotal:
         """Write the answer's frames; raise `Problem` when the model fails or ends it early."""
-        execution = self._execution(request.model, request.characters, request.trace)
+        execution = self._executions.direct(
+            self._holder.require(),
+            request.caller,
+            "models:call",
+            model=request.model,
+            texts=tuple(message.content for message in request.messages),
+        )
+        asked = ByteRequest(
+            model=request.model,
+            body=request.body,
+            answer_id=request.answer_id,
+            include_usage=request.include_usage,
+            max_output_tokens=request.max_output_tokens,
+            deadline=execution.deadline,
+        )
 
-        async def work() -> None:
-            asked = ByteRequest(
-                model=request.model,
-                body=request.body,
-                answer_id=request.answer_id,
-                include_usage=request.include_usage,
-                max_output_tokens=_output_limit(request.body),
-                deadline=execution.deadline,
-            )
-            call = self._router.byte_call(asked, (request.model,))
-            try:
-                await call.run(write)
-            finally:
-                for spent in call.spent:
-                    execution.usage.add(spent.usage)
+        class Call(_DirectWork):
+            async def run(self, _: Turn | None) -> UsageTotal:
+                """Pass the model's bytes on."""
+                await self.calls.bytes(execution, asked, write, planned=self.planned)
+                return self.completed()
 
-        await self._run(execution, work)
-
-    def _execution(self, model: str, characters: int, trace: Trace) -> Execution:
-        configuration = self._holder.require()
-        now = time.monotonic()
-        deadline = now + configuration.limits.max_execution_time_seconds
-        execution = Execution(configuration, trace, DIRECT, characters, now, deadline)
-        execution.model = model
-        return execution
-
-    async def _run(self, execution: Execution, work: Callable[[], Awaitable[None]]) -> None:
-        async def translated() -> None:
-            try:
-                await work()
-            except ModelError as error:
-                raise failures.as_problem(error) from error
-            execution.outcome = "completed"
-
-        try:
-            await self._kernel.run(execution, translated)
-        finally:
-            self._record(execution)
-
-    def _record(self, execution: Execution) -> None:
-        usage = execution.usage
-        if usage.input_tokens or usage.output_tokens:
-            entry = LedgerEntry(
-                agent=execution.agent,
-                package="",
-                version="",
-                model=execution.model,
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cost=usage.cost,
-            )
-            self._store.record_use(entry)
+        return await self._kernel.run(execution, Call(self._calls, execution, asked))
 
 
-def _with_deadline(request: ModelRequest, deadline: float) -> ModelRequest:
-    return ModelRequest(
-        model=request.model,
-        messages=request.messages,
-        max_output_tokens=request.max_output_tokens,
-        deadline=deadline,
-        tools=request.tools,
-        temperature=request.temperature,
-        options=request.options,
-    )
+class _DirectWork:
+    """One call of a model."""
 
+    def __init__(self, calls: ModelCalls, execution: Execution, request: Request) -> None:
+        self.calls = calls
+        self._execution = execution
+        self._request = request
+        self.planned: Planned
 
-def _output_limit(body: Mapping[str, Any]) -> int:
-    return int(body.get("max_completion_tokens") or body.get("max_tokens") or DEFAULT_OUTPUT_TOKENS)
+    def opening(self) -> Opening:
+        """Return what is reserved."""
+        self.planned = self.calls.planned(self._execution, self._request)
+        return Opening(Wanted(self.planned.need, seconds=self._execution.seconds()))
+
+    def ending(self, _: Outcome) -> TurnEnd | None:
+        """Return nothing: nothing is remembered."""
+        return None
+
+    def completed(self) -> UsageTotal:
+        """Note that all went well and return what it took."""
+        self._execution.outcome = "completed"
+        return self._execution.usage

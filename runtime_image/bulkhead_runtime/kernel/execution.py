@@ -1,18 +1,27 @@
 """An execution on its way through the middleware, and what it tells while it runs."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
+from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_runtime.config.snapshot import Configuration
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.bounds import whole_seconds
+from bulkhead_runtime.kernel.context import ExecutionContext
+from bulkhead_runtime.kernel.purse import Purse
+from bulkhead_runtime.kernel.requests import Repeatable
 from bulkhead_runtime.models.port import Usage
-from bulkhead_runtime.telemetry.trace import Trace
+from bulkhead_runtime.store.spending import Claim
 
 Outcome = Literal["completed", "completed_with_errors", "error", "interrupted", "refused"]
+Entry = Literal["agents:run", "models:call", "tools:run"]
+"""The ways in; each is the scope that it needs."""
 
 DIRECT = "direct"
-"""Stands for the agent where a client addresses a model without one."""
+"""Stands for the agent where a client addresses a model or a tool without one."""
 
 
 @dataclass(slots=True)
@@ -38,36 +47,75 @@ class UsageTotal:
 
 @dataclass(slots=True)
 class Execution:
-    """What the middleware needs to know; `deadline` is a time of `time.monotonic()`.
+    """What the middleware needs to know, and what becomes known on the way.
 
-    `characters` is the length of the longest input message. `agent`, `package` and `version` are
-    labels from the configuration, never a client's text.
+    `texts` are what users wrote, for the limits on input and for safety. `agent`, `package` and
+    `version` are labels from the configuration, never a client's text; `definition` is the agent
+    as its package has it, None where a model or a tool is addressed. `begun` is True once the
+    store has made or locked the session; `warnings` are for the client.
     """
 
     configuration: Configuration
-    trace: Trace
-    agent: str
-    characters: int
+    context: ExecutionContext
+    entry: Entry
+    purse: Purse
     started: float
-    deadline: float
+    texts: tuple[str, ...] = ()
+    agent: str = DIRECT
+    definition: Agent | None = None
     package: str = ""
     version: str = ""
-    session_id: str | None = None
-    turn_begun: bool = False
     model: str = ""
+    repeatable: Repeatable | None = None
+    claim: Claim | None = None
+    begun: bool = False
     outcome: Outcome = "error"
     usage: UsageTotal = field(default_factory=UsageTotal)
+    warnings: list[str] = field(default_factory=list)
+    ended_by: Problem | None = None
+    """Why the work was ended from inside the runtime, where somebody did."""
+
+    _task: "asyncio.Task[object] | None" = None
+
+    @property
+    def session_id(self) -> str | None:
+        """Return the session that this belongs to."""
+        return self.context.session_id
+
+    @property
+    def deadline(self) -> float:
+        """Return when it is given up, as a time of `time.monotonic()`."""
+        return self.context.deadline
+
+    def seconds(self) -> Decimal:
+        """Return how long it may take at most, as budgets count it."""
+        return whole_seconds(self.deadline - self.started)
+
+    def hurry(self, deadline: float) -> None:
+        """Let it be given up earlier."""
+        self.context = replace(self.context, deadline=min(deadline, self.context.deadline))
+
+    def runs_in(self, task: "asyncio.Task[object] | None") -> None:
+        """Note the task that carries the work out, None when it is done."""
+        self._task = task
+
+    def end(self, reason: Problem) -> None:
+        """End the work if it runs; whoever waits for it gets the reason."""
+        if self._task is not None and self.ended_by is None:
+            self.ended_by = reason
+            self._task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The turn has begun: who answers, and in which session."""
+    """The turn has begun: who answers, in which session, and what the client should know."""
 
     session_id: str | None
     agent: str
     version: str
     model: str
     trace_id: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,25 @@
 """The agent loop: model, tools, model, until there is an answer or the rounds are used up."""
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
-import orjson
-
-from bulkhead_runtime.kernel.execution import Emit, Outcome, Token, UsageTotal
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.bounds import Wanted
+from bulkhead_runtime.kernel.calls import ModelCalls, tool_context
+from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Token
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import (
+    CacheScope,
     Finished,
     FinishReason,
     ModelMessage,
     ModelRequest,
-    Router,
+    Part,
     TextDelta,
     ToolCall,
     ToolSpec,
-    Usage,
 )
-from bulkhead_runtime.tools.port import ToolContext, Tools
+from bulkhead_runtime.tools.port import ToolContext, ToolEnvelope, ToolFailure, Tools
 
 MAX_CALLS_PER_ROUND = 32
 """More calls at once than any agent has tools are garbage, not work."""
@@ -35,12 +35,10 @@ class LoopState:
     tools: tuple[ToolSpec, ...]
     max_iterations: int
     max_output_tokens: int
-    deadline: float
-    usage: UsageTotal
     temperature: float | None = None
+    cache: CacheScope | None = None
     iteration: int = 0
     answer: str = ""
-    answered_by: str = ""
     finish_reason: FinishReason = "stop"
     outcome: Outcome = "completed"
 
@@ -49,25 +47,43 @@ class LoopState:
         """Return the messages that this turn added, the user's first."""
         return tuple(self.messages[self.known :])
 
+    @property
+    def rounds_left(self) -> int:
+        """Return how many calls of the model may follow, the next one included."""
+        return self.max_iterations - self.iteration + 1
+
+    def request(self) -> ModelRequest:
+        """Return the next call of the model; its deadline is set by who calls."""
+        return ModelRequest(
+            model=self.model,
+            messages=tuple(self.messages),
+            max_output_tokens=self.max_output_tokens,
+            deadline=0.0,
+            tools=self.tools,
+            temperature=self.temperature,
+        )
+
 
 @dataclass(slots=True)
 class _Reply:
     texts: list[str] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
+    finish_reason: FinishReason = "stop"
 
 
 class AgentLoop:
     """Drives model and tools for one message."""
 
-    def __init__(self, router: Router, tools: Tools) -> None:
-        self._router = router
+    def __init__(self, calls: ModelCalls, tools: Tools) -> None:
+        self._calls = calls
         self._tools = tools
 
-    async def run(self, state: LoopState, context: ToolContext, emit: Emit) -> None:
+    async def run(self, execution: Execution, state: LoopState, emit: Emit) -> None:
         """Bring `state` to its end; raise `ModelError` when the model fails."""
+        context = tool_context(execution)
         while state.iteration < state.max_iterations:
             state.iteration += 1
-            reply = await self._ask_model(state, emit)
+            reply = await self._ask_model(execution, state, emit)
             text = "".join(reply.texts)
             if not reply.calls:
                 _answer(state, text)
@@ -76,30 +92,24 @@ class AgentLoop:
                 await _stop(state, text, emit)
                 return
             state.messages.append(ModelMessage("assistant", text, tuple(reply.calls)))
-            state.messages.extend(await self._run_tools(reply.calls, state, context))
+            state.messages.extend(await self._run_tools(execution, reply.calls, state, context))
 
-    async def _ask_model(self, state: LoopState, emit: Emit) -> _Reply:
+    async def _ask_model(self, execution: Execution, state: LoopState, emit: Emit) -> _Reply:
         reply = _Reply()
-        request = ModelRequest(
-            model=state.model,
-            messages=tuple(state.messages),
-            max_output_tokens=state.max_output_tokens,
-            deadline=state.deadline,
-            tools=state.tools,
-            temperature=state.temperature,
+
+        async def take(part: Part) -> None:
+            match part:
+                case TextDelta(text):
+                    reply.texts.append(text)
+                    await emit(Token(text))
+                case ToolCall():
+                    reply.calls.append(part)
+                case Finished(reason, _):
+                    state.finish_reason = reason
+
+        state.model = await self._calls.stream(
+            execution, state.request(), take, rounds=state.rounds_left, cache=state.cache
         )
-        async with aclosing(self._router.call(request, (state.model,)).stream()) as parts:
-            async for part in parts:
-                match part:
-                    case TextDelta(text):
-                        reply.texts.append(text)
-                        await emit(Token(text))
-                    case ToolCall():
-                        reply.calls.append(part)
-                    case Usage():
-                        state.usage.add(part)
-                    case Finished(reason, model):
-                        state.finish_reason, state.answered_by = reason, model
         if len(reply.calls) > MAX_CALLS_PER_ROUND:
             raise ModelError(
                 "garbage", f"The model asked for {len(reply.calls)} tool calls at once."
@@ -107,23 +117,57 @@ class AgentLoop:
         return reply
 
     async def _run_tools(
-        self, calls: list[ToolCall], state: LoopState, context: ToolContext
+        self,
+        execution: Execution,
+        calls: list[ToolCall],
+        state: LoopState,
+        context: ToolContext,
     ) -> list[ModelMessage]:
+        refusal = await self._afford(execution, state, len(calls))
         offered = {tool.name for tool in state.tools}
         results = await asyncio.gather(
-            *(self._run_tool(call, context, offered=call.name in offered) for call in calls)
+            *(
+                self._run_tool(call, context, refusal or _not_offered(call, offered))
+                for call in calls
+            )
         )
         return [
             ModelMessage("tool", result, tool_call_id=call.id)
             for call, result in zip(calls, results, strict=True)
         ]
 
-    async def _run_tool(self, call: ToolCall, context: ToolContext, *, offered: bool) -> str:
-        if not offered:
-            error = {"code": "unknown_tool", "message": "This agent has no such tool."}
-            return orjson.dumps({"ok": False, "error": error}).decode()
+    async def _afford(
+        self, execution: Execution, state: LoopState, calls: int
+    ) -> ToolFailure | None:
+        """Reserve calls of tools and, in the same step, of the model that reads their results.
+
+        Returns what the model is told where there is no room.
+        """
+        need = self._calls.planned(execution, state.request()).need
+        try:
+            await execution.purse.afford(Wanted(need, calls), rounds=state.rounds_left)
+        except Problem as problem:
+            if problem.code != "budget_exceeded":
+                raise
+            return ToolFailure(problem.code, problem.message)
+        return None
+
+    async def _run_tool(
+        self,
+        call: ToolCall,
+        context: ToolContext,
+        refusal: ToolFailure | None,
+    ) -> str:
+        if refusal is not None:
+            return ToolEnvelope(ok=False, error=refusal).for_model()
         envelope = await self._tools.run(call.name, call.arguments, context)
-        return orjson.dumps(envelope.to_json()).decode()
+        return envelope.for_model()
+
+
+def _not_offered(call: ToolCall, offered: set[str]) -> ToolFailure | None:
+    if call.name in offered:
+        return None
+    return ToolFailure("unknown_tool", "This agent has no such tool.")
 
 
 def _answer(state: LoopState, text: str) -> None:

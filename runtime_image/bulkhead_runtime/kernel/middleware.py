@@ -1,78 +1,139 @@
-"""What every execution passes, in this order, before and after it runs.
+"""What every execution passes, in this order, whichever way it came in.
 
-Telemetry is outermost, so that refusals are counted too; limits come before anything costs; the
-deadline covers waiting for the turn before and for a place. Policy gets its place in this list.
+    telemetry     span, ids for log lines, events, counts; outermost, so that refusals are seen too
+    idempotency   the same request twice is carried out once
+    authorization the scope of the way in
+    safety        limits on input, signs of injection
+    limits        rate, then after the turns before: a place among those that run
+    deadline      from here on everything ends in time
+    (the runtime's own middleware, kernel.extensions)
+    settlement    budget and lock before, ledger and answer after (kernel.settlement)
+
+Limits come before anything that costs.
 """
 
 import asyncio
 import logging
 import time
 from functools import partial
+from typing import Final, TypeVar
 
 from bulkhead_runtime import errors
+from bulkhead_runtime.kernel import refusals
 from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
-from bulkhead_runtime.telemetry.metrics import Metrics
+from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.requests import Repeated
+from bulkhead_runtime.kernel.settlement import Settlement, Work
+from bulkhead_runtime.telemetry import logs
+from bulkhead_runtime.telemetry.spans import Tracing, failing
 
 log = logging.getLogger(__name__)
 
-_CLIENT_ERRORS = range(400, 500)
+Result = TypeVar("Result")
+
+_CLIENT_ERRORS: Final = range(400, 500)
 
 
 class Kernel:
     """Runs work inside the middleware."""
 
-    def __init__(self, middlewares: tuple[Middleware, ...]) -> None:
+    def __init__(self, middlewares: tuple[Middleware, ...], settlement: Settlement) -> None:
         self._middlewares = middlewares
+        self._settlement = settlement
 
-    async def run(self, execution: Execution, work: Proceed) -> None:
-        """Run `work` as the innermost step; raises what it or a middleware raises."""
-        proceed = work
+    async def run(self, execution: Execution, work: Work[Result]) -> Result:
+        """Run `work` as the innermost step and return its result.
+
+        Raises what it or a middleware raises; a `Problem` tells the session that exists and what
+        was spent.
+        """
+        results: list[Result] = []
+
+        async def innermost() -> None:
+            results.append(await self._settlement.run(execution, work))
+
+        proceed: Proceed = innermost
         for middleware in reversed(self._middlewares):
             proceed = partial(middleware, execution, proceed)
-        await proceed()
+        try:
+            await proceed()
+        except errors.Problem as problem:
+            _complete(problem, execution)
+            raise
+        if not results:
+            raise errors.Problem(
+                403, "refused_by_middleware", "A middleware of this runtime refused the request."
+            )
+        return results[0]
+
+
+def _complete(problem: errors.Problem, execution: Execution) -> None:
+    if execution.begun:
+        problem.session_id = execution.session_id
+    usage = execution.usage
+    if execution.purse.lines:
+        problem.spent = errors.Spent(usage.input_tokens, usage.output_tokens, usage.cost)
 
 
 class Telemetry:
-    """Counts and logs every execution with its outcome; ids and figures only."""
+    """Traces, counts and logs every execution with its outcome; ids and figures only."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, reports: Reports, tracing: Tracing) -> None:
+        self._reports = reports
+        self._tracing = tracing
 
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Run the rest, then count."""
-        try:
-            await proceed()
-        except BaseException as error:
-            execution.outcome = _outcome(error)
-            self._ended(execution, error)
-            raise
-        self._ended(execution, None)
+        context = execution.context
+        ids = {
+            "request_id": context.request_id,
+            "trace_id": context.trace.trace_id,
+            "principal": context.principal.name,
+            "session_id": context.session_id,
+            "run_id": context.run_id,
+        }
+        attributes = {
+            "gen_ai.conversation.id": context.session_id,
+            "bulkhead.request.id": context.request_id,
+            "bulkhead.run.id": context.run_id,
+            "bulkhead.principal": context.principal.name,
+            "bulkhead.package.name": execution.package,
+            "bulkhead.package.version": execution.version,
+        }
+        run = self._tracing.run(context.trace, agent=execution.agent, attributes=attributes)
+        with logs.bound(ids), run as span, failing(span):
+            self._reports.accepted(execution)
+            try:
+                await proceed()
+            except Repeated:
+                raise
+            except BaseException as error:
+                execution.outcome = _outcome(error)
+                self._ended(execution, error)
+                raise
+            self._ended(execution, None)
+            span.set(
+                {
+                    "gen_ai.usage.input_tokens": execution.usage.input_tokens,
+                    "gen_ai.usage.output_tokens": execution.usage.output_tokens,
+                }
+            )
 
     def _ended(self, execution: Execution, error: BaseException | None) -> None:
         seconds = time.monotonic() - execution.started
-        metrics, usage = self._metrics, execution.usage
-        metrics.execution_ended(
-            execution.agent, execution.package, execution.version, execution.outcome
-        )
-        metrics.duration.labels(execution.agent).observe(seconds)
-        metrics.tokens.labels(execution.agent, "input").inc(usage.input_tokens)
-        metrics.tokens.labels(execution.agent, "output").inc(usage.output_tokens)
-        if usage.cost is not None:
-            metrics.cost.labels(execution.agent).inc(float(usage.cost))
+        self._reports.ended(execution, error, seconds)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "Execution ended",
                 extra={
-                    "trace_id": execution.trace.trace_id,
                     "agent": execution.agent,
                     "version": execution.version,
-                    "session_id": execution.session_id,
                     "outcome": execution.outcome,
                     "code": getattr(error, "code", None),
                     "seconds": round(seconds, 4),
-                    "input_tokens": usage.input_tokens,
-                    "output_tokens": usage.output_tokens,
+                    "input_tokens": execution.usage.input_tokens,
+                    "output_tokens": execution.usage.output_tokens,
                 },
             )
 
@@ -80,9 +141,28 @@ class Telemetry:
 def _outcome(error: BaseException) -> Outcome:
     if isinstance(error, asyncio.CancelledError):
         return "interrupted"
-    if isinstance(error, errors.Problem) and error.status in _CLIENT_ERRORS:
-        return "refused"
+    if isinstance(error, errors.Problem):
+        if error.code == "interrupted":
+            return "interrupted"
+        if error.status in _CLIENT_ERRORS:
+            return "refused"
     return "error"
+
+
+class Authorization:
+    """Lets in who has the scope of the way that was taken."""
+
+    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
+        """Check, then run the rest."""
+        principal = execution.context.principal
+        if not principal.may(execution.entry):
+            raise errors.Problem(
+                403,
+                "missing_scope",
+                f"This needs the scope `{execution.entry}`, which the key "
+                f"{principal.key_name!r} does not have.",
+            )
+        await proceed()
 
 
 class InputLimit:
@@ -91,11 +171,12 @@ class InputLimit:
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Check, then run the rest."""
         limit = execution.configuration.limits.max_input_characters
-        if execution.characters > limit:
+        longest = max(map(len, execution.texts), default=0)
+        if longest > limit:
             raise errors.Problem(
                 422,
                 "input_too_long",
-                f"`message` has {execution.characters} characters, at most {limit} are allowed "
+                f"`message` has {longest} characters, at most {limit} are allowed "
                 "(spec.limits.maxInputCharacters). Shorten it.",
                 field="message",
             )
@@ -119,17 +200,11 @@ class Deadline:
 
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Run the rest until the deadline."""
-        seconds = execution.deadline - execution.started
         try:
             async with asyncio.timeout(execution.deadline - time.monotonic()):
                 await proceed()
         except TimeoutError as error:
-            raise errors.Problem(
-                504,
-                "execution_timeout",
-                f"The execution was ended after {seconds:g} seconds, its limit "
-                "(spec.limits.maxExecutionTimeSeconds or the agent's timeoutSeconds).",
-            ) from error
+            raise refusals.timed_out(execution) from error
 
 
 class OneTurnAtATime:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
@@ -10,6 +10,9 @@ from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.store.port import AutonomyLevel
 from bulkhead_runtime.store.spending import RepeatedAnswer
 from bulkhead_runtime.telemetry.trace import Trace
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+"""What is kept of an answer to be repeated."""
 
 
 class Repeated(Exception):  # noqa: N818 (an outcome, not an error)

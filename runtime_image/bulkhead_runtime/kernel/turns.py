@@ -1,69 +1,56 @@
 """Turns of agents: in a session, which remembers, or without one."""
 
-import asyncio
-import secrets
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_runtime import errors
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration, Version
-from bulkhead_runtime.kernel import failures
-from bulkhead_runtime.kernel.background import Background
-from bulkhead_runtime.kernel.context import ExecutionContext, Principal
+from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
+from bulkhead_runtime.kernel.calls import ModelCalls
+from bulkhead_runtime.kernel.compactor import Compactor
 from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Started, UsageTotal
+from bulkhead_runtime.kernel.executions import Executions, new_session_id
+from bulkhead_runtime.kernel.heads import Head, SessionHeads
 from bulkhead_runtime.kernel.loop import AgentLoop, LoopState
 from bulkhead_runtime.kernel.middleware import Kernel
-from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import ModelMessage, ToolSpec
-from bulkhead_runtime.routing.versions import VersionRouter, current_version
+from bulkhead_runtime.kernel.purse import lease_until
+from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.requests import StatelessRequest, TurnRequest
+from bulkhead_runtime.kernel.settlement import Opening
+from bulkhead_runtime.kernel.window import ContextWindow, Conversation
+from bulkhead_runtime.models.port import CacheScope, ModelMessage, ToolSpec
+from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.store.port import (
     BeginTurn,
-    FinishTurn,
-    LedgerEntry,
     NewSession,
     PoolBounds,
-    Session,
     SessionStore,
     Turn,
 )
-from bulkhead_runtime.telemetry.trace import Trace
-from bulkhead_runtime.tools.port import ToolContext, Tools
+from bulkhead_runtime.store.spending import TurnEnd
+from bulkhead_runtime.store.states import SessionStatus
+from bulkhead_runtime.tools.port import Tools
 
-TAIL_MESSAGES = 50
-BYTES_PER_TOKEN = 4
-LOCK_MARGIN_SECONDS = 30
-"""How long after its deadline a turn that hangs still holds its session."""
+TAIL_MESSAGES: Final = 200
+"""What a turn loads at most; compaction keeps conversations far below."""
 
+BYTES_PER_TOKEN: Final = 4
 
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
-    """A message to an agent, in the session that `session_id` names or in a new one."""
-
-    agent: str
-    message: str
-    principal: str
-    trace: Trace
-    session_id: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StatelessRequest:
-    """A whole conversation to an agent, of which nothing is remembered."""
-
-    agent: str
-    messages: tuple[ModelMessage, ...]
-    trace: Trace
-    max_output_tokens: int | None = None
-    temperature: float | None = None
+_ENDS: Final[Mapping[Outcome, SessionStatus]] = {
+    "completed": "completed",
+    "completed_with_errors": "completed_with_errors",
+    "interrupted": "interrupted",
+    "error": "error",
+    "refused": "error",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """How a turn ended."""
+    """How a turn ended; `warnings` are for the client."""
 
     status: Outcome
     answer: str
@@ -74,19 +61,20 @@ class TurnResult:
     trace_id: str
     finish_reason: str
     session_id: str | None
+    warnings: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Prepared:
-    version: Version
-    agent: Agent
-    state: LoopState
-    context: ToolContext
+@dataclass(frozen=True, slots=True)
+class TurnParts:
+    """What turns are made with; one set for the process."""
 
-
-def new_session_id() -> str:
-    """Return an id that cannot be guessed."""
-    return f"ses_{secrets.token_hex(16)}"
+    loop: AgentLoop
+    calls: ModelCalls
+    tools: Tools
+    window: ContextWindow
+    compactor: Compactor
+    heads: SessionHeads
+    reports: Reports
 
 
 class AgentTurns:
@@ -96,281 +84,303 @@ class AgentTurns:
         self,
         *,
         kernel: Kernel,
-        loop: AgentLoop,
+        parts: TurnParts,
         store: SessionStore,
-        tools: Tools,
         versions: VersionRouter,
         holder: ConfigurationHolder,
-        background: Background,
+        executions: Executions,
     ) -> None:
         self._kernel = kernel
-        self._loop = loop
+        self._parts = parts
         self._store = store
-        self._tools = tools
         self._versions = versions
         self._holder = holder
-        self._background = background
+        self._executions = executions
 
     async def execute(self, request: TurnRequest, emit: Emit) -> TurnResult:
-        """Run one turn in a session; when this returns the turn is on disk.
+        """Run one turn in a session; when this returns the turn is in the store.
 
-        Raises `Problem` for everything that is refused or fails; then nothing of the turn is
-        remembered but what it used.
+        Raises `Problem` for everything that is refused or fails, `Repeated` for what was answered
+        before; nothing of a failed turn is remembered but what it used.
         """
         configuration = self._holder.require()
-        session = await self._find(request, configuration)
-        execution = self._execution(
-            configuration, request.agent, request.trace, len(request.message)
+        head = await self._head(request, configuration)
+        version, agent = self._version(configuration, request.agent, head)
+        execution = self._executions.of_agent(
+            configuration,
+            version,
+            agent,
+            request.caller,
+            texts=(request.message,),
+            session_id=request.session_id or new_session_id(),
         )
-        execution.session_id = session.id if session else new_session_id()
-        results: list[TurnResult] = []
-
-        async def work() -> None:
-            results.append(await self._turn(execution, request, session, emit))
-
-        try:
-            await self._kernel.run(execution, work)
-        except errors.Problem as problem:
-            problem.session_id = execution.session_id if execution.turn_begun else None
-            raise
-        return results[0]
+        work = _SessionTurn(self._parts, execution, request, head, emit)
+        return await self._kernel.run(execution, work)
 
     async def answer(self, request: StatelessRequest, emit: Emit) -> TurnResult:
         """Run an agent over a conversation that the client brings."""
         configuration = self._holder.require()
-        if request.agent not in configuration.serving:
-            raise errors.unknown_agent(request.agent)
-        longest = max(len(message.content) for message in request.messages)
-        execution = self._execution(configuration, request.agent, request.trace, longest)
-        results: list[TurnResult] = []
-
-        async def work() -> None:
-            results.append(await self._stateless(execution, request, emit))
-
-        await self._kernel.run(execution, work)
-        return results[0]
-
-    async def _find(self, request: TurnRequest, configuration: Configuration) -> Session | None:
-        if request.session_id is None:
-            if request.agent not in configuration.serving:
-                raise errors.unknown_agent(request.agent)
-            return None
-        session = await self._store.session(
-            request.session_id, request.principal, PoolBounds.of(configuration.source.pool)
+        version, agent = self._versions.for_new_session(configuration, request.agent)
+        written = tuple(m.content for m in request.messages if m.role == "user")
+        execution = self._executions.of_agent(
+            configuration, version, agent, request.caller, texts=written, session_id=None
         )
-        if session.agent != request.agent:
+        return await self._kernel.run(
+            execution, _StatelessTurn(self._parts, execution, request, emit)
+        )
+
+    async def interrupt(self, session_id: str, principal: str | None) -> None:
+        """Stop the turn of a session that runs in this process.
+
+        Raises a 404 `Problem` for a session that is not this principal's, a 409 where none runs
+        here.
+        """
+        bounds = PoolBounds.configured(self._holder.require().source)
+        session = await self._store.session(session_id, principal, bounds)
+        self._executions.interrupt(session.id)
+
+    async def _head(self, request: TurnRequest, configuration: Configuration) -> Head | None:
+        """Return what is known of the session that the request continues."""
+        if request.session_id is None:
+            return None
+        principal = request.caller.principal.name
+        head = self._parts.heads.get(request.session_id, principal)
+        if head is None:
+            bounds = PoolBounds.configured(configuration.source)
+            head = Head.of(await self._store.session(request.session_id, principal, bounds))
+            self._parts.heads.put(request.session_id, head)
+        if head.agent != request.agent:
             raise errors.Problem(
                 409,
                 "session_of_other_agent",
-                f"The session belongs to agent {session.agent!r}. Send the message there, or "
+                f"The session belongs to agent {head.agent!r}. Send the message there, or "
                 "leave out `session_id` to begin a new session.",
                 field="session_id",
             )
-        return session
+        return head
 
-    def _execution(
-        self, configuration: Configuration, agent: str, trace: Trace, characters: int
-    ) -> Execution:
-        """Return the execution; its deadline follows the agent as it is now in service."""
-        serving = configuration.serving.get(agent)
-        timeout = (
-            configuration.timeout_of(current_version(configuration, agent)[1])
-            if serving
-            else configuration.limits.max_execution_time_seconds
-        )
-        now = time.monotonic()
-        return Execution(configuration, trace, agent, characters, now, now + timeout)
+    def _version(
+        self, configuration: Configuration, agent: str, head: Head | None
+    ) -> tuple[Version, Agent]:
+        if head is None:
+            return self._versions.for_new_session(configuration, agent)
+        return self._versions.for_session(configuration, agent, head.package, head.version)
 
-    async def _turn(
-        self, execution: Execution, request: TurnRequest, session: Session | None, emit: Emit
-    ) -> TurnResult:
-        configuration = execution.configuration
-        if session is None:
-            version, agent = self._versions.for_new_session(configuration, request.agent)
-        else:
-            version, agent = self._versions.for_session(
-                configuration, session.agent, session.package, session.version
-            )
-        begin = self._begin_request(execution, request, session, version, agent)
-        turn = await self._begin(begin, execution)
-        execution.turn_begun = True
-        user = ModelMessage("user", request.message)
-        prepared = self._prepare(
-            execution, version, agent, (*turn.history, user), request.principal
-        )
-        try:
-            await self._drive(execution, prepared, emit)
-        except BaseException as error:
-            status: Outcome = "error"
-            if isinstance(error, asyncio.CancelledError) and time.monotonic() < execution.deadline:
-                status = "interrupted"
-            await self._settle(execution, turn, status, ())
-            raise
-        await self._settle(execution, turn, prepared.state.outcome, prepared.state.added)
-        return _result(execution, prepared)
 
-    async def _stateless(
-        self, execution: Execution, request: StatelessRequest, emit: Emit
-    ) -> TurnResult:
-        version, agent = self._versions.for_new_session(execution.configuration, request.agent)
-        prepared = self._prepare(execution, version, agent, request.messages)
-        state = prepared.state
-        state.temperature = request.temperature
-        if request.max_output_tokens is not None:
-            state.max_output_tokens = min(state.max_output_tokens, request.max_output_tokens)
-        try:
-            await self._drive(execution, prepared, emit)
-        finally:
-            self._store.record_use(_entry(execution))
-        return _result(execution, prepared)
+class _AgentWork:
+    """What turns with and without a session have in common."""
 
-    def _begin_request(
-        self,
-        execution: Execution,
-        request: TurnRequest,
-        session: Session | None,
-        version: Version,
-        agent: Agent,
-    ) -> BeginTurn:
-        assert execution.session_id is not None
-        new = None
-        if session is None:
-            new = NewSession(
-                execution.session_id,
-                request.principal,
-                request.agent,
-                version.package,
-                version.version,
-                request.metadata,
-            )
-        remaining = execution.deadline - time.monotonic() + LOCK_MARGIN_SECONDS
-        return BeginTurn(
-            session_id=execution.session_id,
-            principal=request.principal,
-            package=version.package,
-            version=version.version,
-            new=new,
-            expected_bytes=len(request.message.encode())
-            + agent.max_output_tokens * BYTES_PER_TOKEN,
-            expires_at=int((time.time() + remaining) * 1000),
-            tail=TAIL_MESSAGES,
+    def __init__(self, parts: TurnParts, execution: Execution, emit: Emit) -> None:
+        assert execution.definition is not None
+        self._parts = parts
+        self._execution = execution
+        self._agent = execution.definition
+        self._emit = emit
+
+    def _state(self, messages: tuple[ModelMessage, ...], added: int) -> LoopState:
+        """Return the loop's state; the last `added` messages are this turn's own."""
+        return LoopState(
+            model=self._execution.model,
+            messages=list(messages),
+            known=len(messages) - added,
+            tools=self._specs(),
+            max_iterations=self._agent.max_iterations,
+            max_output_tokens=self._agent.max_output_tokens,
         )
 
-    async def _begin(self, request: BeginTurn, execution: Execution) -> Turn:
-        """Begin the turn; when the client leaves meanwhile, release what was begun."""
-        bounds = PoolBounds.of(execution.configuration.source.pool)
-        begun = self._background.spawn(self._store.begin_turn(request, bounds))
-        try:
-            return await asyncio.shield(begun)
-        except asyncio.CancelledError:
-            self._background.spawn(self._release(begun, execution))
-            raise
-
-    async def _release(self, begun: asyncio.Task[Turn], execution: Execution) -> None:
-        turn = await begun
-        await self._store.finish_turn(
-            FinishTurn(turn, "interrupted", (), _entry(execution)),
-            PoolBounds.of(execution.configuration.source.pool),
-        )
-
-    async def _settle(
-        self,
-        execution: Execution,
-        turn: Turn,
-        status: Outcome,
-        messages: tuple[ModelMessage, ...],
-    ) -> None:
-        """Store how the turn ended, whether or not the client still waits for it."""
-        finish = FinishTurn(turn, status, messages, _entry(execution))  # type: ignore[arg-type]
-        bounds = PoolBounds.of(execution.configuration.source.pool)
-        await asyncio.shield(self._background.spawn(self._store.finish_turn(finish, bounds)))
-
-    def _prepare(
-        self,
-        execution: Execution,
-        version: Version,
-        agent: Agent,
-        conversation: tuple[ModelMessage, ...],
-        principal: str = "",
-    ) -> _Prepared:
-        configuration = execution.configuration
-        execution.package, execution.version = version.package, version.version
-        execution.model = configuration.model_of(agent)
-        messages = [ModelMessage("system", agent.instructions)] if agent.instructions else []
-        messages.extend(conversation)
-        state = LoopState(
-            model=execution.model,
-            messages=messages,
-            known=len(messages) - 1,
-            tools=self._specs(agent),
-            max_iterations=agent.max_iterations,
-            max_output_tokens=agent.max_output_tokens,
-            deadline=execution.deadline,
-            usage=execution.usage,
-        )
-        context = ToolContext(
-            ExecutionContext(
-                request_id="",
-                trace=execution.trace,
-                organization=configuration.source.organization,
-                principal=Principal(principal, frozenset(), ""),
-                deadline=execution.deadline,
-                session_id=execution.session_id,
-                agent=agent.name,
-            ),
-            agent.name,
-            version.package,
-            version.version,
-        )
-        return _Prepared(version, agent, state, context)
-
-    def _specs(self, agent: Agent) -> tuple[ToolSpec, ...]:
-        found = (self._tools.get(name) for name in agent.tools)
+    def _specs(self) -> tuple[ToolSpec, ...]:
+        package, version = self._execution.package, self._execution.version
+        found = (self._parts.tools.get(name, package, version) for name in self._agent.tools)
         return tuple(
             ToolSpec(tool.name, tool.description, tool.parameters) for tool in found if tool
         )
 
-    async def _drive(self, execution: Execution, prepared: _Prepared, emit: Emit) -> None:
-        await emit(
+    def _cache(self, *, first: bool) -> CacheScope | None:
+        """Return for whom the answer may be repeated; only first questions can be anybody's."""
+        if not first or not self._agent.cache_seconds:
+            return None
+        execution = self._execution
+        parts = (
+            execution.context.organization,
+            execution.agent,
+            execution.package,
+            execution.version,
+            execution.configuration.hash,
+        )
+        return CacheScope(self._agent.cache_seconds, parts)
+
+    async def _drive(self, state: LoopState) -> TurnResult:
+        execution = self._execution
+        await self._parts.tools.prepare(self._agent.tools)
+        state.tools = self._specs()
+        await self._emit(
             Started(
                 execution.session_id,
                 execution.agent,
                 execution.version,
-                execution.model,
-                execution.trace.trace_id,
+                state.model,
+                execution.context.trace.trace_id,
+                tuple(execution.warnings),
             )
         )
-        try:
-            await self._loop.run(prepared.state, prepared.context, emit)
-        except ModelError as error:
-            raise failures.as_problem(error) from error
-        execution.outcome = prepared.state.outcome
+        await self._parts.loop.run(execution, state, self._emit)
+        execution.outcome = state.outcome
+        return TurnResult(
+            status=state.outcome,
+            answer=state.answer,
+            usage=execution.usage,
+            agent=execution.agent,
+            version=execution.version,
+            model=state.model,
+            trace_id=execution.context.trace.trace_id,
+            finish_reason=state.finish_reason,
+            session_id=execution.session_id,
+            warnings=tuple(execution.warnings),
+        )
 
 
-def _entry(execution: Execution) -> LedgerEntry:
-    usage = execution.usage
-    return LedgerEntry(
-        agent=execution.agent,
-        package=execution.package,
-        version=execution.version,
-        model=execution.model,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cost=usage.cost,
-        session_id=execution.session_id,
-    )
+class _SessionTurn(_AgentWork):
+    """A turn that is remembered."""
+
+    def __init__(
+        self,
+        parts: TurnParts,
+        execution: Execution,
+        request: TurnRequest,
+        head: Head | None,
+        emit: Emit,
+    ) -> None:
+        super().__init__(parts, execution, emit)
+        self._request = request
+        self._head = head
+        self._pending = ModelMessage("user", request.message)
+        self._turn: Turn | None = None
+        self._state_of_loop: LoopState | None = None
+        self._context_tokens: int | None = None
+
+    def opening(self) -> Opening:
+        """Return what is reserved: the history counts as what the last turn sent."""
+        told = Conversation(self._agent.instructions, None, (), self._pending).messages()
+        state = self._state(told, added=1)
+        need = self._parts.calls.planned(self._execution, state.request()).need
+        if self._head is not None:
+            need = self._with_history(need, self._head.context_tokens * BYTES_PER_TOKEN)
+        return Opening(Wanted(need, seconds=self._execution.seconds()), self._begin())
+
+    async def run(self, turn: Turn | None) -> TurnResult:
+        """Tell the model what it needs to know, and bring its loop to an end."""
+        assert turn is not None
+        self._turn = turn
+        execution = self._execution
+        conversation = Conversation(
+            self._agent.instructions, turn.summary, turn.history, self._pending
+        )
+        fitted = self._parts.window.fit(
+            conversation,
+            execution.model,
+            max_output_tokens=self._agent.max_output_tokens,
+            cleanup=execution.configuration.source.sessions.cleanup,
+            allowance=execution.context.allowance,
+        )
+        if fitted.removed:
+            self._parts.reports.cleaned(execution.context, fitted.removed, fitted.tokens)
+        self._context_tokens = fitted.tokens
+        state = self._state_of_loop = self._state(fitted.messages, added=1)
+        state.cache = self._cache(first=turn.number == 1)
+        result = await self._drive(state)
+        self._remember(turn)
+        return result
+
+    def ending(self, outcome: Outcome) -> TurnEnd | None:
+        """Return the messages of a turn that ended well, and how it ended otherwise."""
+        if self._turn is None:
+            return None
+        state = self._state_of_loop
+        well = state is not None and outcome in {"completed", "completed_with_errors"}
+        messages = state.added if state is not None and well else ()
+        return TurnEnd(self._turn, _ENDS[outcome], messages, self._context_tokens)
+
+    def _with_history(self, need: CallNeed, tokens: int) -> CallNeed:
+        """Return the need with the history, of which more than the request may use is left out."""
+        left = self._execution.context.allowance.left("tokens")
+        if left is not None:
+            tokens = min(tokens, int(left) - need.input_tokens - need.output_tokens)
+        return need.reading(need.input_tokens + max(0, tokens))
+
+    def _begin(self) -> BeginTurn:
+        execution, request = self._execution, self._request
+        session_id, principal = execution.session_id, request.caller.principal.name
+        assert session_id is not None
+        new = None
+        if request.session_id is None:
+            new = NewSession(
+                session_id,
+                principal,
+                execution.agent,
+                execution.package,
+                execution.version,
+                request.metadata,
+                request.title,
+                request.autonomy_level,
+            )
+        return BeginTurn(
+            session_id=session_id,
+            principal=principal,
+            package=execution.package,
+            version=execution.version,
+            new=new,
+            expected_bytes=len(request.message.encode())
+            + self._agent.max_output_tokens * BYTES_PER_TOKEN,
+            expires_at=lease_until(),
+            tail=TAIL_MESSAGES,
+        )
+
+    def _remember(self, turn: Turn) -> None:
+        execution, state = self._execution, self._state_of_loop
+        assert state is not None
+        self._parts.heads.put(
+            turn.session_id,
+            Head(
+                self._request.caller.principal.name,
+                execution.agent,
+                execution.package,
+                execution.version,
+                self._context_tokens or 0,
+            ),
+        )
+        self._parts.compactor.after(execution, turn, state.added)
 
 
-def _result(execution: Execution, prepared: _Prepared) -> TurnResult:
-    state = prepared.state
-    return TurnResult(
-        status=state.outcome,
-        answer=state.answer,
-        usage=execution.usage,
-        agent=execution.agent,
-        version=execution.version,
-        model=state.model,
-        trace_id=execution.trace.trace_id,
-        finish_reason=state.finish_reason,
-        session_id=execution.session_id,
-    )
+class _StatelessTurn(_AgentWork):
+    """A turn of which nothing is remembered."""
+
+    def __init__(
+        self, parts: TurnParts, execution: Execution, request: StatelessRequest, emit: Emit
+    ) -> None:
+        super().__init__(parts, execution, emit)
+        self._request = request
+
+    def opening(self) -> Opening:
+        """Return what is reserved."""
+        need = self._parts.calls.planned(self._execution, self._first().request()).need
+        return Opening(Wanted(need, seconds=self._execution.seconds()))
+
+    async def run(self, _: Turn | None) -> TurnResult:
+        """Bring the agent's loop to its end."""
+        state = self._first()
+        state.cache = self._cache(first=sum(m.role == "user" for m in self._request.messages) == 1)
+        return await self._drive(state)
+
+    def ending(self, _: Outcome) -> TurnEnd | None:
+        """Return nothing."""
+        return None
+
+    def _first(self) -> LoopState:
+        told = self._request.messages
+        if self._agent.instructions:
+            told = (ModelMessage("system", self._agent.instructions), *told)
+        state = self._state(told, added=0)
+        state.temperature = self._request.temperature
+        if self._request.max_output_tokens is not None:
+            state.max_output_tokens = min(state.max_output_tokens, self._request.max_output_tokens)
+        return state

@@ -10,7 +10,7 @@ from bulkhead_runtime.api import scopes
 from bulkhead_runtime.api.rest import views
 from bulkhead_runtime.api.rest.parameters import Caller, Cursor, Limit, SessionId, needs
 from bulkhead_runtime.kernel.context import Principal
-from bulkhead_runtime.kernel.turns import new_session_id
+from bulkhead_runtime.kernel.executions import new_session_id
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import NewSession, PoolBounds, Session
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.v1alpha1.budgets import Budgets, RequestBudget
 from tests.support.deadline import until
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
@@ -162,7 +163,11 @@ async def _accepted(http: aiohttp.ClientSession, body: dict[str, str]) -> bool:
 async def test_a_full_disk_refuses_clearly_and_leaves_nothing_half_done(
     files: RuntimeFiles,
 ) -> None:
-    files.follow((document(), 100), limits={"maxInputCharacters": 100_000})
+    files.follow(
+        (document(), 100),
+        limits={"maxInputCharacters": 100_000},
+        budgets=Budgets(request=RequestBudget(tokens=1_000_000)),
+    )
     with RuntimeProcess(files) as runtime:
         (session_id,) = await _sessions(runtime, 1)
         _limit_file_size(runtime, 400_000)

@@ -3,6 +3,7 @@ import asyncio
 import aiohttp
 
 from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.v1alpha1.budgets import Budgets, RequestBudget
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
 
@@ -91,7 +92,12 @@ async def test_two_messages_to_one_session_at_once_run_one_after_the_other(
 
 
 async def test_a_full_pool_refuses_turns_until_sessions_are_deleted(files: RuntimeFiles) -> None:
-    files.follow((document(), 100), pool={"maxMemoryMB": 1}, limits={"maxInputCharacters": 300_000})
+    files.follow(
+        (document(), 100),
+        pool={"maxMemoryMB": 1},
+        limits={"maxInputCharacters": 300_000},
+        budgets=Budgets(request=RequestBudget(tokens=1_000_000)),
+    )
     with RuntimeProcess(files) as runtime:
         async with client(runtime) as http:
             sessions = []

@@ -1,0 +1,121 @@
+"""Puts the kernel together: one ordered list of middleware for every way in."""
+
+from dataclasses import dataclass
+
+from bulkhead_runtime.config.holder import ConfigurationHolder
+from bulkhead_runtime.kernel import extensions
+from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
+from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.kernel.calls import ModelCalls
+from bulkhead_runtime.kernel.compactor import Compactor
+from bulkhead_runtime.kernel.direct import DirectModels
+from bulkhead_runtime.kernel.execution import Middleware
+from bulkhead_runtime.kernel.executions import Executions
+from bulkhead_runtime.kernel.heads import SessionHeads
+from bulkhead_runtime.kernel.idempotency import Idempotency
+from bulkhead_runtime.kernel.loop import AgentLoop
+from bulkhead_runtime.kernel.middleware import (
+    Authorization,
+    Concurrency,
+    Deadline,
+    InputLimit,
+    Kernel,
+    OneTurnAtATime,
+    RateLimit,
+    Telemetry,
+)
+from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.safety import Injection, Moderated
+from bulkhead_runtime.kernel.settlement import Settlement
+from bulkhead_runtime.kernel.steps import BudgetSteps
+from bulkhead_runtime.kernel.tool_runs import ToolRuns
+from bulkhead_runtime.kernel.turns import AgentTurns, TurnParts
+from bulkhead_runtime.kernel.window import ContextWindow
+from bulkhead_runtime.models.port import Router
+from bulkhead_runtime.routing.versions import VersionRouter
+from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.telemetry.spans import Tracing
+from bulkhead_runtime.tools.port import Tools
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What the kernel works with."""
+
+    organization: str
+    holder: ConfigurationHolder
+    store: StoreOfRecord
+    router: Router
+    tools: Tools
+    versions: VersionRouter
+    admission: Admission
+    background: Background
+    reports: Reports
+    tracing: Tracing
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The ways in."""
+
+    turns: AgentTurns
+    direct: DirectModels
+    tool_runs: ToolRuns
+    window: ContextWindow
+
+
+def assemble(near: Neighbours) -> Entries:
+    """Return the ways into one kernel."""
+    executions = Executions(near.organization, near.store)
+    calls = ModelCalls(near.router, near.tracing, near.reports)
+    window = ContextWindow(near.router)
+    kernel = _kernel(near, executions)
+    parts = TurnParts(
+        loop=AgentLoop(calls, near.tools),
+        calls=calls,
+        tools=near.tools,
+        window=window,
+        compactor=Compactor(calls, executions, near.background, near.reports),
+        heads=SessionHeads(),
+        reports=near.reports,
+    )
+    turns = AgentTurns(
+        kernel=kernel,
+        parts=parts,
+        store=near.store,
+        versions=near.versions,
+        holder=near.holder,
+        executions=executions,
+    )
+    return Entries(
+        turns,
+        DirectModels(kernel, calls, near.router, near.holder, executions),
+        ToolRuns(kernel, near.tools, near.holder, executions),
+        window,
+    )
+
+
+def _kernel(near: Neighbours, executions: Executions) -> Kernel:
+    reports = near.reports
+    idempotency = Idempotency(reports)
+    settlement = Settlement(
+        background=near.background,
+        executions=executions,
+        steps=BudgetSteps(reports),
+        idempotency=idempotency,
+        reports=reports,
+    )
+    middlewares: tuple[Middleware, ...] = (
+        Telemetry(reports, near.tracing),
+        idempotency,
+        Authorization(),
+        InputLimit(),
+        Injection(reports),
+        RateLimit(RateWindow()),
+        Deadline(),
+        OneTurnAtATime(SessionGate()),
+        Concurrency(near.admission),
+        Moderated(near.router, reports),
+        *extensions.middlewares(),
+    )
+    return Kernel(middlewares, settlement)

@@ -1,0 +1,165 @@
+"""Makes executions with all that belongs to them, and knows which sessions are in a turn here."""
+
+import secrets
+import time
+from dataclasses import replace
+from typing import Final
+
+from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.budgets import Budgets
+from bulkhead_runtime.config.snapshot import Configuration, Version
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel import refusals
+from bulkhead_runtime.kernel.accounts import accounts_of, allowance_of
+from bulkhead_runtime.kernel.allowance import Allowance
+from bulkhead_runtime.kernel.context import ExecutionContext
+from bulkhead_runtime.kernel.execution import DIRECT, Entry, Execution
+from bulkhead_runtime.kernel.idempotency import claim_of
+from bulkhead_runtime.kernel.purse import Purse
+from bulkhead_runtime.kernel.requests import Caller
+from bulkhead_runtime.store.spending import SpendingStore
+
+_SECONDS: Final = "seconds"
+
+
+def new_session_id() -> str:
+    """Return an id that cannot be guessed."""
+    return f"ses_{secrets.token_hex(16)}"
+
+
+class Executions:
+    """The factory of executions of one organization."""
+
+    def __init__(self, organization: str, store: SpendingStore) -> None:
+        self._organization = organization
+        self._store = store
+        self._running: dict[str, Execution] = {}
+
+    def of_agent(
+        self,
+        configuration: Configuration,
+        version: Version,
+        agent: Agent,
+        caller: Caller,
+        *,
+        texts: tuple[str, ...],
+        session_id: str | None,
+    ) -> Execution:
+        """Return the execution of an agent's turn."""
+        execution = self._execution(
+            configuration, caller, "agents:run", agent=agent, session_id=session_id
+        )
+        execution.texts = texts
+        execution.package, execution.version = version.package, version.version
+        execution.model = configuration.model_of(agent)
+        return execution
+
+    def direct(
+        self,
+        configuration: Configuration,
+        caller: Caller,
+        entry: Entry,
+        *,
+        model: str = "",
+        texts: tuple[str, ...] = (),
+    ) -> Execution:
+        """Return the execution of a model or a tool without an agent."""
+        execution = self._execution(configuration, caller, entry, agent=None, session_id=None)
+        execution.texts = texts
+        execution.model = model
+        return execution
+
+    def following(self, execution: Execution, seconds: float) -> Execution:
+        """Return the execution of work that another one left behind, with a purse of its own."""
+        started = time.monotonic()
+        context = replace(
+            execution.context.child(allowance=Allowance({})), deadline=started + seconds
+        )
+        budgets = execution.configuration.source.budgets
+        return Execution(
+            configuration=execution.configuration,
+            context=context,
+            entry=execution.entry,
+            purse=self._purse(budgets, context),
+            started=started,
+            agent=execution.agent,
+            definition=execution.definition,
+            package=execution.package,
+            version=execution.version,
+            model=execution.model,
+        )
+
+    def entered(self, execution: Execution) -> None:
+        """Note that a session's turn runs here."""
+        if execution.session_id is not None:
+            self._running[execution.session_id] = execution
+
+    def left(self, execution: Execution) -> None:
+        """Note that it runs no longer."""
+        if execution.session_id is not None:
+            self._running.pop(execution.session_id, None)
+
+    def interrupt(self, session_id: str) -> None:
+        """End the turn of a session; raise a 409 `Problem` where none runs in this process."""
+        execution = self._running.get(session_id)
+        if execution is None:
+            raise Problem(
+                409,
+                "no_turn",
+                "No turn of this session runs in the replica that answers, so there is nothing to "
+                "interrupt.",
+            )
+        execution.end(refusals.interrupted())
+
+    def _execution(
+        self,
+        configuration: Configuration,
+        caller: Caller,
+        entry: Entry,
+        *,
+        agent: Agent | None,
+        session_id: str | None,
+    ) -> Execution:
+        name = agent.name if agent is not None else DIRECT
+        budgets = configuration.source.budgets
+        allowance = allowance_of(budgets, agent)
+        started = time.monotonic()
+        context = ExecutionContext(
+            request_id=caller.request_id,
+            trace=caller.trace,
+            organization=self._organization,
+            principal=caller.principal,
+            deadline=started + _seconds(configuration, agent, float(allowance.left(_SECONDS) or 0)),
+            session_id=session_id,
+            agent=name,
+            policies=caller.policies,
+            allowance=allowance,
+        )
+        repeatable = caller.repeatable
+        return Execution(
+            configuration=configuration,
+            context=context,
+            entry=entry,
+            purse=self._purse(budgets, context),
+            started=started,
+            agent=name,
+            definition=agent,
+            repeatable=repeatable,
+            claim=claim_of(repeatable, caller.principal.name) if repeatable else None,
+        )
+
+    def _purse(self, budgets: Budgets, context: ExecutionContext) -> Purse:
+        return Purse(
+            self._store,
+            accounts_of(budgets, agent=context.agent, session_id=context.session_id),
+            context.allowance,
+            principal=context.principal.name,
+            agent=context.agent,
+        )
+
+
+def _seconds(configuration: Configuration, agent: Agent | None, budgeted: float) -> float:
+    """Return how long work may take: by the limits, the agent and the budget of a request."""
+    limit = configuration.limits.max_execution_time_seconds
+    own = configuration.timeout_of(agent) if agent is not None else limit
+    return min(own, budgeted or limit)

@@ -1,0 +1,61 @@
+"""What this process knows of sessions that it saw: whose they are, and where they are pinned.
+
+Only what never changes, or what does no harm when it is old: every turn is checked again by the
+store when it begins. It saves the look-up before a turn.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from bulkhead_runtime.store.port import Session
+
+_REMEMBERED: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One session; `context_tokens` is what its last turn sent."""
+
+    principal: str
+    agent: str
+    package: str
+    version: str
+    context_tokens: int
+
+    @classmethod
+    def of(cls, session: Session) -> "Head":
+        """Return the head of a session."""
+        return cls(
+            session.principal,
+            session.agent,
+            session.package,
+            session.version,
+            session.context_tokens,
+        )
+
+
+class SessionHeads:
+    """The sessions that were used last."""
+
+    def __init__(self) -> None:
+        self._heads: OrderedDict[str, Head] = OrderedDict()
+
+    def get(self, session_id: str, principal: str) -> Head | None:
+        """Return what is known of a principal's session."""
+        head = self._heads.get(session_id)
+        if head is None or head.principal != principal:
+            return None
+        self._heads.move_to_end(session_id)
+        return head
+
+    def put(self, session_id: str, head: Head) -> None:
+        """Remember a session, forgetting the one that was used longest ago."""
+        self._heads[session_id] = head
+        self._heads.move_to_end(session_id)
+        if len(self._heads) > _REMEMBERED:
+            self._heads.popitem(last=False)
+
+    def forget(self, session_id: str) -> None:
+        """Forget a session that is gone."""
+        self._heads.pop(session_id, None)

@@ -1,0 +1,171 @@
+"""Tells events and metrics what happens to executions; ids, outcomes and figures, never content."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.events.port import Event, Events
+from bulkhead_runtime.kernel.context import ExecutionContext
+from bulkhead_runtime.kernel.execution import Execution
+from bulkhead_runtime.kernel.purse import BudgetRefusedError
+from bulkhead_runtime.models.circuit import CircuitState
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.port import Switch
+from bulkhead_runtime.store.port import ExpiredSession
+from bulkhead_runtime.store.spending import Account, Dimension
+from bulkhead_runtime.telemetry.metrics import Metrics
+
+IdempotencyOutcome = Literal["start", "hit", "conflict", "complete", "fail"]
+
+
+class Reports:
+    """Where the kernel says what it saw."""
+
+    def __init__(self, events: Events, metrics: Metrics) -> None:
+        self._events = events
+        self._metrics = metrics
+
+    def publish(self, type_: str, context: ExecutionContext, data: Mapping[str, Any]) -> None:
+        """Publish one event of an execution."""
+        self._events.publish(
+            Event(
+                id=f"evt_{secrets.token_hex(12)}",
+                type=type_,
+                at=time.time_ns() // 1_000_000,
+                principal=context.principal.name,
+                session_id=context.session_id,
+                trace_id=context.trace.trace_id,
+                run_id=context.run_id,
+                data=data,
+            )
+        )
+
+    def accepted(self, execution: Execution) -> None:
+        """Say that an execution came in."""
+        data = {"agent": execution.agent, "model": execution.model}
+        self.publish("request.start", execution.context, data)
+
+    def ended(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
+        """Count an execution and say how it ended."""
+        metrics, usage = self._metrics, execution.usage
+        metrics.execution_ended(
+            execution.agent, execution.package, execution.version, execution.outcome
+        )
+        metrics.duration.labels(execution.agent).observe(seconds)
+        metrics.tokens.labels(execution.agent, "input").inc(usage.input_tokens)
+        metrics.tokens.labels(execution.agent, "output").inc(usage.output_tokens)
+        if usage.cost is not None:
+            metrics.cost.labels(execution.agent).inc(float(usage.cost))
+        data: dict[str, Any] = {
+            "agent": execution.agent,
+            "version": execution.version,
+            "outcome": execution.outcome,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "seconds": round(seconds, 4),
+        }
+        if error is None:
+            self.publish("request.complete", execution.context, data)
+            return
+        data["code"] = getattr(error, "code", type(error).__name__)
+        data["status"] = getattr(error, "status", None)
+        self.publish("request.error", execution.context, data)
+
+    def refused(self, execution: Execution, problem: Problem) -> None:
+        """Say that a budget had no room; other refusals are told by how the execution ends."""
+        if not isinstance(problem, BudgetRefusedError):
+            return
+        account, dimension = problem.refused.account, problem.refused.dimension
+        self._metrics.spending.refused(account.scope, dimension)
+        data = {
+            "scope": account.scope,
+            "key": account.key,
+            "dimension": dimension,
+            "left": format(problem.refused.left, "f"),
+        }
+        self.publish("budget.refused", execution.context, data)
+
+    def step(
+        self, type_: str, action: str, execution: Execution, account: Account, data: dict[str, Any]
+    ) -> None:
+        """Say that an account passed a step of spec.budgets.steps."""
+        self._metrics.spending.step(account.scope, action)
+        named = {"scope": account.scope, "key": account.key, **data}
+        self.publish(type_, execution.context, named)
+
+    def balance(self, account: Account, dimension: Dimension, used: Any) -> None:
+        """Show where an account of the whole organization stands."""
+        self._metrics.spending.balance(
+            account.scope, dimension, used=used, limit=account.limits[dimension]
+        )
+
+    def model_called(self, model: str, outcome: str, seconds: float) -> None:
+        """Count one call of a model; `outcome` is ok or the kind of its error."""
+        provider, _, name = model.partition("/")
+        self._metrics.models.called(provider, name, outcome, seconds)
+
+    def first_part(self, model: str, seconds: float) -> None:
+        """Count how long the first part of an answer took."""
+        self._metrics.models.first_part(model.partition("/")[0], seconds)
+
+    def cached(self, *, hit: bool) -> None:
+        """Count one look into the cache of answers."""
+        self._metrics.models.cache("hit" if hit else "miss")
+
+    def model_denied(self, execution: Execution, error: ModelError) -> None:
+        """Say that a model may not be used."""
+        data = {"model": execution.model, "reason": error.message}
+        self.publish("model.denied", execution.context, data)
+
+    def fell_back(self, execution: Execution, switch: Switch) -> None:
+        """Say that the next model of a plan is asked."""
+        self._metrics.models.fell_back(
+            switch.failed.partition("/")[0], switch.model.partition("/")[0]
+        )
+        data = {"from": switch.failed, "to": switch.model, "reason": switch.error.kind}
+        self.publish("model.fallback", execution.context, data)
+
+    def circuit(self, provider: str, state: CircuitState) -> None:
+        """Say that a provider is left alone, or asked again."""
+        self._metrics.models.circuit(provider, is_open=state == "open")
+        if state != "half_open":
+            self._process(f"model.circuit_{state}", {"provider": provider})
+
+    def expired(self, session: ExpiredSession) -> None:
+        """Say that a session was archived because nothing happened in it."""
+        self._process("session.expired", {}, session.principal, session.id)
+
+    def policy_changed(self, kind: str, name: str, principal: str) -> None:
+        """Say that a policy was added, replaced or removed through the API."""
+        self._process("policy.changed", {"kind": kind, "name": name}, principal)
+
+    def _process(
+        self,
+        type_: str,
+        data: Mapping[str, Any],
+        principal: str = "",
+        session_id: str | None = None,
+    ) -> None:
+        """Publish an event that no execution caused."""
+        now = time.time_ns() // 1_000_000
+        event = Event(f"evt_{secrets.token_hex(12)}", type_, now, principal, session_id, data=data)
+        self._events.publish(event)
+
+    def idempotency(self, outcome: IdempotencyOutcome, execution: Execution) -> None:
+        """Say what became of a request with a key."""
+        self._metrics.spending.idempotency(outcome)
+        self.publish(f"idempotency.{outcome}", execution.context, {"agent": execution.agent})
+
+    def compacted(
+        self, context: ExecutionContext, turns: int, by: Literal["model", "fallback"]
+    ) -> None:
+        """Say that older turns became a summary."""
+        self._metrics.context.compacted(by)
+        self.publish("session.compacted", context, {"turns": turns, "by": by})
+
+    def cleaned(self, context: ExecutionContext, messages: int, tokens: int) -> None:
+        """Say that old messages were left out of what the model is told."""
+        self._metrics.context.cleaned()
+        self.publish("session.cleaned", context, {"messages": messages, "tokens": tokens})

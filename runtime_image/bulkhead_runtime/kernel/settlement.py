@@ -1,0 +1,236 @@
+"""The innermost step of every execution: begin in the store, carry out, settle.
+
+Whatever happens to the work, the store is told how it ended, once: a client that leaves or a
+deadline that passes ends the work, not its settlement. Work that the store holds something for
+renews it, and ends when it was lost.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from bulkhead_runtime import errors
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel import failures, refusals
+from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.kernel.bounds import Wanted, whole_seconds
+from bulkhead_runtime.kernel.execution import Execution, Outcome
+from bulkhead_runtime.kernel.executions import Executions
+from bulkhead_runtime.kernel.idempotency import Idempotency
+from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.requests import MAX_ANSWER_BYTES
+from bulkhead_runtime.kernel.steps import BudgetSteps
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Turn
+from bulkhead_runtime.store.refusals import turn_lost
+from bulkhead_runtime.store.spending import Finished, RepeatedAnswer, TurnEnd
+
+Result = TypeVar("Result")
+ResultOut_co = TypeVar("ResultOut_co", covariant=True)
+
+RENEW_SECONDS: Final = 10.0
+_SETTLE_ATTEMPTS: Final = 5
+_SETTLE_PAUSE_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What work asks of the store before it starts."""
+
+    wanted: Wanted
+    turn: BeginTurn | None = None
+
+
+class Work(Protocol[ResultOut_co]):
+    """One piece of work inside the middleware."""
+
+    def opening(self) -> Opening:
+        """Return what is to be reserved and locked; raise a `Problem` where it may not run."""
+        ...
+
+    async def run(self, turn: Turn | None, /) -> ResultOut_co:
+        """Carry the work out and return what the client gets."""
+        ...
+
+    def ending(self, outcome: Outcome, /) -> TurnEnd | None:
+        """Return what is to be remembered of its turn, if it has one."""
+        ...
+
+
+class Settlement:
+    """Runs work between the begin and the finish of its reservation."""
+
+    def __init__(
+        self,
+        *,
+        background: Background,
+        executions: Executions,
+        steps: BudgetSteps,
+        idempotency: Idempotency,
+        reports: Reports,
+    ) -> None:
+        self._background = background
+        self._executions = executions
+        self._steps = steps
+        self._idempotency = idempotency
+        self._reports = reports
+
+    async def run(self, execution: Execution, work: Work[Result]) -> Result:
+        """Carry out `work`; raise what it raises, once that is settled."""
+        turn = await self._begin(execution, work)
+        try:
+            self._steps.take(execution)
+            async with self._kept(execution):
+                result = await work.run(turn)
+        except BaseException as error:
+            await self._end_failed(execution, work, error)
+            if isinstance(error, ModelError):
+                raise failures.as_problem(error) from error
+            raise
+        answer = None
+        if execution.repeatable is not None:
+            answer = bounded(execution.repeatable.answer(result))
+        await self._end(execution, work.ending(execution.outcome), answer)
+        return result
+
+    async def _begin(self, execution: Execution, work: Work[Result]) -> Turn | None:
+        """Begin; when the client leaves meanwhile, release what was begun."""
+        try:
+            opening = work.opening()
+        except ModelError as error:
+            raise failures.as_problem(error) from error
+        begun = self._background.spawn(self._ask(execution, opening))
+        try:
+            turn, granted = await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            self._background.spawn(self._release(begun, execution))
+            raise
+        execution.begun = True
+        if granted.seconds is not None:
+            execution.hurry(execution.started + float(granted.seconds))
+        return turn
+
+    async def _ask(self, execution: Execution, opening: Opening) -> tuple[Turn | None, Wanted]:
+        async def ask() -> tuple[Turn | None, Wanted]:
+            return await execution.purse.begin(
+                opening.wanted, _bounds(execution), turn=opening.turn, claim=execution.claim
+            )
+
+        try:
+            return await self._idempotency.claimed(execution, ask)
+        except Problem as problem:
+            self._reports.refused(execution, problem)
+            raise
+
+    async def _release(
+        self, begun: asyncio.Task[tuple[Turn | None, Wanted]], execution: Execution
+    ) -> None:
+        turn, _ = await begun
+        end = None if turn is None else TurnEnd(turn, "interrupted", ())
+        await self._finish(execution, end, None)
+
+    async def _end_failed(
+        self, execution: Execution, work: Work[Result], error: BaseException
+    ) -> None:
+        """Settle work that failed; what was spent stays spent, under its key too."""
+        problem = refusals.of(error, execution)
+        interrupted = isinstance(error, asyncio.CancelledError) and problem.status != _TIMED_OUT
+        execution.outcome = "interrupted" if interrupted else "error"
+        answer = None
+        if execution.repeatable is not None and execution.purse.lines:
+            answer = bounded(execution.repeatable.failure(problem))
+        await self._end(execution, work.ending(execution.outcome), answer)
+
+    async def _end(
+        self, execution: Execution, turn: TurnEnd | None, answer: RepeatedAnswer | None
+    ) -> None:
+        """Settle, whether or not the client still waits for it."""
+        if turn is None and execution.claim is None:
+            self._background.spawn(self._settle_later(execution))
+            return
+        finish = self._background.spawn(self._finish(execution, turn, answer))
+        finished = await asyncio.shield(finish)
+        if finished.turn == "pool_full":
+            bounds = _bounds(execution)
+            raise errors.pool_full(bounds.name, bounds.max_memory_mb)
+        if finished.turn == "lost":
+            raise turn_lost()
+
+    async def _settle_later(self, execution: Execution) -> None:
+        """Settle what nobody waits for; a store that is away for a moment loses nothing."""
+        purse = execution.purse
+        if not (purse.held or purse.lines):
+            return
+        for attempt in range(1, _SETTLE_ATTEMPTS + 1):
+            try:
+                await self._finish(execution, None, None)
+            except Problem:
+                if attempt == _SETTLE_ATTEMPTS:
+                    raise
+                await asyncio.sleep(_SETTLE_PAUSE_SECONDS * 2**attempt)
+            else:
+                return
+
+    async def _finish(
+        self, execution: Execution, turn: TurnEnd | None, answer: RepeatedAnswer | None
+    ) -> Finished:
+        finished = await execution.purse.finish(
+            _bounds(execution),
+            seconds=whole_seconds(time.monotonic() - execution.started),
+            turn=turn,
+            claim=execution.claim,
+            answer=answer,
+        )
+        self._idempotency.settled(execution, kept=answer is not None)
+        return finished
+
+    @asynccontextmanager
+    async def _kept(self, execution: Execution) -> AsyncIterator[None]:
+        """Renew what the store holds while the work runs, and end the work when it was lost."""
+        loop = asyncio.get_running_loop()
+        execution.runs_in(asyncio.current_task())
+        self._executions.entered(execution)
+        timer = None
+
+        def renew() -> None:
+            nonlocal timer
+            self._background.spawn(self._renew(execution))
+            timer = loop.call_later(RENEW_SECONDS, renew)
+
+        if execution.purse.held:
+            timer = loop.call_later(RENEW_SECONDS, renew)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if execution.ended_by is None:
+                raise
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
+            raise execution.ended_by from None
+        finally:
+            execution.runs_in(None)
+            self._executions.left(execution)
+            if timer is not None:
+                timer.cancel()
+
+    async def _renew(self, execution: Execution) -> None:
+        if not await execution.purse.renew():
+            execution.end(turn_lost())
+
+
+_TIMED_OUT: Final = 504
+
+
+def bounded(answer: RepeatedAnswer) -> RepeatedAnswer:
+    """Return what is kept under a key: an answer too large to keep says so instead."""
+    if len(answer.body) <= MAX_ANSWER_BYTES:
+        return answer
+    return refusals.answer_not_kept(answer)
+
+
+def _bounds(execution: Execution) -> PoolBounds:
+    return PoolBounds.configured(execution.configuration.source)

@@ -1,0 +1,113 @@
+"""What happens before a budget is used up: spec.budgets.steps, checked at the begin of work."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from bulkhead_api.v1alpha1.budgets import Budgets, BudgetStep
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.accounts import percent_used
+from bulkhead_runtime.kernel.admission import RateWindow
+from bulkhead_runtime.kernel.execution import Execution
+from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.store.spending import Account, Balance, Dimension
+
+_REMEMBERED: Final = 1024
+_WHOLE_ORGANIZATION: Final = frozenset({"day", "total"})
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A step that an account has passed."""
+
+    step: BudgetStep
+    account: Account
+    dimension: Dimension
+    percent: int
+
+
+def passed(budgets: Budgets, balances: tuple[Balance, ...]) -> Iterator[Passed]:
+    """Return every step that any account has passed, by its fullest dimension."""
+    for balance in balances:
+        fullest = percent_used(balance.used, balance.account.limits)
+        if fullest is None:
+            continue
+        percent, dimension = fullest
+        for step in budgets.steps:
+            if percent >= step.percent:
+                yield Passed(step, balance.account, dimension, percent)
+
+
+class BudgetSteps:
+    """Warns, throttles and changes to the cheaper model."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._throttle = RateWindow()
+        self._told: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+
+    def take(self, execution: Execution) -> None:
+        """Do what the steps that were passed say; raise a 429 `Problem` for a throttled request."""
+        budgets, balances = execution.configuration.source.budgets, execution.purse.balances
+        self._show(balances)
+        throttled = False
+        for found in passed(budgets, balances):
+            match found.step.action:
+                case "Warn":
+                    self._warn(execution, found)
+                case "Throttle" if not throttled:
+                    throttled = True
+                    self._slow_down(execution, found, budgets.throttled_requests_per_minute)
+                case "CheaperModel" if budgets.cheaper_model not in {None, execution.model}:
+                    self._cheapen(execution, found, budgets.cheaper_model or "")
+
+    def _show(self, balances: tuple[Balance, ...]) -> None:
+        for balance in balances:
+            if balance.account.scope in _WHOLE_ORGANIZATION:
+                for dimension in balance.account.limits:
+                    taken = balance.used.get(dimension, Decimal(0))
+                    taken += balance.reserved.get(dimension, Decimal(0))
+                    self._reports.balance(balance.account, dimension, taken)
+
+    def _warn(self, execution: Execution, found: Passed) -> None:
+        execution.warnings.append(
+            f"{found.account.scope} {found.dimension} {found.percent}% of its budget used"
+        )
+        if self._news(found):
+            data = {"dimension": found.dimension, "percent": found.percent}
+            self._reports.step("budget.warning", "Warn", execution, found.account, data)
+
+    def _slow_down(self, execution: Execution, found: Passed, per_minute: int) -> None:
+        try:
+            self._throttle.admit(per_minute)
+        except Problem as problem:
+            data = {"percent": found.percent}
+            self._reports.step("budget.throttled", "Throttle", execution, found.account, data)
+            raise Problem(
+                429,
+                "budget_throttled",
+                f"{found.percent} percent of the {found.account.scope} budget on "
+                f"{found.dimension.replace('_', ' ')} are used, so only {per_minute} requests per "
+                "minute are admitted (spec.budgets.throttledRequestsPerMinute). Try again later.",
+                retry_after=problem.retry_after,
+            ) from None
+
+    def _cheapen(self, execution: Execution, found: Passed, cheaper: str) -> None:
+        data = {"percent": found.percent, "from": execution.model, "to": cheaper}
+        execution.model = cheaper
+        if self._news(found):
+            self._reports.step(
+                "budget.cheaper_model", "CheaperModel", execution, found.account, data
+            )
+
+    def _news(self, found: Passed) -> bool:
+        """Tell whether this process has not told of this step of this account yet."""
+        key = (found.account.scope, found.account.key, found.step.percent)
+        if key in self._told:
+            return False
+        self._told[key] = None
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        return True

@@ -1,0 +1,56 @@
+"""Tools addressed by name, without a model: POST /v1/tools/run."""
+
+from bulkhead_runtime.config.holder import ConfigurationHolder
+from bulkhead_runtime.kernel.bounds import Wanted
+from bulkhead_runtime.kernel.calls import tool_context
+from bulkhead_runtime.kernel.execution import Execution, Outcome
+from bulkhead_runtime.kernel.executions import Executions
+from bulkhead_runtime.kernel.middleware import Kernel
+from bulkhead_runtime.kernel.requests import ToolRequest
+from bulkhead_runtime.kernel.settlement import Opening
+from bulkhead_runtime.store.port import Turn
+from bulkhead_runtime.store.spending import TurnEnd
+from bulkhead_runtime.tools.port import ToolEnvelope, Tools
+
+
+class ToolRuns:
+    """Runs single tools through the kernel."""
+
+    def __init__(
+        self, kernel: Kernel, tools: Tools, holder: ConfigurationHolder, executions: Executions
+    ) -> None:
+        self._kernel = kernel
+        self._tools = tools
+        self._holder = holder
+        self._executions = executions
+
+    async def run(self, request: ToolRequest) -> ToolEnvelope:
+        """Run one tool; what goes wrong inside it is in the envelope, what is refused raises."""
+        execution = self._executions.direct(self._holder.require(), request.caller, "tools:run")
+        return await self._kernel.run(execution, _ToolWork(self._tools, execution, request))
+
+
+class _ToolWork:
+    """One call of a tool."""
+
+    def __init__(self, tools: Tools, execution: Execution, request: ToolRequest) -> None:
+        self._tools = tools
+        self._execution = execution
+        self._request = request
+
+    def opening(self) -> Opening:
+        """Return what is reserved."""
+        return Opening(Wanted(tool_calls=1, seconds=self._execution.seconds()))
+
+    async def run(self, _: Turn | None) -> ToolEnvelope:
+        """Run the tool."""
+        execution, request = self._execution, self._request
+        await self._tools.prepare((request.tool,))
+        context = tool_context(execution)
+        envelope = await self._tools.run(request.tool, request.arguments, context)
+        execution.outcome = "completed" if envelope.ok else "completed_with_errors"
+        return envelope
+
+    def ending(self, _: Outcome) -> TurnEnd | None:
+        """Return nothing: nothing is remembered."""
+        return None

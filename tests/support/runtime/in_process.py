@@ -1,0 +1,114 @@
+"""A whole runtime inside the test's own event loop, for tests of what clients cannot see."""
+
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from bulkhead_api.runtime_config import PackageDocument, ProviderConfig
+from bulkhead_api.v1alpha1.models import ModelPrice
+from bulkhead_runtime.kernel.context import Principal
+from bulkhead_runtime.kernel.execution import discard
+from bulkhead_runtime.kernel.requests import Caller, Repeatable, TurnRequest
+from bulkhead_runtime.kernel.turns import TurnResult
+from bulkhead_runtime.runtime import Runtime
+from bulkhead_runtime.settings import Settings
+from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.store.spending import RepeatedAnswer
+from bulkhead_runtime.telemetry.trace import continue_trace
+from tests.support.runtime_process import RuntimeFiles, configuration, document
+from tests.support.stub_provider import StubProvider
+
+ALICE = Principal("alice", frozenset({"*"}), "alice-key")
+PRICED = {"inputPerMillion": "1", "outputPerMillion": "2"}
+"""What a token of the stub's models costs where a test says so: 1 and 2 millionths of a dollar."""
+
+
+class Trips:
+    """The store itself; only counts how often it is asked."""
+
+    def __init__(self, store: StoreOfRecord) -> None:
+        self.store = store
+        self.counts: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.store, name)
+        if callable(found):
+            self.counts[name] += 1
+        return found
+
+
+def settings(directory: Path) -> Settings:
+    """Settings of a runtime whose folders lie in `directory`, as `RuntimeFiles` makes them."""
+    return Settings(
+        organization="acme",
+        runtime_id="rt-test",
+        config_directory=directory / "config",
+        data_directory=directory / "data",
+        secrets_directory=directory / "secrets",
+        documents_directory=directory / "documents",
+    )
+
+
+@asynccontextmanager
+async def running(
+    directory: Path,
+    *documents: PackageDocument,
+    store: StoreOfRecord | None = None,
+    prices: tuple[ModelPrice, ...] = (),
+    **sections: Any,
+) -> AsyncIterator[Runtime]:
+    """Run a runtime that follows these documents; more words are parts of its configuration."""
+    files = RuntimeFiles(directory)
+    served = documents or (document(),)
+    config = configuration(*((one, 100) for one in served), **sections)
+    models = config.models.model_copy(update={"prices": prices})
+    files.config.configure(config.model_copy(update={"models": models}).with_hash(), *served)
+    runtime = Runtime(settings(directory), store)
+    await runtime.start()
+    try:
+        yield runtime
+    finally:
+        await runtime.close()
+
+
+def stubbed(stub: StubProvider, mode: str, **fields: Any) -> dict[str, Any]:
+    """Configuration whose default model is the stub in a mode, with a price unless told not to."""
+    model = f"stub/{mode}"
+    provider = ProviderConfig(name="stub", type="OpenAICompatible", base_url=stub.base_url)
+    prices = (ModelPrice.model_validate({"model": model, **PRICED}),)
+    return {"default_model": model, "providers": (provider,), "prices": prices, **fields}
+
+
+def caller(principal: Principal = ALICE, repeatable: Repeatable | None = None) -> Caller:
+    """Somebody who asks."""
+    return Caller(principal, "req_test", continue_trace(None), repeatable=repeatable)
+
+
+def repeatable(key: str, body: str = "body") -> Repeatable:
+    """An idempotency key whose answer is the turn's text."""
+    return Repeatable(
+        key=key,
+        route="POST /v1/agents/assistant/execute",
+        content=hashlib.sha256(body.encode()).hexdigest(),
+        answer=lambda result: RepeatedAnswer(200, "text/plain", result.answer.encode()),
+        failure=lambda problem: RepeatedAnswer(problem.status, "text/plain", problem.code.encode()),
+    )
+
+
+async def say(
+    runtime: Runtime,
+    message: str,
+    session_id: str | None = None,
+    *,
+    key: Repeatable | None = None,
+    principal: Principal = ALICE,
+    to: str = "assistant",
+) -> TurnResult:
+    """Send one message to an agent."""
+    request = TurnRequest(
+        agent=to, message=message, caller=caller(principal, key), session_id=session_id
+    )
+    return await runtime.turns.execute(request, discard)
