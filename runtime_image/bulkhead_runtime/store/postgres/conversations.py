@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.store import cursors, states
@@ -66,7 +67,7 @@ class Conversations:
 
     async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
-        found = await self._pool.ask(_SESSION, (session_id, principal, _not_before(bounds)))
+        found = await self._pool.ask(_SESSION, (session_id, principal, not_before(bounds)))
         if not found:
             raise errors.unknown_session()
         return decoding.session(found[0], bounds)
@@ -78,7 +79,7 @@ class Conversations:
         mine, owner = ("", ()) if principal is None else ("AND principal = %s ", (principal,))
         found = await self._pool.ask(
             _SESSIONS.format(mine=mine),
-            (*owner, *encoding.after(cursor), _not_before(bounds), limit + 1),
+            (*owner, *encoding.after(cursor), not_before(bounds), limit + 1),
         )
         items = tuple(decoding.session(row, bounds) for row in found[:limit])
         more = len(found) > limit
@@ -96,7 +97,7 @@ class Conversations:
         """Return one page of a session's messages; raise a 404 `Problem` as `session` does."""
         after = cursors.number(cursor or "0")
         found = await self._pool.ask(
-            _MESSAGES, (session_id, principal, _not_before(bounds), after, limit + 1)
+            _MESSAGES, (session_id, principal, not_before(bounds), after, limit + 1)
         )
         if not found:
             raise errors.unknown_session()
@@ -116,13 +117,7 @@ class Conversations:
 
     async def create(self, new: NewSession, bounds: PoolBounds) -> Session:
         """Store a session without any turn; durable when this returns."""
-        item = {
-            "do": "create",
-            "new": encoding.new_session(new),
-            "bounds": encoding.bounds(bounds),
-        }
-        answer = decoding.checked(await self._lane.do(encoding.encode(item)), bounds)
-        return decoding.created(new, answer["created_at"], bounds)
+        return decoding.session(await self._create(new, bounds), bounds)
 
     async def delete(self, session_id: str, principal: str | None) -> None:
         """Archive a session: it reads as none from now on, whatever turn it is in."""
@@ -161,8 +156,19 @@ class Conversations:
         expired = tuple(ExpiredSession(*pair) for pair in done["expired"])
         return Swept(expired, done["removed"], done["due_at"])
 
+    async def _create(self, new: NewSession, bounds: PoolBounds) -> list[Any]:
+        """Store a session and return its columns."""
+        item = {
+            "do": "create",
+            "new": encoding.new_session(new),
+            "bounds": encoding.bounds(bounds),
+        }
+        answer = await self._lane.do(encoding.encode(item))
+        columns: list[Any] = decoding.checked(answer, bounds)
+        return columns
 
-def _not_before(bounds: PoolBounds) -> int:
+
+def not_before(bounds: PoolBounds) -> int:
     """Return the least time of the last activity of a session that is not gone."""
     idle = bounds.idle_seconds
     if idle is None:

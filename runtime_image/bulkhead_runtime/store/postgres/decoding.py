@@ -2,7 +2,7 @@
 
 import logging
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, cast, get_args
 
@@ -13,7 +13,6 @@ from bulkhead_runtime.models.port import ModelMessage, ToolCall
 from bulkhead_runtime.store import refusals
 from bulkhead_runtime.store.port import (
     BeginTurn,
-    NewSession,
     PoolBounds,
     Session,
     StoredMessage,
@@ -23,9 +22,13 @@ from bulkhead_runtime.store.spending import (
     Account,
     Amounts,
     Balance,
+    Begin,
+    Begun,
     BudgetRefused,
     ClaimRefused,
     Dimension,
+    Finish,
+    Finished,
     RepeatedAnswer,
 )
 
@@ -36,8 +39,10 @@ MILLISECONDS = 1000
 SESSION_COLUMNS = (
     "id, principal, agent, package, version, status, created_at, updated_at, turns, messages, "
     "input_tokens, output_tokens, cost::text, metadata::text, title, autonomy_level, compactions, "
-    "context_tokens, summary, summary_until"
+    "context_tokens, summary, summary_until, revision"
 )
+REVISION = 20
+MESSAGES = 9
 _METADATA = 13
 _UPDATED_AT = 7
 
@@ -74,9 +79,18 @@ def checked(answer: Any, bounds: PoolBounds | None = None) -> Any:
     raise errors.store_unavailable("The conversation store could not take this.", retry_after=None)
 
 
-def refused(answer: Any, accounts: tuple[Account, ...]) -> ClaimRefused | BudgetRefused | None:
-    """Return why work may not begin, None where it may."""
-    return _claim_refused(answer) or budget_refused(answer, accounts)
+def begun(answer: Any, request: Begin, known: Tail = ()) -> Begun | ClaimRefused | BudgetRefused:
+    """Return work that may run, or why it may not; `known` is the tail that was at hand."""
+    refused = _claim_refused(answer) or budget_refused(answer, request.accounts)
+    if refused is not None:
+        return refused
+    begun_turn = None if request.turn is None else turn(answer["turn"], request.turn, known)
+    return Begun(begun_turn, balances(answer["balances"], request.accounts))
+
+
+def finished(answer: Any, request: Finish) -> Finished:
+    """Return what is stored."""
+    return Finished(answer["turn"], balances(answer["balances"], request.accounts))
 
 
 def budget_refused(answer: Any, accounts: tuple[Account, ...]) -> BudgetRefused | None:
@@ -115,7 +129,8 @@ def turn(answer: Any, asked: BeginTurn, known: Tail) -> Turn:
     """
     rows = known if answer["history"] is None else tail(answer["history"])
     until = answer["summary_until"]
-    newest = [(sequence, message) for sequence, message in rows if sequence > until][-asked.tail :]
+    newest = [(sequence, message) for sequence, message in rows if sequence > until]
+    newest = newest[-asked.tail :]
     start = next((at for at, (_, message) in enumerate(newest) if message.role == "user"), None)
     history = [] if start is None else newest[start:]
     return Turn(
@@ -132,34 +147,11 @@ def turn(answer: Any, asked: BeginTurn, known: Tail) -> Turn:
     )
 
 
-def session(row: tuple[Any, ...], bounds: PoolBounds) -> Session:
+def session(row: Sequence[Any], bounds: PoolBounds) -> Session:
     """Return the session of a row of SESSION_COLUMNS."""
-    fields = [*row, _expires_at(row[_UPDATED_AT], bounds)]
+    fields = [*row[:REVISION], _expires_at(row[_UPDATED_AT], bounds)]
     fields[_METADATA] = orjson.loads(row[_METADATA])
     return Session(*fields)
-
-
-def created(new: NewSession, at: int, bounds: PoolBounds) -> Session:
-    """Return a session that was stored just now."""
-    return Session(
-        id=new.id,
-        principal=new.principal,
-        agent=new.agent,
-        package=new.package,
-        version=new.version,
-        status="idle",
-        created_at=at,
-        updated_at=at,
-        turns=0,
-        messages=0,
-        input_tokens=0,
-        output_tokens=0,
-        cost=None,
-        metadata=dict(new.metadata),
-        title=new.title,
-        autonomy_level=new.autonomy_level,
-        expires_at=_expires_at(at, bounds),
-    )
 
 
 def stored_message(row: tuple[Any, ...]) -> StoredMessage:

@@ -108,8 +108,8 @@ def new_session(new: NewSession) -> Document:
     }
 
 
-def begin(request: Begin, given: PoolBounds, known_fence: int | None) -> bytes:
-    """Return the item that begins work; `known_fence` is that of a tail which is at hand."""
+def begin(request: Begin, given: PoolBounds, known_messages: int | None = None) -> bytes:
+    """Return the item that begins work; the tail of a session with `known_messages` is at hand."""
     item: Document = {
         "do": "begin",
         "id": request.reservation_id,
@@ -123,12 +123,12 @@ def begin(request: Begin, given: PoolBounds, known_fence: int | None) -> bytes:
     if request.claim is not None:
         item["claim"] = _claim(request.claim)
     if request.turn is not None:
-        item["turn"] = _begin_turn(request.turn, known_fence)
+        item["turn"] = _begin_turn(request.turn, known_messages)
     return encode(item)
 
 
-def finish(request: Finish, given: PoolBounds) -> bytes:
-    """Return the item that ends work."""
+def finish(request: Finish, given: PoolBounds, show: str | None = None) -> bytes:
+    """Return the item that ends work; its answer brings the session `show` as it is then."""
     item: Document = {
         "do": "finish",
         "id": request.reservation_id,
@@ -137,6 +137,7 @@ def finish(request: Finish, given: PoolBounds) -> bytes:
         "lines": [line(entry) for entry in request.lines],
         "events": events(request.events),
         "bounds": bounds(given),
+        "show": show,
     }
     if request.turn is not None:
         item["turn"] = _end_turn(request.turn, request.lines)
@@ -191,7 +192,7 @@ def _answer(answer: RepeatedAnswer) -> Document:
     }
 
 
-def _begin_turn(turn: BeginTurn, known_fence: int | None) -> Document:
+def _begin_turn(turn: BeginTurn, known_messages: int | None) -> Document:
     document: Document = {
         "session_id": turn.session_id,
         "principal": turn.principal,
@@ -201,8 +202,8 @@ def _begin_turn(turn: BeginTurn, known_fence: int | None) -> Document:
         "lease_ms": from_now(turn.expires_at),
         "tail": turn.tail,
     }
-    if known_fence is not None:
-        document["known_fence"] = known_fence
+    if known_messages is not None:
+        document["known_messages"] = known_messages
     if turn.new is not None:
         document["new"] = new_session(turn.new)
     return document

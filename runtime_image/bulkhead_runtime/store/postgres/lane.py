@@ -50,7 +50,7 @@ class Epoch:
 
     def learn(self, number: int, *, voided: int) -> None:
         """Take over what PostgreSQL said in answer to a question that voided that many."""
-        self.number = number
+        self.number = max(self.number, number)
         self.learned_at = time.monotonic()
         self._voided = max(self._voided, voided)
 

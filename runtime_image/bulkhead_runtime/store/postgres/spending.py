@@ -2,11 +2,11 @@
 
 import asyncio
 import time
+from typing import Any
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.store.port import PoolBounds
 from bulkhead_runtime.store.postgres import decoding, encoding
-from bulkhead_runtime.store.postgres.decoding import Tail
 from bulkhead_runtime.store.postgres.lane import Lane
 from bulkhead_runtime.store.postgres.pool import Pool
 from bulkhead_runtime.store.spending import (
@@ -45,22 +45,11 @@ class Spending:
         self._lane = lane
 
     async def begin(
-        self, request: Begin, bounds: PoolBounds, *, fence: int | None = None, known: Tail = ()
+        self, request: Begin, bounds: PoolBounds
     ) -> Begun | ClaimRefused | BudgetRefused:
-        """Start work, or say why not; raises the same `Problem`s as a session that cannot run.
-
-        `known` is the session's tail as it was at `fence`: where no turn came after that,
-        PostgreSQL does not send it again.
-        """
-        answer = await self._lane.do(encoding.begin(request, bounds, fence))
-        answer = decoding.checked(answer, bounds)
-        refused = decoding.refused(answer, request.accounts)
-        if refused is not None:
-            return refused
-        turn = None
-        if request.turn is not None:
-            turn = decoding.turn(answer["turn"], request.turn, known)
-        return Begun(turn, decoding.balances(answer["balances"], request.accounts))
+        """Start work, or say why not; raises the same `Problem`s as a session that cannot run."""
+        answer = await self._begin(encoding.begin(request, bounds), bounds)
+        return decoding.begun(answer, request)
 
     async def reserve(
         self,
@@ -101,21 +90,8 @@ class Spending:
         So it is repeated for a while where PostgreSQL cannot be had: it may be restarting, and
         what the work cost is spent.
         """
-        item = encoding.finish(request, bounds)
-        end = time.monotonic() + FINISH_SECONDS
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                answer = decoding.checked(await self._lane.do(item), bounds)
-            except errors.Problem as problem:
-                if problem.retry_after is None or time.monotonic() + pause > end:
-                    raise
-                await asyncio.sleep(pause)
-                pause *= 2
-            else:
-                return Finished(
-                    answer["turn"], decoding.balances(answer["balances"], request.accounts)
-                )
+        answer = await self._finish(encoding.finish(request, bounds), bounds)
+        return decoding.finished(answer, request)
 
     async def balances(self, accounts: tuple[Account, ...]) -> tuple[Balance, ...]:
         """Return where accounts stand."""
@@ -133,3 +109,18 @@ class Spending:
         """Settle reservations and free claims whose lease has passed; return how many."""
         ((released,),) = await self._pool.ask(_RELEASE, (RELEASED_AT_ONCE,))
         return int(released)
+
+    async def _begin(self, item: bytes, bounds: PoolBounds) -> Any:
+        return decoding.checked(await self._lane.do(item), bounds)
+
+    async def _finish(self, item: bytes, bounds: PoolBounds) -> Any:
+        end = time.monotonic() + FINISH_SECONDS
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return decoding.checked(await self._lane.do(item), bounds)
+            except errors.Problem as problem:
+                if problem.retry_after is None or time.monotonic() + pause > end:
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2

@@ -9,6 +9,7 @@ from bulkhead_runtime.store.postgres.lane import Epoch, Lane
 from bulkhead_runtime.store.postgres.migrations import SchemaError, needed_version
 from bulkhead_runtime.store.postgres.pool import UNPREPARED, Pool
 from bulkhead_runtime.store.postgres.records import Records
+from bulkhead_runtime.store.postgres.signals import Signals
 from bulkhead_runtime.store.postgres.spending import Spending
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ class PostgresStore(Conversations, Spending, Records):
     def __init__(self, pool: Pool, organization: str) -> None:
         self._organization = organization
         self._epoch = Epoch()
-        lane = Lane(pool, self._epoch)
-        super().__init__(pool, lane)
+        self.signals: Signals = Signals()
+        super().__init__(pool, Lane(pool, self._epoch))
 
     @property
     def corrupt(self) -> bool:

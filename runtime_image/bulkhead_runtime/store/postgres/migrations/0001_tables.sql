@@ -64,6 +64,8 @@ CREATE TABLE bulkhead.sessions (
     summary text,
     summary_until bigint NOT NULL DEFAULT 0,
     bytes bigint NOT NULL,
+    -- Grows with every change that a reader can see, so no cache takes an older row for a newer.
+    revision bigint NOT NULL DEFAULT 0,
     -- Grows with every turn that begins and with the archiving: who holds an older one has lost.
     fence bigint NOT NULL DEFAULT 0,
     -- Not null while a turn holds the session; a turn that hangs holds it until then at most.

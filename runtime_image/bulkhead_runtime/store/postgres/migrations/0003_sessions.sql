@@ -50,7 +50,7 @@ BEGIN
     WITH archived AS (
         UPDATE bulkhead.sessions SET
             status = 'archived', archived_at = bulkhead.now_ms(), lock_until = NULL,
-            fence = fence + 1
+            fence = fence + 1, revision = revision + 1
         WHERE id = gone AND archived_at IS NULL
         RETURNING bytes
     )
@@ -102,6 +102,19 @@ BEGIN
     UPDATE bulkhead.organizations SET used_bytes = used_bytes + size, sessions = sessions + 1;
 END $$;
 
+-- What a reader sees of a session, as an array; null where there is none to be seen.
+CREATE FUNCTION bulkhead.head(wanted text) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT jsonb_build_array(
+            id, principal, agent, package, version, status, created_at, updated_at, turns, messages,
+            input_tokens, output_tokens, cost::text, metadata::text, title, autonomy_level,
+            compactions, context_tokens, summary, summary_until, revision)
+        FROM bulkhead.sessions WHERE id = wanted AND archived_at IS NULL
+    );
+END $$;
+
 CREATE FUNCTION bulkhead.create_session(new jsonb, bounds jsonb) RETURNS jsonb
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -109,9 +122,7 @@ BEGIN
         PERFORM bulkhead.refuse('{"problem": "pool_full"}');
     END IF;
     PERFORM bulkhead.insert_session(new, bounds);
-    RETURN (
-        SELECT jsonb_build_object('created_at', created_at) FROM bulkhead.sessions
-        WHERE id = new ->> 'id');
+    RETURN bulkhead.head(new ->> 'id');
 END $$;
 
 -- The last messages after the summary, newest first; null where the caller has them already.
@@ -175,13 +186,14 @@ BEGIN
     END IF;
     SELECT * INTO held FROM bulkhead.sessions WHERE id = session FOR UPDATE;
     PERFORM bulkhead.refuse_turn(held, turn, bounds);
-    IF held.fence IS DISTINCT FROM (turn ->> 'known_fence')::bigint THEN
+    IF held.messages IS DISTINCT FROM (turn ->> 'known_messages')::bigint THEN
         history := bulkhead.tail(session, held.summary_until, (turn ->> 'tail')::integer);
     END IF;
     UPDATE bulkhead.sessions SET
         status = 'executing',
         lock_until = bulkhead.now_ms() + (turn ->> 'lease_ms')::bigint,
         fence = held.fence + 1,
+        revision = held.revision + 1,
         package = turn ->> 'package',
         version = turn ->> 'version'
     WHERE id = session;
@@ -189,7 +201,8 @@ BEGIN
         'number', held.turns + 1, 'fence', held.fence + 1, 'history', history,
         'summary', held.summary, 'summary_until', held.summary_until,
         'compactions', held.compactions, 'context_tokens', held.context_tokens,
-        'autonomy_level', held.autonomy_level, 'messages', held.messages);
+        'autonomy_level', held.autonomy_level, 'messages', held.messages,
+        'revision', held.revision + 1);
 END $$;
 
 CREATE FUNCTION bulkhead.append_messages(session text, number bigint, known bigint, added jsonb)
@@ -239,6 +252,7 @@ BEGIN
         context_tokens = coalesce((turn ->> 'context_tokens')::bigint, held.context_tokens),
         bytes = held.bytes + size,
         lock_until = NULL,
+        revision = held.revision + 1,
         finished_fence = held.fence,
         finished_as = outcome
     FROM (
@@ -265,6 +279,7 @@ BEGIN
             summary = given ->> 'text',
             summary_until = (given ->> 'until')::bigint,
             compactions = compactions + 1,
+            revision = revision + 1,
             bytes = bytes + octet_length(given ->> 'text') - former.size
         FROM former WHERE held.id = former.id
         RETURNING octet_length(given ->> 'text') - former.size AS growth

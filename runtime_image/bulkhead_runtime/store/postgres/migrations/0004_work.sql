@@ -191,7 +191,8 @@ BEGIN
     IF jsonb_array_length(item -> 'events') > 0 THEN
         PERFORM bulkhead.write_events(item -> 'events');
     END IF;
-    RETURN jsonb_build_object('turn', outcome, 'balances', balances);
+    RETURN jsonb_build_object(
+        'turn', outcome, 'balances', balances, 'head', bulkhead.head(item ->> 'show'));
 END $$;
 
 CREATE FUNCTION bulkhead.mark_turn(item jsonb) RETURNS jsonb
@@ -209,7 +210,8 @@ BEGIN
     IF NOT item -> 'from' ? held.status THEN
         RETURN jsonb_build_object('illegal', held.status);
     END IF;
-    UPDATE bulkhead.sessions SET status = item ->> 'status' WHERE id = held.id;
+    UPDATE bulkhead.sessions SET status = item ->> 'status', revision = revision + 1
+    WHERE id = held.id;
     RETURN 'true';
 END $$;
 

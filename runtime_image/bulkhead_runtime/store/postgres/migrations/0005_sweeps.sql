@@ -17,7 +17,7 @@ BEGIN
             nullif((held.reserved).cost, 0), held.session_id)
         ON CONFLICT DO NOTHING;
     END IF;
-    UPDATE bulkhead.sessions SET status = 'interrupted', lock_until = NULL
+    UPDATE bulkhead.sessions SET status = 'interrupted', lock_until = NULL, revision = revision + 1
     WHERE id = held.session_id AND fence = held.fence AND lock_until IS NOT NULL;
 END $$;
 

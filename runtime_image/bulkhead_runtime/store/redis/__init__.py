@@ -1,0 +1,1 @@
+"""Redis in front of PostgreSQL: a cache, shared rates and notifications; losing it costs speed."""

@@ -1,0 +1,77 @@
+"""Notifications between replicas: a message per session let go and per request answered."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from bulkhead_runtime.store.postgres.signals import Pause, Signal, Signals
+from bulkhead_runtime.store.redis.link import Link, RedisAwayError
+
+WATCHERS = 8
+"""Connections that watch at once; who comes then looks again a few times a second instead."""
+
+
+class Notifications(Signals):
+    """Watches and tells over Redis; where it is away, as if there were none."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._watchers = 0
+
+    async def tell(self, topic: str) -> None:
+        """Wake who watches a topic, if Redis can be had."""
+        channel = self._link.prefix + topic
+
+        async def command(client: Redis) -> None:
+            await client.publish(channel, b"")
+
+        try:
+            await self._link.ask(command)
+        except RedisAwayError:
+            return
+
+    @asynccontextmanager
+    async def watching(self, topic: str) -> AsyncIterator[Signal]:
+        """Watch a topic; look after entering, wait, look again."""
+        subscription = await self._subscribe(self._link.prefix + topic)
+        if subscription is None:
+            yield Pause()
+            return
+        try:
+            yield _Subscribed(subscription)
+        finally:
+            self._watchers -= 1
+            await subscription.aclose()  # type: ignore[no-untyped-call]
+
+    async def _subscribe(self, channel: str) -> PubSub | None:
+        if self._watchers >= WATCHERS:
+            return None
+        self._watchers += 1
+        subscription = self._link.client().pubsub(ignore_subscribe_messages=True)
+        try:
+            await self._link.ask(lambda _: subscription.subscribe(channel))
+        except BaseException as error:
+            self._watchers -= 1
+            await subscription.aclose()  # type: ignore[no-untyped-call]
+            if isinstance(error, RedisAwayError):
+                return None
+            raise
+        return subscription
+
+
+class _Subscribed:
+    def __init__(self, subscription: PubSub) -> None:
+        self._subscription = subscription
+
+    async def wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                if await self._subscription.get_message(timeout=left) is not None:
+                    return
+        except (TimeoutError, RedisError, OSError):
+            await Pause().wait(seconds)

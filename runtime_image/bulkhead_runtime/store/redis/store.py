@@ -1,0 +1,204 @@
+"""The shared store with Redis in front: reads come from the cache, writes go through it.
+
+PostgreSQL decides everything. Before a turn's end is written, the cache has been told that what it
+holds is old; where it could not be told, the same write ends the epoch of all entries.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from typing import Any
+
+from bulkhead_runtime import errors
+from bulkhead_runtime.store import states
+from bulkhead_runtime.store.port import BeginTurn, NewSession, PoolBounds, Session, Swept
+from bulkhead_runtime.store.postgres import conversations, decoding, encoding
+from bulkhead_runtime.store.postgres.pool import Pool
+from bulkhead_runtime.store.postgres.signals import claim_topic, session_topic
+from bulkhead_runtime.store.postgres.store import PostgresStore
+from bulkhead_runtime.store.redis.link import Link, RedisAwayError
+from bulkhead_runtime.store.redis.rates import SharedRates
+from bulkhead_runtime.store.redis.sessions import GONE, CachedTail, SessionCache, tail_of
+from bulkhead_runtime.store.redis.signals import Notifications
+from bulkhead_runtime.store.spending import (
+    Begin,
+    Begun,
+    BudgetRefused,
+    ClaimRefused,
+    Finish,
+    Finished,
+)
+
+EPOCH_SECONDS = 5.0
+"""How long a replica that asks PostgreSQL nothing believes in its epoch."""
+
+TAIL_MESSAGES = 50
+REMEMBERED_TAILS = 200
+"""Tails that were read with a session's head and wait for its turn to begin."""
+
+_LOAD = (
+    f"SELECT {decoding.SESSION_COLUMNS}, "  # noqa: S608 (constant)
+    f"bulkhead.tail(id, summary_until, {TAIL_MESSAGES}), "
+    "(SELECT cache_epoch FROM bulkhead.organizations) FROM bulkhead.sessions "
+    "WHERE id = %s AND archived_at IS NULL"
+)
+_PRINCIPAL = 1
+_STATUS = 5
+
+
+class CachedStore(PostgresStore):
+    """Keeps everything in PostgreSQL and what is read often in Redis, too."""
+
+    def __init__(self, pool: Pool, organization: str, link: Link) -> None:
+        super().__init__(pool, organization)
+        self._link = link
+        self._cache = SessionCache(link, self._epoch)
+        self._tails: OrderedDict[str, tuple[CachedTail, int]] = OrderedDict()
+        self._hiding: dict[str, asyncio.Task[None]] = {}
+        self.signals = Notifications(link)
+        self.rates = SharedRates(link)
+
+    async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
+        """Return a session; raise a 404 `Problem` for any that is not this principal's."""
+        head = await self._head(session_id, principal)
+        session = decoding.session(head, bounds)
+        if session.updated_at < conversations.not_before(bounds):
+            raise errors.unknown_session()
+        return session
+
+    async def create(self, new: NewSession, bounds: PoolBounds) -> Session:
+        """Store a session without any turn; durable when this returns."""
+        head = await self._create(new, bounds)
+        await self._put(head, tail_of((), 1, 0))
+        return decoding.session(head, bounds)
+
+    async def delete(self, session_id: str, principal: str | None) -> None:
+        """Archive a session: it reads as none from now on, whatever turn it is in."""
+        await self._head(session_id, principal)
+        await self._hide(session_id, GONE)
+        await super().delete(session_id, principal)
+
+    async def begin(
+        self, request: Begin, bounds: PoolBounds
+    ) -> Begun | ClaimRefused | BudgetRefused:
+        """Start work, or say why not; raises the same `Problem`s as a session that cannot run."""
+        turn = request.turn
+        known = None if turn is None else self._tail_for(turn)
+        item = encoding.begin(request, bounds, None if known is None else known.messages)
+        answer = await self._begin(item, bounds)
+        begun = decoding.begun(answer, request, () if known is None else known.tail)
+        if isinstance(begun, Begun) and begun.turn is not None:
+            self._hide_soon(begun.turn.session_id, answer["turn"]["revision"])
+        return begun
+
+    async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
+        """Store how work ended; durable when this returns. Repeating it changes nothing."""
+        changed = _session_of(request)
+        if changed is not None and (hiding := self._hiding.get(changed)) is not None:
+            await hiding
+        answer = await self._finish(encoding.finish(request, bounds, changed), bounds)
+        if answer["head"] is not None:
+            topic = session_topic(str(changed))
+            await self._put(answer["head"], _tail_after(request, answer), tell=topic)
+        if request.claim is not None:
+            await self.signals.tell(claim_topic(request.claim))
+        return decoding.finished(answer, request)
+
+    async def sweep(self, bounds: PoolBounds) -> Swept:
+        """Archive what expired and remove what is past the retention, a bounded number of each."""
+        swept = await super().sweep(bounds)
+        for session in swept.expired:
+            await self._hide(session.id, GONE)
+        return swept
+
+    async def close(self) -> None:
+        """Write what waits and close every connection."""
+        await asyncio.gather(*self._hiding.values())
+        await super().close()
+        await self._link.close()
+
+    async def _head(self, session_id: str, principal: str | None) -> list[Any]:
+        head = await self._cached(session_id) or await self._load(session_id)
+        if principal not in {None, head[_PRINCIPAL]}:
+            raise errors.unknown_session()
+        return head
+
+    async def _cached(self, session_id: str) -> list[Any] | None:
+        quiet = time.monotonic() - self._epoch.learned_at
+        if self._epoch.stale or quiet > EPOCH_SECONDS:
+            return None
+        try:
+            entry = await self._cache.get(session_id)
+        except RedisAwayError:
+            return None
+        if entry is None:
+            return None
+        if entry.tail is not None:
+            self._remember(session_id, entry.head, entry.tail)
+        return entry.head
+
+    async def _load(self, session_id: str) -> list[Any]:
+        found = await self._pool.ask(_LOAD, (session_id,))
+        if not found:
+            raise errors.unknown_session()
+        *head, rows, epoch = found[0]
+        self._epoch.learn(epoch, voided=0)
+        newest = decoding.tail(rows)
+        until = head[decoding.REVISION - 1]
+        tail = CachedTail(
+            head[decoding.MESSAGES],
+            newest[0][0] if len(newest) == TAIL_MESSAGES else until + 1,
+            newest,
+        )
+        self._remember(session_id, head, tail)
+        if head[_STATUS] not in states.RUNNING:
+            await self._put(head, tail)
+        return head
+
+    def _remember(self, session_id: str, head: list[Any], tail: CachedTail) -> None:
+        self._tails[session_id] = (tail, head[decoding.REVISION - 1])
+        self._tails.move_to_end(session_id)
+        if len(self._tails) > REMEMBERED_TAILS:
+            self._tails.popitem(last=False)
+
+    def _tail_for(self, turn: BeginTurn) -> CachedTail | None:
+        """Return the tail that was read lately where it is all that the turn would load."""
+        tail, summary_until = self._tails.pop(turn.session_id, (None, 0))
+        if tail is None or not tail.reaches(turn.tail, summary_until):
+            return None
+        return tail
+
+    async def _put(self, head: list[Any], tail: CachedTail | None, *, tell: str = "") -> None:
+        try:
+            await self._cache.put(head, tail, tell=tell)
+        except RedisAwayError:
+            self._epoch.void()
+
+    async def _hide(self, session_id: str, revision: int) -> None:
+        try:
+            await self._cache.hide(session_id, revision)
+        except RedisAwayError:
+            self._epoch.void()
+
+    def _hide_soon(self, session_id: str, revision: int) -> None:
+        """Hide what is cached while the turn runs; its end waits for that."""
+        task = asyncio.create_task(self._hide(session_id, revision))
+        self._hiding[session_id] = task
+        task.add_done_callback(lambda _: self._hiding.pop(session_id, None))
+
+
+def _session_of(request: Finish) -> str | None:
+    """Return the session that a finish changes."""
+    if request.turn is not None:
+        return request.turn.turn.session_id
+    return None if request.summary is None else request.summary.session_id
+
+
+def _tail_after(request: Finish, answer: Any) -> CachedTail | None:
+    """Return the tail that the next turn begins with, None where this turn added nothing."""
+    if request.turn is None or answer["turn"] != "stored":
+        return None
+    turn, added = request.turn.turn, request.turn.messages
+    messages = (*turn.history, *added)[-TAIL_MESSAGES:]
+    known = answer["head"][decoding.MESSAGES]
+    return tail_of(messages, known - len(messages) + 1, known)
