@@ -67,7 +67,7 @@ def begin_turn(
 
 
 def begin(**parts: Any) -> Begin:
-    given = {
+    given: dict[str, Any] = {
         "reservation_id": unique("rsv"),
         "accounts": (),
         "reserve": {},
@@ -79,7 +79,7 @@ def begin(**parts: Any) -> Begin:
 
 
 def finish(begun: Begin, **parts: Any) -> Finish:
-    given = {
+    given: dict[str, Any] = {
         "reservation_id": begun.reservation_id,
         "accounts": begun.accounts,
         "used": {},
@@ -90,7 +90,7 @@ def finish(begun: Begin, **parts: Any) -> Finish:
 
 
 def line(**parts: Any) -> LedgerLine:
-    given = {
+    given: dict[str, Any] = {
         "id": unique("use"),
         "type": "model",
         "at": now(),
@@ -107,7 +107,7 @@ def line(**parts: Any) -> LedgerLine:
 
 
 def claim(content: str = "a" * 64, **parts: Any) -> Claim:
-    given = {
+    given: dict[str, Any] = {
         "key": "b" * 64,
         "principal": "me",
         "content": content,

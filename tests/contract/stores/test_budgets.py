@@ -106,7 +106,8 @@ async def test_the_next_call_is_reserved_only_within_what_the_last_one_left(
         lease_until=FAR,
     )
     assert isinstance(fits, Begun)
-    assert (fits.balances[0].used["tokens"], fits.balances[0].reserved["tokens"]) == (3, 7)
+    assert fits.balances[0].used["tokens"] == 3
+    assert fits.balances[0].reserved["tokens"] == 7
 
     refused = await store.reserve(
         asked.reservation_id,

@@ -2,6 +2,7 @@ import asyncio
 import random
 from collections import defaultdict
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,9 @@ DAY = 24 * 3600 * 1000
 NOON = 20_000 * DAY + DAY // 2
 
 
-def _event(kind: str = "turn.start", **parts: object) -> Event:
-    given = {"id": unique("evt"), "type": kind, "at": NOON, "principal": "me"}
-    return Event(**(given | parts))  # type: ignore[arg-type]
+def _event(kind: str = "turn.start", **parts: Any) -> Event:
+    given: dict[str, Any] = {"id": unique("evt"), "type": kind, "at": NOON, "principal": "me"}
+    return Event(**(given | parts))
 
 
 async def _write(store: StoreOfRecord, *lines: LedgerLine) -> None:
@@ -47,8 +48,8 @@ async def _write(store: StoreOfRecord, *lines: LedgerLine) -> None:
     await store.finish(finish(asked, lines=lines), BOUNDS)
 
 
-async def _all_events(store: StoreOfRecord, **wanted: object) -> list[Event]:
-    found = await store.events(EventFilter(**wanted), limit=1000)  # type: ignore[arg-type]
+async def _all_events(store: StoreOfRecord, **wanted: Any) -> list[Event]:
+    found = await store.events(EventFilter(**wanted), limit=1000)
     return [stored.event for stored in found]
 
 
@@ -87,8 +88,11 @@ async def test_pages_of_events_have_neither_gap_nor_repeat_while_others_write(
             await asyncio.sleep(0)
         return found
 
-    async with asyncio.timeout(30):
-        found, *_ = await asyncio.gather(read(), *map(write, range(3)))
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        reading = group.create_task(read())
+        for number in range(3):
+            group.create_task(write(number))
+    found = reading.result()
     assert sorted(event.id for event in found) == sorted(
         event.id for events in written for event in events
     )
