@@ -1,6 +1,6 @@
 """A thin asyncio client of the API server: bytes in, JSON out, nothing deserialized into models.
 
-One pool of connections for requests and one for watches, so that long streams never take a place.
+Requests have a pool of connections of their own, so that long streams never take a place.
 Idempotent calls are retried a bounded time; a write asks its fence before every single sending.
 """
 
@@ -9,13 +9,20 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import orjson
 
 from bulkhead_operator.backoff import Backoff
 from bulkhead_operator.cluster.answers import RETRIED, error_of, retry_after
+from bulkhead_operator.cluster.connections import (
+    CONNECT_SECONDS,
+    Answer,
+    Connections,
+    NoAnswerError,
+)
 from bulkhead_operator.cluster.credentials import Credentials
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.errors import ClusterError
@@ -29,7 +36,6 @@ METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s
 ATTEMPTS: Final = 5
 LONGEST_WAIT: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
-CONNECT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 70.0
 """Bookmarks come about every minute; a watch silent for longer is a half-open connection."""
 CONNECTIONS: Final = 100
@@ -38,6 +44,8 @@ Fence = Callable[[], float]
 """Returns for how many seconds this process may still write; raises `LeaseLost` when it may not."""
 
 Query = Mapping[str, str]
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,17 @@ class _Call:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    def target(self) -> str:
+        """Return path and query as they go out."""
+        query = f"?{urlencode(self.query)}" if self.query else ""
+        return f"{quote(self.path)}{query}"
+
 
 class _Unanswered(ClusterError):  # noqa: N818 (kept apart from an answer that is an error)
     """No answer came; `sent` tells whether the API server may have acted all the same."""
 
-    def __init__(self, call: _Call, error: BaseException, *, sent: bool) -> None:
-        super().__init__("Unreachable", f"{call}: no answer ({type(error).__name__})")
+    def __init__(self, call: _Call, why: str, *, sent: bool) -> None:
+        super().__init__("Unreachable", f"{call}: {why}")
         self.sent = sent
 
 
@@ -76,15 +89,24 @@ class ApiClient:
         self._credentials = credentials
         self._agent = user_agent
         self._on_answer = on_answer
-        self._requests: aiohttp.ClientSession | None = None
+        self._requests: Connections | None = None
         self._watches: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         tls = self._credentials.tls()
-        self._requests = self._session(
-            aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls, keepalive_timeout=60)
+        self._requests = Connections(
+            self._credentials.server,
+            tls,
+            limit=CONNECTIONS,
+            headers=f"User-Agent: {self._agent}\r\n",
         )
-        self._watches = self._session(aiohttp.TCPConnector(limit=0, ssl=tls))
+        self._watches = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+            # Compressed answers cost more CPU than they save on a cluster's own network.
+            headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**18,
+        )
         return self
 
     async def __aexit__(
@@ -93,9 +115,10 @@ class ApiClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for session in (self._requests, self._watches):
-            if session is not None:
-                await session.close()
+        if self._requests is not None:
+            self._requests.close()
+        if self._watches is not None:
+            await self._watches.close()
 
     async def read(self, path: str, query: Query | None = None, *, accept: str = JSON) -> Manifest:
         """Return one object or one page of a list."""
@@ -138,32 +161,33 @@ class ApiClient:
             async with session.get(
                 self._credentials.server + path,
                 params=call.query,
-                headers=self._headers(call),
+                headers={**call.headers, **self._identity()},
                 timeout=timeout,
             ) as response:
                 self._on_answer("WATCH", response.status)
                 if response.status != 200:  # noqa: PLR2004 (the one good answer)
                     self._note_refusal(response.status)
                     raise error_of(response.status, await response.read(), str(call))
-                yield _lines(response, str(call))
+                yield _events(response, str(call))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _Unanswered(call, error, sent=True) from error
+            raise _Unanswered(call, f"no answer ({type(error).__name__})", sent=True) from error
 
     async def _attempts(self, call: _Call) -> Manifest:
         backoff = Backoff(0.1, LONGEST_WAIT)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                status, content, wait = await self._once(call)
+                answer = await self._once(call)
             except _Unanswered as error:
                 if attempt == ATTEMPTS or (error.sent and not call.idempotent):
                     raise
                 await asyncio.sleep(backoff.next())
                 continue
-            if status < 300:  # noqa: PLR2004 (the good answers end here)
-                return _decoded(content, call)
-            if attempt == ATTEMPTS or not self._may_retry(call, status, attempt):
-                raise error_of(status, content, str(call))
-            await asyncio.sleep(min(LONGEST_WAIT, max(backoff.next(), wait or 0.0)))
+            if answer.status < 300:  # noqa: PLR2004 (the good answers end here)
+                return _decoded(answer.content, call)
+            if attempt == ATTEMPTS or not self._may_retry(call, answer.status, attempt):
+                raise error_of(answer.status, answer.content, str(call))
+            wait = retry_after(answer.retry_after) or 0.0
+            await asyncio.sleep(min(LONGEST_WAIT, max(backoff.next(), wait)))
         raise AssertionError("the last attempt returns or raises")
 
     def _may_retry(self, call: _Call, status: int, attempt: int) -> bool:
@@ -172,59 +196,43 @@ class ApiClient:
         # 429 says that nothing was done; the others leave that open.
         return status in RETRIED and (call.idempotent or status == 429)  # noqa: PLR2004
 
-    async def _once(self, call: _Call) -> tuple[int, bytes, float | None]:
-        session = self._opened(self._requests)
+    async def _once(self, call: _Call) -> Answer:
         seconds = REQUEST_SECONDS if call.fence is None else min(REQUEST_SECONDS, call.fence())
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         try:
-            async with session.request(
-                call.method,
-                self._credentials.server + call.path,
-                params=call.query,
-                data=call.body,
-                headers=self._headers(call),
-                timeout=timeout,
-            ) as response:
-                content = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            answer = await self._opened(self._requests).exchange(
+                call.method, call.target(), self._lines(call), call.body, seconds=seconds
+            )
+        except NoAnswerError as error:
             self._on_answer(call.method, 0)
-            sent = not isinstance(error, aiohttp.ClientConnectorError)
-            raise _Unanswered(call, error, sent=sent) from error
-        self._on_answer(call.method, response.status)
-        self._note_refusal(response.status)
-        return response.status, content, retry_after(response.headers.get("Retry-After"))
+            raise _Unanswered(call, str(error), sent=error.sent) from error
+        self._on_answer(call.method, answer.status)
+        self._note_refusal(answer.status)
+        return answer
 
     def _note_refusal(self, status: int) -> None:
         if status == 401:  # noqa: PLR2004 (Unauthorized)
             self._credentials.token.refused()
 
-    def _headers(self, call: _Call) -> dict[str, str]:
-        token = self._credentials.token.current()
-        if not token:
-            return dict(call.headers)
-        return {**call.headers, "Authorization": f"Bearer {token}"}
+    def _lines(self, call: _Call) -> str:
+        headers = {**call.headers, **self._identity()}
+        return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
-    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-        # Compressed answers cost more CPU than they save on a cluster's own network.
-        return aiohttp.ClientSession(
-            connector=connector,
-            headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=2**18,
-        )
+    def _identity(self) -> Mapping[str, str]:
+        token = self._credentials.token.current()
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     @staticmethod
-    def _opened(session: aiohttp.ClientSession | None) -> aiohttp.ClientSession:
-        if session is None:
+    def _opened(part: Part | None) -> Part:
+        if part is None:
             raise RuntimeError("the client is used outside of its `async with`")
-        return session
+        return part
 
 
 LONGEST_LINE: Final = 16 * 2**20
 """Objects are at most 1.5 MiB in etcd; this bounds what a broken server can make us keep."""
 
 
-async def _lines(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
+async def _events(response: aiohttp.ClientResponse, what: str) -> AsyncIterator[bytes]:
     rest = bytearray()
     async for chunk in response.content.iter_any():
         rest += chunk
