@@ -132,6 +132,11 @@ def _change(arguments: argparse.Namespace, kind_of_cluster: str, cluster: Cluste
         case "images":
             _images(kind_of_cluster, cluster)
         case "stores":
+            if kind_of_cluster == "current":
+                raise ClusterError(
+                    "A cluster of your own needs a PostgreSQL and a Redis of your own.",
+                    remedy="docs/platform/shared-stores.md says how to prepare them.",
+                )
             kubectl = Kubectl(cluster.kubeconfig)
             run_steps(stores.steps(kubectl, cluster.load, arguments.organizations))
         case "down":
