@@ -4,15 +4,14 @@ from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel import failures
 from bulkhead_runtime.kernel.bounds import Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls, Planned, Request, Take
-from bulkhead_runtime.kernel.execution import Execution, Outcome, UsageTotal
+from bulkhead_runtime.kernel.execution import Execution, UsageTotal
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.middleware import Kernel
 from bulkhead_runtime.kernel.requests import Caller, DirectRequest, PassthroughRequest
-from bulkhead_runtime.kernel.settlement import Opening
+from bulkhead_runtime.kernel.settlement import Opening, Remembered
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ByteRequest, Router, Write
 from bulkhead_runtime.store.port import Turn
-from bulkhead_runtime.store.spending import TurnEnd
 
 
 class DirectModels:
@@ -101,9 +100,9 @@ class _DirectWork:
         self.planned = self.calls.planned(self._execution, self._request)
         return Opening(Wanted(self.planned.need, seconds=self._execution.seconds()))
 
-    def ending(self, _: Outcome) -> TurnEnd | None:
-        """Return nothing: nothing is remembered."""
-        return None
+    def remembered(self) -> Remembered:
+        """Return nothing."""
+        return Remembered()
 
     def completed(self) -> UsageTotal:
         """Note that all went well and return what it took."""

@@ -7,7 +7,7 @@ renews it, and ends when it was lost.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -24,9 +24,11 @@ from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import MAX_ANSWER_BYTES
 from bulkhead_runtime.kernel.steps import BudgetSteps
 from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Turn
 from bulkhead_runtime.store.refusals import turn_lost
 from bulkhead_runtime.store.spending import Finished, RepeatedAnswer, TurnEnd
+from bulkhead_runtime.store.states import SessionStatus
 
 Result = TypeVar("Result")
 ResultOut_co = TypeVar("ResultOut_co", covariant=True)
@@ -44,6 +46,14 @@ class Opening:
     turn: BeginTurn | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a session keeps of a turn: its messages, and how much the model was told in all."""
+
+    messages: tuple[ModelMessage, ...] = ()
+    context_tokens: int | None = None
+
+
 class Work(Protocol[ResultOut_co]):
     """One piece of work inside the middleware."""
 
@@ -55,8 +65,8 @@ class Work(Protocol[ResultOut_co]):
         """Carry the work out and return what the client gets."""
         ...
 
-    def ending(self, outcome: Outcome, /) -> TurnEnd | None:
-        """Return what is to be remembered of its turn, if it has one."""
+    def remembered(self) -> Remembered:
+        """Return what is to be remembered of a turn that ended well."""
         ...
 
 
@@ -86,20 +96,21 @@ class Settlement:
             async with self._kept(execution):
                 result = await work.run(turn)
         except BaseException as error:
-            await self._end_failed(execution, work, error)
+            await self._end_failed(execution, turn, error)
             if isinstance(error, ModelError):
                 raise failures.as_problem(error) from error
             raise
         answer = None
         if execution.repeatable is not None:
             answer = bounded(execution.repeatable.answer(result))
-        await self._end(execution, work.ending(execution.outcome), answer)
+        await self._end(execution, _end_of(turn, execution.outcome, work.remembered()), answer)
         return result
 
     async def _begin(self, execution: Execution, work: Work[Result]) -> Turn | None:
         """Begin; when the client leaves meanwhile, release what was begun."""
         try:
             opening = work.opening()
+            self._steps.slow_down(execution)
         except ModelError as error:
             raise failures.as_problem(error) from error
         begun = self._background.spawn(self._ask(execution, opening))
@@ -129,11 +140,10 @@ class Settlement:
         self, begun: asyncio.Task[tuple[Turn | None, Wanted]], execution: Execution
     ) -> None:
         turn, _ = await begun
-        end = None if turn is None else TurnEnd(turn, "interrupted", ())
-        await self._finish(execution, end, None)
+        await self._finish(execution, _end_of(turn, "interrupted", Remembered()), None)
 
     async def _end_failed(
-        self, execution: Execution, work: Work[Result], error: BaseException
+        self, execution: Execution, turn: Turn | None, error: BaseException
     ) -> None:
         """Settle work that failed; what was spent stays spent, under its key too."""
         problem = refusals.of(error, execution)
@@ -142,7 +152,7 @@ class Settlement:
         answer = None
         if execution.repeatable is not None and execution.purse.lines:
             answer = bounded(execution.repeatable.failure(problem))
-        await self._end(execution, work.ending(execution.outcome), answer)
+        await self._end(execution, _end_of(turn, execution.outcome, Remembered()), answer)
 
     async def _end(
         self, execution: Execution, turn: TurnEnd | None, answer: RepeatedAnswer | None
@@ -223,6 +233,19 @@ class Settlement:
 
 
 _TIMED_OUT: Final = 504
+_ENDS: Final[Mapping[Outcome, SessionStatus]] = {
+    "completed": "completed",
+    "completed_with_errors": "completed_with_errors",
+    "interrupted": "interrupted",
+    "error": "error",
+    "refused": "error",
+}
+
+
+def _end_of(turn: Turn | None, outcome: Outcome, remembered: Remembered) -> TurnEnd | None:
+    if turn is None:
+        return None
+    return TurnEnd(turn, _ENDS[outcome], remembered.messages, remembered.context_tokens)
 
 
 def bounded(answer: RepeatedAnswer) -> RepeatedAnswer:

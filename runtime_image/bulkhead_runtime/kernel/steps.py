@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from bulkhead_api.v1alpha1.budgets import Budgets, BudgetStep
 from bulkhead_runtime.errors import Problem
@@ -13,6 +13,8 @@ from bulkhead_runtime.kernel.admission import RateWindow
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.store.spending import Account, Balance, Dimension
+
+Key = TypeVar("Key")
 
 _REMEMBERED: Final = 1024
 _WHOLE_ORGANIZATION: Final = frozenset({"day", "total"})
@@ -41,25 +43,40 @@ def passed(budgets: Budgets, balances: tuple[Balance, ...]) -> Iterator[Passed]:
 
 
 class BudgetSteps:
-    """Warns, throttles and changes to the cheaper model."""
+    """Warns, throttles and changes to the cheaper model.
+
+    Whether an account is to be throttled is known from the request before, so that one that is
+    refused has not begun anything.
+    """
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
         self._throttle = RateWindow()
         self._told: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._throttled: OrderedDict[tuple[str, str], Passed] = OrderedDict()
+
+    def slow_down(self, execution: Execution) -> None:
+        """Raise a 429 `Problem` for a request too many while a budget throttles."""
+        per_minute = execution.configuration.source.budgets.throttled_requests_per_minute
+        for account in execution.purse.accounts:
+            found = self._throttled.get((account.scope, account.key))
+            if found is not None:
+                self._admit(execution, found, per_minute)
+                return
 
     def take(self, execution: Execution) -> None:
-        """Do what the steps that were passed say; raise a 429 `Problem` for a throttled request."""
+        """Do what the steps that were passed say, now or at the next request."""
         budgets, balances = execution.configuration.source.budgets, execution.purse.balances
         self._show(balances)
-        throttled = False
+        for balance in balances:
+            self._throttled.pop((balance.account.scope, balance.account.key), None)
         for found in passed(budgets, balances):
             match found.step.action:
                 case "Warn":
                     self._warn(execution, found)
-                case "Throttle" if not throttled:
-                    throttled = True
-                    self._slow_down(execution, found, budgets.throttled_requests_per_minute)
+                case "Throttle":
+                    self._throttled[(found.account.scope, found.account.key)] = found
+                    _forget(self._throttled)
                 case "CheaperModel" if budgets.cheaper_model not in {None, execution.model}:
                     self._cheapen(execution, found, budgets.cheaper_model or "")
 
@@ -79,7 +96,7 @@ class BudgetSteps:
             data = {"dimension": found.dimension, "percent": found.percent}
             self._reports.step("budget.warning", "Warn", execution, found.account, data)
 
-    def _slow_down(self, execution: Execution, found: Passed, per_minute: int) -> None:
+    def _admit(self, execution: Execution, found: Passed, per_minute: int) -> None:
         try:
             self._throttle.admit(per_minute)
         except Problem as problem:
@@ -108,6 +125,11 @@ class BudgetSteps:
         if key in self._told:
             return False
         self._told[key] = None
-        if len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
+        _forget(self._told)
         return True
+
+
+def _forget(remembered: OrderedDict[Key, Any]) -> None:
+    """Keep what is remembered within its bound, the newest of it."""
+    if len(remembered) > _REMEMBERED:
+        remembered.popitem(last=False)

@@ -3,13 +3,12 @@
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel.bounds import Wanted
 from bulkhead_runtime.kernel.calls import tool_context
-from bulkhead_runtime.kernel.execution import Execution, Outcome
+from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.middleware import Kernel
 from bulkhead_runtime.kernel.requests import ToolRequest
-from bulkhead_runtime.kernel.settlement import Opening
+from bulkhead_runtime.kernel.settlement import Opening, Remembered
 from bulkhead_runtime.store.port import Turn
-from bulkhead_runtime.store.spending import TurnEnd
 from bulkhead_runtime.tools.port import ToolEnvelope, Tools
 
 
@@ -51,6 +50,6 @@ class _ToolWork:
         execution.outcome = "completed" if envelope.ok else "completed_with_errors"
         return envelope
 
-    def ending(self, _: Outcome) -> TurnEnd | None:
-        """Return nothing: nothing is remembered."""
-        return None
+    def remembered(self) -> Remembered:
+        """Return nothing."""
+        return Remembered()

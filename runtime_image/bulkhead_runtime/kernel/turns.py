@@ -1,6 +1,5 @@
 """Turns of agents: in a session, which remembers, or without one."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +18,7 @@ from bulkhead_runtime.kernel.middleware import Kernel
 from bulkhead_runtime.kernel.purse import lease_until
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import StatelessRequest, TurnRequest
-from bulkhead_runtime.kernel.settlement import Opening
+from bulkhead_runtime.kernel.settlement import Opening, Remembered
 from bulkhead_runtime.kernel.window import ContextWindow, Conversation
 from bulkhead_runtime.models.port import CacheScope, ModelMessage, ToolSpec
 from bulkhead_runtime.routing.versions import VersionRouter
@@ -30,22 +29,12 @@ from bulkhead_runtime.store.port import (
     SessionStore,
     Turn,
 )
-from bulkhead_runtime.store.spending import TurnEnd
-from bulkhead_runtime.store.states import SessionStatus
 from bulkhead_runtime.tools.port import Tools
 
 TAIL_MESSAGES: Final = 200
 """What a turn loads at most; compaction keeps conversations far below."""
 
 BYTES_PER_TOKEN: Final = 4
-
-_ENDS: Final[Mapping[Outcome, SessionStatus]] = {
-    "completed": "completed",
-    "completed_with_errors": "completed_with_errors",
-    "interrupted": "interrupted",
-    "error": "error",
-    "refused": "error",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +243,6 @@ class _SessionTurn(_AgentWork):
         self._request = request
         self._head = head
         self._pending = ModelMessage("user", request.message)
-        self._turn: Turn | None = None
         self._state_of_loop: LoopState | None = None
         self._context_tokens: int | None = None
 
@@ -270,7 +258,6 @@ class _SessionTurn(_AgentWork):
     async def run(self, turn: Turn | None) -> TurnResult:
         """Tell the model what it needs to know, and bring its loop to an end."""
         assert turn is not None
-        self._turn = turn
         execution = self._execution
         conversation = Conversation(
             self._agent.instructions, turn.summary, turn.history, self._pending
@@ -291,14 +278,10 @@ class _SessionTurn(_AgentWork):
         self._remember(turn)
         return result
 
-    def ending(self, outcome: Outcome) -> TurnEnd | None:
-        """Return the messages of a turn that ended well, and how it ended otherwise."""
-        if self._turn is None:
-            return None
-        state = self._state_of_loop
-        well = state is not None and outcome in {"completed", "completed_with_errors"}
-        messages = state.added if state is not None and well else ()
-        return TurnEnd(self._turn, _ENDS[outcome], messages, self._context_tokens)
+    def remembered(self) -> Remembered:
+        """Return the turn's messages."""
+        assert self._state_of_loop is not None
+        return Remembered(self._state_of_loop.added, self._context_tokens)
 
     def _with_history(self, need: CallNeed, tokens: int) -> CallNeed:
         """Return the need with the history, of which more than the request may use is left out."""
@@ -371,9 +354,9 @@ class _StatelessTurn(_AgentWork):
         state.cache = self._cache(first=sum(m.role == "user" for m in self._request.messages) == 1)
         return await self._drive(state)
 
-    def ending(self, _: Outcome) -> TurnEnd | None:
+    def remembered(self) -> Remembered:
         """Return nothing."""
-        return None
+        return Remembered()
 
     def _first(self) -> LoopState:
         told = self._request.messages
