@@ -65,7 +65,7 @@ class _Call:
         return self._origin.raw_host or ""
 
     async def __call__(self, arguments: Mapping[str, Any], _context: ToolContext) -> Any:
-        path, rest = _fill(self._path, arguments)
+        path, rest = fill_path(self._path, arguments)
         url = self._origin.with_path(path, encoded=True)
         in_query = self._declared.method in _IN_QUERY
         if in_query and rest:
@@ -114,7 +114,7 @@ def http_tool(declared: HttpTool, settings: Tools, access: HttpAccess) -> Tool:
     )
 
 
-def _fill(template: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def fill_path(template: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the path with its arguments in place, and the arguments that it has no place for."""
     names: set[str] = set()
     parts: list[str] = []

@@ -1,6 +1,7 @@
 """The built-in tool that reads a public web page."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ _ACCEPT: Final = "text/html, text/*;q=0.9, application/json;q=0.9, application/x
 _TEXT_TYPES: Final = frozenset(
     {"application/json", "application/xml", "application/xhtml+xml", "application/javascript"}
 )
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 
 _PARAMETERS: Final = {
@@ -109,7 +111,8 @@ def _check(answer: Answer) -> None:
 
 
 def _readable(answer: Answer) -> dict[str, str]:
-    text = decode(answer.body, answer.headers.get("Content-Type", ""))[:MAX_PAGE_CHARACTERS]
+    decoded = decode(answer.body, answer.headers.get("Content-Type", ""))
+    text = _CONTROLS.sub("", decoded[:MAX_PAGE_CHARACTERS])
     if answer.media_type in _HTML_TYPES:
         return {"title": page_title(text), "text": page_text(text)}
     return {"title": "", "text": text}

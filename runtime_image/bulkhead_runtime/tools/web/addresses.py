@@ -20,7 +20,9 @@ PRIVATE: Final = _networks(
 )
 """Networks of clusters and companies, which the platform may open by name."""
 
-_METADATA: Final = _networks("100.100.100.200/32", "168.63.129.16/32", "fd00:ec2::/32")
+_METADATA: Final = _networks(
+    "100.100.100.200/32", "168.63.129.16/32", "192.0.0.0/24", "fd00:ec2::/32"
+)
 """Where clouds tell machines their credentials, outside the link-local network too."""
 
 _RELAYS: Final = _networks("192.88.99.0/24", "2001::/23", "2002::/16")

@@ -44,7 +44,10 @@ def parse_target(text: str) -> URL:
     if not host or "%" in host:
         raise _refused("its host is not a name")
     _refuse_odd_numbers(host)
-    return url.with_host(host).with_fragment(None)
+    try:
+        return url.with_host(host).with_fragment(None)
+    except ValueError:
+        raise _refused("its host is not a name") from None
 
 
 def check_host(url: URL, allowed: Patterns | None) -> None:

@@ -1,0 +1,252 @@
+"""Tools that packages declare: where arguments and credentials get to, and where they never do."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from bulkhead_api.v1alpha1.agent_package import HttpTool
+from bulkhead_runtime.tools.errors import ToolError
+from bulkhead_runtime.tools.http_tool import fill_path
+from bulkhead_runtime.tools.port import ToolEnvelope
+from tests.support.tool_homes import ToolHome, tool_context, tool_home
+from tests.support.web_server import Names, WebServer, web_server
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def home(tmp_path: Path, web: WebServer) -> AsyncIterator[ToolHome]:
+    names = Names(crm_svc=[web.address], api_example=[web.address], other_svc=[web.address])
+    home = tool_home(tmp_path, private=lambda address: address == web.address, resolver=names)
+    credentials = tmp_path / "secrets" / "tools"
+    credentials.mkdir(parents=True)
+    (credentials / "crm-key").write_text(KEY + "\n")
+    yield home
+    await home.registry.aclose()
+
+
+def declare(home: ToolHome, web: WebServer, path: str = "/echo", **fields: Any) -> None:
+    """Declare the tool `order` at the private host crm.svc, which may get the credential."""
+    host = fields.pop("host", "crm.svc")
+    url = f"http://{host}:{web.port}{path}"
+    declared = {"name": "order", "description": "Does it.", "url": url, **fields}
+    secret = {"name": "crm-secret", "key": "token"}
+    home.configure(
+        HttpTool.model_validate(declared),
+        privateHosts=["crm.svc", "other.svc"],
+        credentials=[{"name": "crm-key", "secretRef": secret, "hosts": ["crm.svc"]}],
+    )
+
+
+async def call(home: ToolHome, name: str = "order", **arguments: Any) -> ToolEnvelope:
+    return await home.registry.run(name, arguments, tool_context(package=True))
+
+
+def code(envelope: ToolEnvelope) -> str:
+    return envelope.error.code if envelope.error else "ok"
+
+
+async def test_arguments_of_a_get_fill_the_path_and_then_the_query(
+    home: ToolHome, web: WebServer
+) -> None:
+    declare(home, web, "/echo/orders/{id}/lines")
+    envelope = await call(home, id="a b/ü"[:3], tags=["x&y", "z"], full=True, depth=2, note=None)
+    assert envelope.data["body"]["path"] == "/echo/orders/a%20b/lines"
+    assert envelope.data["body"]["query"] == "tags=x%26y&tags=z&full=true&depth=2"
+    assert envelope.untrusted
+
+
+async def test_arguments_of_a_post_fill_the_path_and_then_the_body(
+    home: ToolHome, web: WebServer
+) -> None:
+    declare(home, web, "/echo/{id}", method="POST")
+    envelope = await call(home, id=7, lines=[{"sku": "a", "n": 1}])
+    told = envelope.data["body"]
+    assert (told["method"], told["path"], told["query"]) == ("POST", "/echo/7", "")
+    assert told["body"] == {"lines": [{"sku": "a", "n": 1}]}
+    assert told["headers"]["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["..", ".", "", "a/b", "a\\b", "../..", "a\r\nHost: evil", "\x00", None],
+    ids=[
+        "two dots",
+        "a dot",
+        "nothing",
+        "a slash",
+        "a backslash",
+        "upwards",
+        "lines",
+        "zero",
+        "null",
+    ],
+)
+async def test_an_argument_cannot_leave_its_place_in_the_path(
+    home: ToolHome, web: WebServer, value: Any
+) -> None:
+    declare(home, web, "/echo/orders/{id}/lines")
+    assert code(await call(home, id=value)) == "invalid_arguments"
+    assert web.requests == []
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(first=st.text(max_size=8), second=st.one_of(st.text(max_size=8), st.integers()))
+def test_whatever_the_arguments_are_the_path_keeps_its_shape(first: str, second: str | int) -> None:
+    try:
+        path, rest = fill_path("/v1/{a}{b}/end", {"a": first, "b": second, "c": 1})
+    except ToolError:
+        return
+    url = URL("https://api.example").with_path(path, encoded=True)
+    assert rest == {"c": 1}
+    assert url.host == "api.example"
+    assert not url.raw_query_string
+    assert not url.raw_fragment
+    before, middle, end = url.raw_path.split("/")[1:]
+    assert (before, end) == ("v1", "end")
+    assert url.parts[2] == f"{first}{second}"
+    assert middle not in {"", ".", ".."}
+
+
+async def test_a_credential_reaches_the_host_that_the_platform_names(
+    home: ToolHome, web: WebServer
+) -> None:
+    declare(home, web, credential="crm-key")
+    envelope = await call(home)
+    assert envelope.data["body"]["headers"]["authorization"] == f"Bearer {KEY}"
+    declare(home, web, credential="crm-key", headerName="X-Api-Key")
+    envelope = await call(home)
+    assert envelope.data["body"]["headers"]["x-api-key"] == KEY
+
+
+async def test_a_rotated_credential_is_used_at_once(
+    home: ToolHome, web: WebServer, tmp_path: Path
+) -> None:
+    declare(home, web, credential="crm-key")
+    await call(home)
+    (tmp_path / "secrets" / "tools" / "crm-key").write_text("new")
+    envelope = await call(home)
+    assert envelope.data["body"]["headers"]["authorization"] == "Bearer new"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({"host": "other.svc"}, "credential_refused", id="another host"),
+        pytest.param({"host": "api.example"}, "credential_refused", id="a public host unencrypted"),
+        pytest.param({"credential": "unknown"}, "credential_refused", id="an unknown credential"),
+    ],
+)
+async def test_a_credential_is_sent_nowhere_else(
+    home: ToolHome, web: WebServer, fields: dict[str, Any], expected: str
+) -> None:
+    declare(home, web, **{"credential": "crm-key", **fields})
+    envelope = await call(home)
+    assert code(envelope) == expected
+    assert KEY not in str(envelope)
+    assert web.requests == []
+
+
+async def test_a_credential_that_is_not_mounted_is_said(
+    home: ToolHome, web: WebServer, tmp_path: Path
+) -> None:
+    (tmp_path / "secrets" / "tools" / "crm-key").unlink()
+    declare(home, web, credential="crm-key")
+    assert code(await call(home)) == "credential_missing"
+
+
+async def test_a_private_host_that_the_platform_has_not_opened_is_not_called(
+    home: ToolHome, web: WebServer
+) -> None:
+    declare(home, web, host="api.example")
+    assert code(await call(home)) == "forbidden_address"
+    assert web.requests == []
+
+
+async def test_a_redirect_is_not_followed(home: ToolHome, web: WebServer) -> None:
+    declare(home, web, "/redirect", credential="crm-key")
+    envelope = await call(home, to=f"http://other.svc:{web.port}/echo")
+    assert code(envelope) == "http_error"
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "expected"),
+    [
+        pytest.param(b'{"a": 1}', "application/json", 200, {"a": 1}, id="JSON"),
+        pytest.param(b"hello", "text/plain", 200, "hello", id="text"),
+        pytest.param(b"", "", 204, None, id="nothing"),
+        pytest.param(b"{", "application/json", 200, "bad_answer", id="half a JSON text"),
+        pytest.param(b"[" + b"1," * 40_000, "application/json", 200, "result_too_large", id="big"),
+        pytest.param(b"\x00", "image/png", 200, "unsupported_media_type", id="a picture"),
+        pytest.param(b"no such order", "text/plain", 404, "http_error", id="a refusal"),
+    ],
+)
+async def test_what_the_service_answers(
+    home: ToolHome, web: WebServer, body: bytes, kind: str, status: int, expected: Any
+) -> None:
+    declare(home, web, web.put("a", body, kind, status=status))
+    envelope = await call(home)
+    if envelope.error:
+        assert envelope.error.code == expected
+        assert envelope.untrusted
+    else:
+        assert envelope.data.get("body") == expected
+
+
+async def test_words_of_a_refusal_reach_the_model_within_a_bound(
+    home: ToolHome, web: WebServer
+) -> None:
+    declare(home, web, web.put("a", b"no such order" + b"!" * 5_000, "text/plain", status=404))
+    envelope = await call(home)
+    assert envelope.error is not None
+    assert "no such order" in envelope.error.message
+    assert len(envelope.error.message) < 1_200
+
+
+@pytest.mark.parametrize(("idempotent", "calls"), [(True, 3), (False, 1)])
+async def test_only_what_is_declared_safe_is_tried_again(
+    home: ToolHome, web: WebServer, idempotent: bool, calls: int
+) -> None:
+    declare(home, web, web.put("a", b"", status=503), method="POST", idempotent=idempotent)
+    assert code(await call(home)) == "http_error"
+    assert len(web.requests) == calls
+
+
+async def test_a_package_cannot_take_the_name_of_a_tool_of_the_platform(
+    home: ToolHome, web: WebServer
+) -> None:
+    declare(home, web, name="calculate")
+    envelope = await call(home, "calculate", expression="1+1")
+    assert envelope.data["result"] == "2"
+    declare(home, web, name="web_fetch")
+    assert code(await call(home, "web_fetch")) == "unknown_tool"
+
+
+async def test_a_tool_of_a_package_is_nobody_elses(home: ToolHome, web: WebServer) -> None:
+    declare(home, web)
+    envelope = await home.registry.run("order", {}, tool_context())
+    assert code(envelope) == "unknown_tool"
+    assert home.registry.get("order", "assistant", "2.0.0") is None
+    assert [tool.name for tool in home.registry.of_package("assistant", "1.0.0")] == ["order"]
+
+
+@pytest.mark.parametrize("url", ["http://{host}/", "http://2130706433/", "http://a:1:2/"])
+async def test_a_tool_whose_host_is_none_is_left_out_and_costs_no_other(
+    home: ToolHome, url: str
+) -> None:
+    bad = HttpTool(name="bad", description="x", url=url)
+    good = HttpTool(name="good", description="x", url="http://crm.svc/")
+    home.configure(bad, good)
+    assert [tool.name for tool in home.registry.of_package("assistant", "1.0.0")] == ["good"]
