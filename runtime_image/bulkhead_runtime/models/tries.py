@@ -124,24 +124,23 @@ class Tries(Generic[Request]):
     def abandoned(self, attempt: Attempt[Request]) -> None:
         """Note a try that its caller gave up."""
         self._note(attempt)
-        if attempt.permit is not None and attempt.target.circuit is not None:
-            attempt.target.circuit.abandoned(attempt.permit)
+        self._give_back(attempt)
 
     async def failed(self, attempt: Attempt[Request], error: ModelError) -> None:
         """Prepare what comes after a failure; raise where nothing may."""
         self._note(attempt)
+        wait = self._wait(attempt, error)
+        if wait is not None:
+            # Only the last try of a call tells of its provider: a circuit counts calls.
+            self._give_back(attempt)
+            self._retries += 1
+            await asyncio.sleep(wait)
+            return
         self._tell_circuit(attempt, error)
         if attempt.meter.begun:
             raise error
-        if not attempt.meter.sent:
-            if self._key_was_rotated(attempt, error):
-                return
-            wait = self._wait(attempt, error)
-            if wait is not None:
-                self._retries += 1
-                await asyncio.sleep(wait)
-                return
-        await self._switch(error, attempt.meter.usage)
+        if not self._key_was_rotated(attempt, error):
+            await self._switch(error, attempt.meter.usage)
 
     def _enter(self) -> Attempt[Request]:
         now = time.monotonic()
@@ -152,6 +151,10 @@ class Tries(Generic[Request]):
             if permit is None:
                 raise _circuit_is_open(self.request.model, target.circuit.wait(now))
         return Attempt(target, _fitting(self.request, target), permit, now)
+
+    def _give_back(self, attempt: Attempt[Request]) -> None:
+        if attempt.permit is not None and attempt.target.circuit is not None:
+            attempt.target.circuit.abandoned(attempt.permit)
 
     def _note(self, attempt: Attempt[Request]) -> None:
         if attempt.meter.usage is not None:
@@ -181,7 +184,7 @@ class Tries(Generic[Request]):
         return self._targets.target(model).client is not attempt.target.client
 
     def _wait(self, attempt: Attempt[Request], error: ModelError) -> float | None:
-        if self._retries >= attempt.target.max_retries:
+        if attempt.meter.sent or self._retries >= attempt.target.max_retries:
             return None
         return wait_before_retry(
             error,

@@ -8,6 +8,9 @@ from typing import Final
 from bulkhead_runtime.models.errors import ModelError
 
 MAX_EVENT_BYTES: Final = 1_048_576
+MAX_STREAM_BYTES: Final = 67_108_864
+"""Of a whole answer with everything around it; 4 MiB of text are long reached by then."""
+
 DONE: Final = b"[DONE]"
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -20,13 +23,15 @@ class EventReader:
     def __init__(self) -> None:
         self._rest = b""
         self._begun = False
+        self._bytes = 0
 
     def feed(self, read: bytes) -> list[bytes]:
         """Return the data of the events that this read completes.
 
         Comments, names and identifiers of events are dropped. Raises `ModelError` of kind garbage
-        for an event larger than 1 MiB.
+        for an event larger than 1 MiB and for a stream larger than 64 MiB.
         """
+        self._bytes += len(read)
         text = self._rest + read if self._rest else read
         if b"\r" in text:
             text = _normalized(text)
@@ -35,9 +40,9 @@ class EventReader:
             events[0] = events[0].removeprefix(_BYTE_ORDER_MARK)
             self._begun = True
         if len(self._rest) > MAX_EVENT_BYTES:
-            raise ModelError(
-                "garbage", f"The provider sent an event of more than {MAX_EVENT_BYTES} bytes."
-            )
+            raise _too_large("an event", MAX_EVENT_BYTES)
+        if self._bytes > MAX_STREAM_BYTES:
+            raise _too_large("a stream", MAX_STREAM_BYTES)
         return [data for event in events if (data := _data_of(event))]
 
     def finish(self) -> list[bytes]:
@@ -45,6 +50,10 @@ class EventReader:
         data = _data_of(self._rest.replace(b"\r", b"\n").strip(b"\n"))
         self._rest = b""
         return [data] if data else []
+
+
+def _too_large(what: str, limit: int) -> ModelError:
+    return ModelError("garbage", f"The provider sent {what} of more than {limit} bytes.")
 
 
 def _normalized(text: bytes) -> bytes:

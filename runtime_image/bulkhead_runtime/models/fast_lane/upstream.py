@@ -96,20 +96,14 @@ class Upstream:
     async def _post(
         self, body: dict[str, Any], request: ModelRequest | ByteRequest, meter: Meter
     ) -> aiohttp.ClientResponse:
+        data = orjson.dumps(body)
         try:
-            timeout = self._timeout(request.deadline)
-            meter.sent = True
-            response = await self._connections.session().post(
-                self._url,
-                data=orjson.dumps(body),
-                headers=self._headers_of(request),
-                timeout=timeout,
-                allow_redirects=False,
-            )
+            response = await self._sent(data, request, meter)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failure = broken(self.failures, error, self._timeout_seconds)
             # Whoever did not answer in time may be at work; whom nobody reached is not.
-            meter.sent = meter.sent and failure.kind == "timeout" and not _unreached(error)
+            reached = not isinstance(error, aiohttp.ConnectionTimeoutError)
+            meter.sent = meter.sent and failure.kind == "timeout" and reached
             raise failure from None
         if response.status == 200 and response.content_type == EVENT_STREAM:  # noqa: PLR2004
             return response
@@ -118,6 +112,24 @@ class Upstream:
             raise await self._refusal(response, str(body["model"]))
         finally:
             response.close()
+
+    async def _sent(
+        self, data: bytes, request: ModelRequest | ByteRequest, meter: Meter
+    ) -> aiohttp.ClientResponse:
+        """Send over a kept connection, and once more over a new one where the kept was closed."""
+        headers = self._headers_of(request)
+        for session in (self._connections.session, self._connections.new_session):
+            timeout = self._timeout(request.deadline)
+            meter.sent = True
+            try:
+                return await session().post(
+                    self._url, data=data, headers=headers, timeout=timeout, allow_redirects=False
+                )
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                closed = error
+        raise closed
 
     def _headers_of(self, request: ModelRequest | ByteRequest) -> dict[str, str]:
         if request.traceparent is None:
@@ -142,7 +154,3 @@ class Upstream:
             sock_connect=min(CONNECT_SECONDS, self._timeout_seconds),
             sock_read=self._timeout_seconds,
         )
-
-
-def _unreached(error: BaseException) -> bool:
-    return isinstance(error, aiohttp.ConnectionTimeoutError)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.fast_lane.events import MAX_EVENT_BYTES, EventReader
+from bulkhead_runtime.models.fast_lane.events import MAX_EVENT_BYTES, MAX_STREAM_BYTES, EventReader
 
 STREAM = (
     '\ufeffdata: {"a": "ä"}\r\n\r\n'
@@ -49,4 +49,14 @@ def test_an_event_without_end_is_refused_instead_of_collected() -> None:
     reader.feed(b"data: " + b"x" * (MAX_EVENT_BYTES - 6))
     with pytest.raises(ModelError) as refused:
         reader.feed(b"x")
+    assert refused.value.kind == "garbage"
+
+
+def test_a_stream_that_never_says_anything_is_refused_at_last() -> None:
+    reader = EventReader()
+    comment = b": still there" + b"." * 1_000_000 + b"\n\n"
+    for _ in range(MAX_STREAM_BYTES // len(comment)):
+        assert reader.feed(comment) == []
+    with pytest.raises(ModelError, match="stream of more than") as refused:
+        reader.feed(comment)
     assert refused.value.kind == "garbage"

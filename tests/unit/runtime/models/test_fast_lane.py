@@ -1,7 +1,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import re
 import socket
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import pytest
@@ -25,6 +27,14 @@ from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import CALCULATE, KEY, MakeClient, request
 
 FIVE_WORDS = "word0 word1 word2 word3 word4 "
+_HELLO = (
+    b'data: {"model":"m","choices":[{"delta":{"content":"Hello"},"finish_reason":"stop"}]}\n\n'
+    b"data: [DONE]\n\n"
+)
+ONE_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_HELLO), _HELLO)
+)
 
 
 async def parts_of(client: FastLaneClient, model: str, seconds: float = 10) -> list[Part]:
@@ -284,6 +294,43 @@ async def test_calls_share_connections(make_client: MakeClient, stub: StubProvid
     for _ in range(5):
         await parts_of(client, "words")
     assert len({seen.client for seen in stub.requests}) == 1
+
+
+async def test_a_kept_connection_that_the_provider_closed_costs_no_call(
+    make_client: MakeClient,
+) -> None:
+    async with closing_after_one_answer() as (base_url, connections):
+        client = make_client(base_url=base_url)
+        for _ in range(3):
+            assert text(await parts_of(client, "words")) == "Hello"
+    assert connections == [2, 1, 1]
+
+
+@contextlib.asynccontextmanager
+async def closing_after_one_answer() -> AsyncIterator[tuple[str, list[int]]]:
+    """Serve one answer for each connection and hang up at its second request, as if too late.
+
+    Yields the base URL and the requests that each connection brought.
+    """
+    requests: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(requests)
+        requests.append(0)
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while requests[number] < 2:
+                head = await reader.readuntil(b"\r\n\r\n")
+                (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+                await reader.readexactly(int(length))
+                requests[number] += 1
+                writer.write(ONE_ANSWER if requests[number] == 1 else b"")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", requests
+    finally:
+        server.close()
 
 
 async def test_a_known_seller_is_paid_in_exact_decimals(stub: StubProvider) -> None:
