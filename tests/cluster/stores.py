@@ -29,7 +29,12 @@ _POSTGRES: Final = f"postgres.{NAMESPACE}.svc:5432/bulkhead"
 _REDIS_ADDRESS: Final = f"redis.{NAMESPACE}.svc:6379/0"
 _EXAMPLE: Final = "hooli"
 _PROVISION: Final = places.ROOT / "examples" / "shared-stores" / "provision.yaml"
-_REDIS_COMMANDS: Final = "-@all +@read +@write +@connection +@pubsub +@scripting +@transaction"
+REDIS_COMMANDS: Final = (
+    "-@all +@hash +@string +del +expire +eval +evalsha +script|load +publish +subscribe "
+    "+unsubscribe +ping +hello +auth +select +client|setname +time"
+)
+"""What a runtime needs. Whole categories would let it flush or list what belongs to others."""
+
 
 Load = Callable[[list[Image]], str]
 
@@ -138,7 +143,7 @@ def _runtime_image(kubectl: Kubectl) -> str:
 def _redis_user(kubectl: Kubectl, organization: str, user: str, password: str) -> None:
     """Let the user at its organization's keys only; kept in the file that a restart reads."""
     keys = f"~bulkhead:{organization}:* &bulkhead:{organization}:*"
-    rules = f"ACL SETUSER {user} reset on >{password} {keys} {_REDIS_COMMANDS}"
+    rules = f"ACL SETUSER {user} reset on >{password} {keys} {REDIS_COMMANDS}"
     commands = f"AUTH {_credential(kubectl, _REDIS)}\n{rules}\nACL SAVE\n"
     said = kubectl.run(
         "exec", "--stdin", f"--namespace={NAMESPACE}", "deployment/redis", "--", "redis-cli",

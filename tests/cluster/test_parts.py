@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.cluster import images, traces
+from tests.cluster import images, places, stores, traces
 from tests.cluster.certificates import Authority
 from tests.cluster.processes import Daemon, recorded_pid, start_time
 from tests.cluster.progress import ClusterError, Step, run_steps, until
@@ -174,3 +174,8 @@ def test_rules_of_others_are_not_taken_for_ours() -> None:
     assert not any(traces._CHAIN.search(line) for line in theirs)
     assert traces._INTERFACE.match("lxc2e6e5ef65ab6")
     assert not any(traces._INTERFACE.match(name) for name in ("lxcbr0", "eth0", "veth1", "docker0"))
+
+
+def test_the_page_on_shared_stores_allows_redis_users_what_the_local_cluster_does() -> None:
+    page = (places.ROOT / "docs" / "platform" / "shared-stores.md").read_text()
+    assert stores.REDIS_COMMANDS in " ".join(page.split())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import ROOT, Endpoint, Kubectl, cluster_tool, settled
+from tests.support.cluster import ROOT, Endpoint, Kubectl, KubectlError, cluster_tool, settled
 from tests.support.runtime_pods import RuntimePod, runtime_pods
 
 ORGANIZATION = "hooli"
@@ -96,6 +96,56 @@ async def test_a_session_outlives_the_replica_that_began_it(
     ]
     new.say("at the new one", session)
     assert new.heard(session) == ["before the end", "after it", "at the new one"]
+
+
+def test_an_organizations_user_of_redis_reaches_its_own_keys_only(
+    kubectl: Kubectl, shared: Endpoint
+) -> None:
+    url = secret(kubectl, "cache", "url")
+
+    def asks(*command: str) -> str:
+        line = ("redis-cli", "--no-auth-warning", "-u", url, *command)
+        return kubectl("exec", "-n", STORES, "deployment/redis", "--", *line)
+
+    assert asks("SET", f"bulkhead:{ORGANIZATION}:mine", "1").strip() == "OK"
+    for refused in (
+        ("GET", "bulkhead:acme:theirs"),
+        ("PUBLISH", "bulkhead:acme:theirs", "x"),
+        ("SCAN", "0"),
+        ("FLUSHALL",),
+        ("CLIENT", "KILL", "TYPE", "normal"),
+        ("SCRIPT", "FLUSH"),
+        ("CONFIG", "GET", "*"),
+    ):
+        assert "NOPERM" in asks(*refused), refused
+
+
+def test_an_organizations_role_in_postgres_sees_its_own_rows_only(
+    kubectl: Kubectl, shared: Endpoint, pods: list[RuntimePod]
+) -> None:
+    pods[0].say("mine")
+    dsn = secret(kubectl, "database", "dsn").replace(f"postgres.{STORES}.svc", "127.0.0.1")
+
+    def answers(statement: str) -> str:
+        line = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", dsn, "-c", statement)
+        return kubectl("exec", "-n", STORES, "deployment/postgres", "--", *line).strip()
+
+    assert answers("SELECT DISTINCT organization FROM bulkhead.sessions") == ORGANIZATION
+    for refused in (
+        "SELECT rolpassword FROM pg_authid",
+        f"INSERT INTO bulkhead.tenants VALUES ('bulkhead_{ORGANIZATION}', 'acme')",
+        "ALTER TABLE bulkhead.sessions DISABLE ROW LEVEL SECURITY",
+        "CREATE ROLE another",
+        "SET ROLE bulkhead_owner",
+    ):
+        with pytest.raises(KubectlError, match=r"permission denied|must be owner"):
+            answers(refused)
+
+
+def secret(kubectl: Kubectl, name: str, field: str) -> str:
+    """Return a field of a Secret of the organization."""
+    template = f'go-template={{{{index .data "{field}" | base64decode}}}}'
+    return kubectl("get", "secret", name, "-n", NAMESPACE, "-o", template)
 
 
 async def test_a_redis_that_ends_costs_nothing_that_was_said(
