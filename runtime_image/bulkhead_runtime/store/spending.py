@@ -41,7 +41,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Where an account stands after a step; `reserved` belongs to work that has not ended."""
+    """Where an account stands after a step; `reserved` belongs to work that has not ended.
+
+    Accounts without limits need not reserve, and may be missing among the balances of a step.
+    """
 
     account: Account
     used: Amounts

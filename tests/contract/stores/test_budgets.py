@@ -66,7 +66,8 @@ async def test_200_concurrent_calls_over_replicas_never_reserve_more_than_there_
 async def test_a_refusal_names_account_dimension_and_rest_and_leaves_nothing_behind(
     store: StoreOfRecord,
 ) -> None:
-    wide, narrow = account("day", "2026-11-21"), account("session", "ses_1", tokens="100")
+    wide = account("day", "2026-11-21", tokens="1000")
+    narrow = account("session", "ses_1", tokens="100")
     await started(store, begin(accounts=(wide, narrow), reserve=amounts(tokens="60", cost="1")))
     asked = begin(accounts=(wide, narrow), reserve=amounts(tokens="41"), turn=begin_turn(new=True))
     answer = await store.begin(asked, BOUNDS)
@@ -146,7 +147,8 @@ async def test_a_raised_limit_takes_effect_at_the_next_reservation(store: StoreO
 async def test_work_over_midnight_is_released_from_yesterday_and_counted_today(
     store: StoreOfRecord,
 ) -> None:
-    yesterday, today = account("day", "2026-11-20"), account("day", "2026-11-21")
+    yesterday = account("day", "2026-11-20", tokens="100")
+    today = account("day", "2026-11-21", tokens="100")
     asked = begin(accounts=(yesterday,), reserve=amounts(tokens="9"))
     await started(store, asked)
     await store.finish(finish(asked, accounts=(today,), used=amounts(tokens="4")), BOUNDS)
@@ -161,8 +163,7 @@ async def test_a_finish_that_is_repeated_is_settled_once(store: StoreOfRecord) -
     await started(store, asked)
     ending = finish(asked, used=amounts(cost="0.25"), lines=(line(cost=Decimal("0.25")),))
     await store.finish(ending, BOUNDS)
-    again = await store.finish(ending, BOUNDS)
-    assert again.balances[0].used["cost"] == Decimal("0.25")
+    await store.finish(ending, BOUNDS)
     assert await _used(store, total) == Decimal("0.25")
 
 

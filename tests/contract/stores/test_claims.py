@@ -135,7 +135,7 @@ async def test_work_that_is_refused_holds_no_key(store: StoreOfRecord) -> None:
 
 async def test_a_duplicate_neither_reserves_nor_locks(home: StoreHome) -> None:
     one, other = await home.open(), await home.open()
-    total = account()
+    total = account(tokens="100")
     asked = begin(
         claim=claim(),
         accounts=(total,),

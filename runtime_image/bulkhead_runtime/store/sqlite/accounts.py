@@ -17,6 +17,7 @@ from bulkhead_runtime.store.spending import (
 )
 
 _NOTHING = Decimal(0)
+_ZEROS: Amounts = dict.fromkeys(get_args(Dimension), _NOTHING)
 _NONE = "{}"
 
 AccountId = tuple[Scope, str]
@@ -24,9 +25,10 @@ AccountId = tuple[Scope, str]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a piece of work has reserved, and in which accounts."""
+    """What a piece of work has reserved, of all accounts it draws on in those that are bounded."""
 
-    accounts: frozenset[AccountId] = frozenset()
+    drawn_on: tuple[AccountId, ...] = ()
+    bounded: frozenset[AccountId] = frozenset()
     amounts: Amounts = field(default_factory=dict)
 
 
@@ -58,18 +60,19 @@ def settle(
     """Take back what is held, count what was used, then reserve what is wanted in all or in none.
 
     What is held is given back in the accounts in which it lies: the day may have changed since.
+    Accounts without limits reserve nothing, and are not even read while nothing was used.
     """
-    states = _load(connection, accounts)
-    elsewhere = held.accounts - {state.id for state in states}
+    states = _load(connection, accounts if used else tuple(filter(_bounded, accounts)))
+    elsewhere = held.bounded - {state.id for state in states}
     others = _load(connection, tuple(Account(scope, key, {}) for scope, key in elsewhere))
     for state in (*states, *others):
-        if state.id in held.accounts:
+        if state.id in held.bounded:
             _add(state.reserved, held.amounts, sign=-1)
     for state in states:
         _add(state.used, used)
     refused = _without_room(states, wanted)
     if refused is None:
-        for state in states:
+        for state in filter(lambda state: _bounded(state.account), states):
             _add(state.reserved, wanted)
     if held.amounts or used or wanted:
         _store(connection, [*states, *others], now)
@@ -77,13 +80,19 @@ def settle(
 
 
 def encode_ids(accounts: tuple[Account, ...]) -> str:
-    """Return the JSON text of which accounts a reservation lies in."""
-    return orjson.dumps([(account.scope, account.key) for account in accounts]).decode()
+    """Return the JSON text of which accounts work draws on, and whether each is bounded."""
+    ids = [(account.scope, account.key, _bounded(account)) for account in accounts]
+    return orjson.dumps(ids).decode()
 
 
 def decode_held(ids: str, amounts: str) -> Held:
     """Return what the texts of a reservation's row say."""
-    return Held(frozenset((scope, key) for scope, key in orjson.loads(ids)), decode(amounts))
+    drawn_on = orjson.loads(ids)
+    return Held(
+        tuple((scope, key) for scope, key, _ in drawn_on),
+        frozenset((scope, key) for scope, key, bounded in drawn_on if bounded),
+        decode(amounts),
+    )
 
 
 def encode(amounts: Amounts) -> str:
@@ -96,6 +105,10 @@ def decode(text: str) -> dict[Dimension, Decimal]:
     if text == _NONE:
         return {}
     return {key: Decimal(amount) for key, amount in orjson.loads(text).items()}
+
+
+def _bounded(account: Account) -> bool:
+    return bool(account.limits)
 
 
 def _load(connection: sqlite3.Connection, accounts: tuple[Account, ...]) -> list[_State]:
@@ -140,11 +153,7 @@ def _without_room(states: list[_State], wanted: Amounts) -> BudgetRefused | None
 
 
 def _balance(state: _State) -> Balance:
-    return Balance(state.account, _every(state.used), _every(state.reserved))
-
-
-def _every(amounts: Amounts) -> Amounts:
-    return {dimension: amounts.get(dimension, _NOTHING) for dimension in get_args(Dimension)}
+    return Balance(state.account, {**_ZEROS, **state.used}, {**_ZEROS, **state.reserved})
 
 
 def _add(total: dict[Dimension, Decimal], more: Amounts, *, sign: int = 1) -> None:

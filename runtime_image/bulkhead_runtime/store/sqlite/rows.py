@@ -17,7 +17,7 @@ SESSION_COLUMNS = (
 )
 _UPDATED_AT = 7
 _METADATA = 13
-MESSAGE_COLUMNS = "sequence, turn, created_at, role, content, tool_calls, tool_call_id, tokens"
+MESSAGE_COLUMNS = "sequence, turn, created_at, tokens, role, content, tool_calls, tool_call_id"
 
 
 def to_session(row: tuple[Any, ...], bounds: PoolBounds) -> Session:
@@ -31,9 +31,13 @@ def to_session(row: tuple[Any, ...], bounds: PoolBounds) -> Session:
 
 def to_stored_message(row: tuple[Any, ...]) -> StoredMessage:
     """Return the message of a row of MESSAGE_COLUMNS."""
-    sequence, turn, created_at, role, content, tool_calls, tool_call_id, tokens = row
-    message = ModelMessage(role, content, decode_calls(tool_calls), tool_call_id)
-    return StoredMessage(sequence, turn, created_at, message, tokens)
+    sequence, turn, created_at, tokens, *message = row
+    return StoredMessage(sequence, turn, created_at, to_message(tuple(message)), tokens)
+
+
+def to_message(row: tuple[Any, ...]) -> ModelMessage:
+    """Return the message of a row that begins with role, content, tool calls and their id."""
+    return ModelMessage(row[0], row[1], decode_calls(row[2]), row[3])
 
 
 def encode_calls(calls: tuple[ToolCall, ...]) -> str | None:

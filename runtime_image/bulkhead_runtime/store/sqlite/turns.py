@@ -211,15 +211,15 @@ def _tail(
     """Return the last messages in order, from one that a user wrote on, and its sequence."""
     if request.new is not None:
         return 1, ()
-    newest_first = connection.execute(
-        f"SELECT {rows.MESSAGE_COLUMNS} FROM messages "  # noqa: S608 (constant)
+    found = connection.execute(
+        "SELECT role, content, tool_calls, tool_call_id, sequence FROM messages "
         "WHERE session_id = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?",
         (request.session_id, after, request.tail),
     ).fetchall()
-    stored = [rows.to_stored_message(row) for row in reversed(newest_first)]
-    for start, item in enumerate(stored):
-        if item.message.role == "user":
-            return item.sequence, tuple(later.message for later in stored[start:])
+    found.reverse()
+    for start, (role, *_, sequence) in enumerate(found):
+        if role == "user":
+            return sequence, tuple(map(rows.to_message, found[start:]))
     return after + 1, ()
 
 

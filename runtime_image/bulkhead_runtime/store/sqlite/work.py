@@ -187,7 +187,7 @@ def _settle_in_full(connection: sqlite3.Connection, row: tuple[str, ...], now: i
     reservation_id, _, _, amounts, ids, session_id, principal, agent, package, version = row
     held = accounts.decode_held(ids, amounts)
     reserved = held.amounts
-    counted = tuple(Account(scope, key, {}) for scope, key in held.accounts)
+    counted = tuple(Account(scope, key, {}) for scope, key in held.drawn_on)
     accounts.settle(connection, counted, held=held, used=reserved, wanted={}, now=now)
     connection.execute("DELETE FROM reservations WHERE id = ?", (reservation_id,))
     if not reserved.get("tokens") and not reserved.get("cost"):
