@@ -12,16 +12,19 @@ from bulkhead_runtime.store.port import Session
 
 _REMEMBERED: Final = 10_000
 
+BYTES_PER_TOKEN: Final = 4
+"""Of usual text; a bound counts bytes, a provider tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One session; `context_tokens` is what its last turn sent."""
+    """One session; `told_tokens` is the most that its conversation can be when it is told again."""
 
     principal: str
     agent: str
     package: str
     version: str
-    context_tokens: int
+    told_tokens: int
 
     @classmethod
     def of(cls, session: Session) -> "Head":
@@ -31,7 +34,7 @@ class Head:
             session.agent,
             session.package,
             session.version,
-            session.context_tokens,
+            session.context_tokens * BYTES_PER_TOKEN,
         )
 
 

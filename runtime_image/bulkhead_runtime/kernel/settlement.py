@@ -147,8 +147,7 @@ class Settlement:
     ) -> None:
         """Settle work that failed; what was spent stays spent, under its key too."""
         problem = refusals.of(error, execution)
-        interrupted = isinstance(error, asyncio.CancelledError) and problem.status != _TIMED_OUT
-        execution.outcome = "interrupted" if interrupted else "error"
+        execution.outcome = "interrupted" if problem.code == "interrupted" else "error"
         answer = None
         if execution.repeatable is not None and execution.purse.lines:
             answer = bounded(execution.repeatable.failure(problem))
@@ -232,7 +231,6 @@ class Settlement:
             execution.end(turn_lost())
 
 
-_TIMED_OUT: Final = 504
 _ENDS: Final[Mapping[Outcome, SessionStatus]] = {
     "completed": "completed",
     "completed_with_errors": "completed_with_errors",

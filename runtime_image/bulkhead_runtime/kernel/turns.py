@@ -12,7 +12,7 @@ from bulkhead_runtime.kernel.calls import ModelCalls
 from bulkhead_runtime.kernel.compactor import Compactor
 from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Started, UsageTotal
 from bulkhead_runtime.kernel.executions import Executions, new_session_id
-from bulkhead_runtime.kernel.heads import Head, SessionHeads
+from bulkhead_runtime.kernel.heads import BYTES_PER_TOKEN, Head, SessionHeads
 from bulkhead_runtime.kernel.loop import AgentLoop, LoopState
 from bulkhead_runtime.kernel.middleware import Kernel
 from bulkhead_runtime.kernel.purse import lease_until
@@ -33,8 +33,6 @@ from bulkhead_runtime.tools.port import Tools
 
 TAIL_MESSAGES: Final = 200
 """What a turn loads at most; compaction keeps conversations far below."""
-
-BYTES_PER_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +250,7 @@ class _SessionTurn(_AgentWork):
         state = self._state(told, added=1)
         need = self._parts.calls.planned(self._execution, state.request()).need
         if self._head is not None:
-            need = self._with_history(need, self._head.context_tokens * BYTES_PER_TOKEN)
+            need = self._with_history(need, self._head.told_tokens)
         return Opening(Wanted(need, seconds=self._execution.seconds()), self._begin())
 
     async def run(self, turn: Turn | None) -> TurnResult:
@@ -321,6 +319,9 @@ class _SessionTurn(_AgentWork):
     def _remember(self, turn: Turn) -> None:
         execution, state = self._execution, self._state_of_loop
         assert state is not None
+        told = 0
+        if not execution.purse.asks_nothing:
+            told = self._parts.calls.planned(execution, state.request()).need.input_tokens
         self._parts.heads.put(
             turn.session_id,
             Head(
@@ -328,7 +329,7 @@ class _SessionTurn(_AgentWork):
                 execution.agent,
                 execution.package,
                 execution.version,
-                self._context_tokens or 0,
+                told,
             ),
         )
         self._parts.compactor.after(execution, turn, state.added)

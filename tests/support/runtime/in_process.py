@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from bulkhead_api.runtime_config import PackageDocument, ProviderConfig
@@ -40,16 +41,9 @@ class Trips:
         return found
 
 
-def settings(directory: Path) -> Settings:
-    """Settings of a runtime whose folders lie in `directory`, as `RuntimeFiles` makes them."""
-    return Settings(
-        organization="acme",
-        runtime_id="rt-test",
-        config_directory=directory / "config",
-        data_directory=directory / "data",
-        secrets_directory=directory / "secrets",
-        documents_directory=directory / "documents",
-    )
+def data_of(directory: Path) -> Path:
+    """Return the volume that all runtimes in `directory` share."""
+    return directory / "data"
 
 
 @asynccontextmanager
@@ -60,13 +54,24 @@ async def running(
     prices: tuple[ModelPrice, ...] = (),
     **sections: Any,
 ) -> AsyncIterator[Runtime]:
-    """Run a runtime that follows these documents; more words are parts of its configuration."""
-    files = RuntimeFiles(directory)
+    """Run a runtime that follows these documents; more words are parts of its configuration.
+
+    Several in one directory, at once or after each other, share its volume.
+    """
+    files = RuntimeFiles(Path(mkdtemp(dir=directory)))
     served = documents or (document(),)
     config = configuration(*((one, 100) for one in served), **sections)
     models = config.models.model_copy(update={"prices": prices})
     files.config.configure(config.model_copy(update={"models": models}).with_hash(), *served)
-    runtime = Runtime(settings(directory), store)
+    settings = Settings(
+        organization="acme",
+        runtime_id="rt-test",
+        config_directory=files.config.directory,
+        data_directory=data_of(directory),
+        secrets_directory=files.directory / "secrets",
+        documents_directory=files.directory / "documents",
+    )
+    runtime = Runtime(settings, store)
     await runtime.start()
     try:
         yield runtime

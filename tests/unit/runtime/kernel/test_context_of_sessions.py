@@ -1,0 +1,163 @@
+"""Long conversations: summaries of old turns, and what leaves a full context window."""
+
+from pathlib import Path
+
+from bulkhead_api.v1alpha1.budgets import Allowance, Budgets, RequestBudget
+from bulkhead_api.v1alpha1.models import ModelPrice
+from bulkhead_api.v1alpha1.sessions import Cleanup, Compaction, Sessions
+from bulkhead_runtime.runtime import Runtime
+from bulkhead_runtime.store.port import PoolBounds, Session
+from tests.support.runtime.in_process import running, say, stubbed
+from tests.support.stub_provider import Seen, StubProvider
+
+SHORT = Sessions(compaction=Compaction(turns=4, summary_characters=300))
+WORDS = "word0 word1 word2 word3 word4"
+_MARK = "[Summary of the earlier conversation"
+
+
+async def _talk(runtime: Runtime, turns: int, session: str | None = None, said: str = "") -> str:
+    for number in range(turns):
+        result = await say(runtime, f"question {number}{said}", session)
+        session = result.session_id
+        await runtime.background.finish()
+    assert session is not None
+    return session
+
+
+async def _session(runtime: Runtime, session_id: str) -> Session:
+    bounds = PoolBounds.configured(runtime.holder.require().source)
+    return await runtime.store.session(session_id, "alice", bounds)
+
+
+def _answered(provider: StubProvider) -> list[Seen]:
+    """Return the requests that had an agent answer, without those that wrote a summary."""
+    return [
+        seen
+        for seen in provider.requests
+        if not seen.body["messages"][0]["content"].startswith("You summarize")
+    ]
+
+
+def _told(seen: Seen) -> list[str]:
+    return [message["content"] for message in seen.body["messages"]]
+
+
+async def test_old_turns_become_a_summary_that_a_model_writes_after_the_turn(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
+        watching = runtime.events.subscribe("session.compacted")
+        session_id = await _talk(runtime, 6)
+        event = await watching.next()
+        session = await _session(runtime, session_id)
+        lines = await runtime.store.ledger(
+            since=0, until=2**52, principal=None, limit=50, cursor=None
+        )
+    told = _told(_answered(provider)[-1])
+    assert told[0].startswith(_MARK)
+    assert told[0].endswith(WORDS)
+    assert told[1:] == ["question 3", f"{WORDS} ", "question 4", f"{WORDS} ", "question 5"]
+    assert (session.compactions, session.summary, session.summary_until) == (1, WORDS, 6)
+    assert (event.data["by"], event.data["turns"]) == ("model", 3)
+    assert [line.type for line in lines.items].count("compaction") == 1
+
+
+async def test_the_summary_is_never_part_of_the_instructions(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
+        await _talk(runtime, 6)
+    roles = {m["role"] for m in _answered(provider)[-1].body["messages"] if _MARK in m["content"]}
+    assert roles == {"user"}
+
+
+async def test_a_summary_is_made_without_a_model_that_fails(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    sessions = Sessions(
+        compaction=Compaction(turns=4, summary_characters=300, model="stub/garbage")
+    )
+    async with running(tmp_path, **stubbed(provider, "words", sessions=sessions)) as runtime:
+        watching = runtime.events.subscribe("session.compacted")
+        session = await _session(runtime, await _talk(runtime, 6))
+        event = await watching.next()
+    assert event.data["by"] == "fallback"
+    assert session.summary is not None
+    assert "user: question 0" in session.summary
+    assert len(session.summary) <= 300
+
+
+async def test_a_summary_that_no_budget_pays_is_made_without_a_model(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    budgets = Budgets(session=Allowance(turns=5))
+    fields = stubbed(provider, "words", sessions=SHORT, budgets=budgets)
+    async with running(tmp_path, **fields) as runtime:
+        watching = runtime.events.subscribe("session.compacted")
+        session = await _session(runtime, await _talk(runtime, 5))
+        event = await watching.next()
+    assert event.data["by"] == "fallback"
+    assert "user: question 0" in (session.summary or "")
+
+
+async def test_the_history_keeps_what_was_summarized(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
+        session_id = await _talk(runtime, 6)
+        bounds = PoolBounds.configured(runtime.holder.require().source)
+        page = await runtime.store.messages(session_id, "alice", bounds, limit=50, cursor=None)
+    said = [item.message.content for item in page.items if item.message.role == "user"]
+    assert said == [f"question {number}" for number in range(6)]
+
+
+async def test_every_turn_of_a_long_conversation_is_told_about_as_much(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    before = len(provider.requests)
+    async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
+        session = await _session(runtime, await _talk(runtime, 30))
+    most = max(len(_told(seen)) for seen in provider.requests[before:])
+    assert most <= 2 * 4 + 2
+    assert session.messages == 60
+    assert session.compactions >= 8
+
+
+async def test_compaction_can_be_switched_off(tmp_path: Path, provider: StubProvider) -> None:
+    sessions = Sessions(compaction=Compaction(enabled=False, turns=2))
+    async with running(tmp_path, **stubbed(provider, "words", sessions=sessions)) as runtime:
+        session = await _session(runtime, await _talk(runtime, 6))
+    assert session.compactions == 0
+    assert len(_told(_answered(provider)[-1])) == 11
+
+
+async def test_the_oldest_messages_leave_a_full_window_and_the_newest_five_stay(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    price = {"model": "stub/words", "inputPerMillion": "0", "outputPerMillion": "0"}
+    small = (ModelPrice.model_validate({**price, "contextWindow": 3000}),)
+    sessions = Sessions(compaction=Compaction(enabled=False), cleanup=Cleanup(keep_messages=5))
+    fields = {**stubbed(provider, "words", sessions=sessions), "prices": small}
+    async with running(tmp_path, **fields) as runtime:
+        watching = runtime.events.subscribe("session.cleaned")
+        session = await _session(runtime, await _talk(runtime, 20, said=" " + "x y " * 300))
+        event = await watching.next()
+        use = runtime.context_use(session)
+    told = _told(_answered(provider)[-1])
+    assert 5 <= len(told) < 20
+    assert told[-1].startswith("question 19")
+    assert event.data["messages"] > 0
+    assert use in {"normal", "warning", "critical"}
+    assert session.messages == 40
+
+
+async def test_a_history_beyond_the_requests_budget_is_cut_to_it_and_not_refused(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    budgets = Budgets(request=RequestBudget(tokens=6000))
+    sessions = Sessions(compaction=Compaction(enabled=False))
+    fields = stubbed(provider, "words", sessions=sessions, budgets=budgets)
+    async with running(tmp_path, **fields) as runtime:
+        session = await _session(runtime, await _talk(runtime, 12, said="x" * 900))
+    assert session.turns == 12
+    assert _told(_answered(provider)[-1])[-1].startswith("question 11")
