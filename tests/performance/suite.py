@@ -7,6 +7,9 @@ from pathlib import Path
 from tests.performance.harness.results import Bar
 from tests.performance.harness.rounds import Round
 from tests.performance.rows import (
+    embedded_store,
+    litellm_proxy,
+    open_streams,
     operator_growth,
     operator_writes,
     organization_ready,
@@ -32,6 +35,9 @@ class Family:
 FAMILIES = (
     Family("Runtime start", runtime_start.BARS, runtime_start.measure),
     Family("Stateless streams", streams.BARS, streams.measure),
+    Family("Open streams", open_streams.BARS, open_streams.measure, rounds=3),
+    Family("LiteLLM proxy", litellm_proxy.BARS, litellm_proxy.measure),
+    Family("Embedded store", embedded_store.BARS, embedded_store.measure),
     Family("Durable turns", turns.BARS, turns.measure),
     Family("Organization ready", organization_ready.BARS, organization_ready.measure),
     Family("Package upgrade", package_upgrade.BARS, package_upgrade.measure, rounds=10),

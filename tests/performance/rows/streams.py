@@ -63,7 +63,7 @@ def measure(directory: Path, count: int) -> list[Round]:
 
 def _measure(name: str, server: Server) -> Measurement:
     before = server.process.cpu_seconds()
-    sequential = _streams(server.url, server.model, server.key_file, 1, _SEQUENTIAL[name])
+    sequential = load_streams(server.url, server.model, server.key_file, 1, _SEQUENTIAL[name])
     used = server.process.cpu_seconds() - before
     loaded = _parallel(name, server.url, server.model, server.key_file)
     return {
@@ -74,12 +74,12 @@ def _measure(name: str, server: Server) -> Measurement:
 
 
 def _load(name: str, url: str, model: str, key_file: Path | None) -> Measurement:
-    sequential = _streams(url, model, key_file, 1, _SEQUENTIAL[name])
+    sequential = load_streams(url, model, key_file, 1, _SEQUENTIAL[name])
     return {"first_ms": sequential["first_p50_ms"], **_parallel(name, url, model, key_file)}
 
 
 def _parallel(name: str, url: str, model: str, key_file: Path | None) -> Measurement:
-    report = _streams(url, model, key_file, _CONCURRENT, _PARALLEL[name])
+    report = load_streams(url, model, key_file, _CONCURRENT, _PARALLEL[name])
     return {
         "parallel_first_ms": report["first_p50_ms"],
         "parallel_first_p99_ms": report["first_p99_ms"],
@@ -87,9 +87,10 @@ def _parallel(name: str, url: str, model: str, key_file: Path | None) -> Measure
     }
 
 
-def _streams(
+def load_streams(
     url: str, model: str, key_file: Path | None, connections: int, total: int
 ) -> Mapping[str, float]:
+    """Stream so many chat completions, so many at once, and return the load's report."""
     arguments: list[str | Path] = ["-url", url + _PATH, "-model", model]
     arguments += ["-connections", str(connections), "-total", str(total)]
     arguments += ["-chunks", str(CHUNKS)]
