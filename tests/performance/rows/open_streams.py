@@ -10,13 +10,17 @@ from tempfile import mkdtemp
 from tests.performance.harness.programs import Background, ask
 from tests.performance.harness.results import OURS, Bar, plain, ratio
 from tests.performance.harness.rounds import Measurement, Round, interleave
-from tests.performance.rows.servers import Server, reference, runtime, stub_provider
+from tests.performance.rows.servers import (
+    OPEN_CHUNKS,
+    OPEN_MODEL,
+    Server,
+    reference,
+    runtime,
+    stub_provider,
+)
 
 SDK = "openai"
 _PATH = "/v1/chat/completions"
-_CHUNKS = 20
-# All streams stay open for ten seconds, with little to do, so that two cores carry a thousand.
-_MODEL = f"words;chunks={_CHUNKS};delay_ms=500"
 _WARM = 5
 _OPEN = 500
 _OPENED_SECONDS = 6.0
@@ -47,7 +51,7 @@ def measure(directory: Path, count: int) -> list[Round]:
 
 def _ours(directory: Path, upstream: str) -> Measurement:
     with runtime(Path(mkdtemp(dir=directory)), upstream) as server:
-        model = f"stub/{_MODEL}"
+        model = f"stub/{OPEN_MODEL}"
         memory = _kb_of_one_stream(server, model)
         few, many = (_first_p99(server, model, streams) for streams in (_FEW, _MANY))
     return {
@@ -60,7 +64,7 @@ def _ours(directory: Path, upstream: str) -> Measurement:
 
 def _theirs(directory: Path, upstream: str) -> Measurement:
     with reference("openai_gateway", directory, upstream) as server:
-        return {"stream_kb": _kb_of_one_stream(server, _MODEL)}
+        return {"stream_kb": _kb_of_one_stream(server, OPEN_MODEL)}
 
 
 def _first_p99(server: Server, model: str, streams: int) -> float:
@@ -85,5 +89,5 @@ def _kb_of_one_stream(server: Server, model: str) -> float:
 
 def _arguments(server: Server, model: str, streams: int) -> list[str | Path]:
     arguments: list[str | Path] = ["-url", server.url + _PATH, "-key", server.key_file]
-    arguments += ["-model", model, "-chunks", str(_CHUNKS)]
+    arguments += ["-model", model, "-chunks", str(OPEN_CHUNKS)]
     return [*arguments, "-connections", str(streams), "-total", str(streams)]

@@ -17,6 +17,7 @@ from bulkhead_api.runtime_config import (
     VersionRoute,
 )
 from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.organization_runtime import Limits
 from tests.cluster.places import ROOT
 from tests.performance.harness.processes import Process, free_port, listens, started
@@ -25,7 +26,9 @@ PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 CHUNKS = 100
 STREAM_MODEL = f"words;chunks={CHUNKS}"
 TURN_MODEL = "words;chunks=20"
-"""What the stub provider says, by the name of its model."""
+OPEN_CHUNKS = 20
+OPEN_MODEL = f"words;chunks={OPEN_CHUNKS};delay_ms=500"
+"""What the stub provider says, by the name of its model; OPEN_MODEL takes ten seconds."""
 
 INSTRUCTIONS = "You are the assistant of a small company. Answer briefly and to the point."
 _ORGANIZATION = "bench"
@@ -38,6 +41,11 @@ _LIMITS = Limits(
     max_cpu_percent=400,
 )
 _POOL_MB = 8192
+# A request's cost is always bounded, so every model needs a price.
+_PRICES = tuple(
+    ModelPrice(model=f"stub/{model}", input_per_million="0.15", output_per_million="0.60")
+    for model in (STREAM_MODEL, TURN_MODEL, OPEN_MODEL)
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ def _write_configuration(folder: Path, upstream: str | None) -> None:
         organization=_ORGANIZATION,
         runtime_id="rt-bench",
         limits=_LIMITS,
-        models=ModelsConfig(default=default, providers=providers),
+        models=ModelsConfig(default=default, providers=providers, prices=_PRICES),
         pool=PoolConfig(name=names.DEFAULT_POOL, max_memory_mb=_POOL_MB),
         routes=(PackageRoute(package="assistant", versions=(version,)),),
     ).with_hash()
