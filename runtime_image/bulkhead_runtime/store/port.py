@@ -1,14 +1,14 @@
 """The port between the kernel and whatever keeps conversations.
 
-A turn takes three round trips: look the session up, begin (which locks it and loads the tail),
-finish (which stores all of the turn or nothing). Times are Unix milliseconds, costs decimal text.
+Turns begin and end with the work that they belong to (store/spending.py); here is what is read
+and changed beside them. Times are Unix milliseconds, a session's cost is decimal text.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from bulkhead_api.runtime_config import PoolConfig, RuntimeConfig
+from bulkhead_api.runtime_config import RuntimeConfig
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.states import SessionStatus
 
@@ -114,11 +114,6 @@ class PoolBounds:
     sessions: SessionBounds = SessionBounds()
 
     @classmethod
-    def of(cls, pool: PoolConfig) -> "PoolBounds":
-        """Return the bounds that a configuration names."""
-        return cls(pool.name, pool.max_memory_mb, pool.default_retention_seconds)
-
-    @classmethod
     def configured(cls, source: RuntimeConfig) -> "PoolBounds":
         """Return the bounds of the pool and of the sessions in it that a configuration names."""
         limits, pool = source.limits, source.pool
@@ -183,30 +178,6 @@ class Turn:
     compactions: int = 0
     context_tokens: int = 0
     autonomy_level: AutonomyLevel = "L1"
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """One use of a model, counted whether or not its turn ended well."""
-
-    agent: str
-    package: str
-    version: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cost: str | None
-    session_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FinishTurn:
-    """How a turn ended; `messages` is empty unless it is to be remembered."""
-
-    turn: Turn
-    status: SessionStatus
-    messages: tuple[ModelMessage, ...]
-    entry: LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,18 +267,6 @@ class SessionStore(Protocol):
 
         What it used stays in the ledger, itself for the audit until the retention has passed.
         """
-        ...
-
-    async def begin_turn(self, request: BeginTurn, bounds: PoolBounds) -> Turn:
-        """Lock the session for one turn and load the tail of its messages."""
-        ...
-
-    async def finish_turn(self, finish: FinishTurn, bounds: PoolBounds) -> None:
-        """Store the turn and release the session; durable when this returns."""
-        ...
-
-    def record_use(self, entry: LedgerEntry) -> None:
-        """Write a use outside any session to the ledger, without waiting for it."""
         ...
 
     async def mark(self, turn: Turn, status: SessionStatus) -> bool:

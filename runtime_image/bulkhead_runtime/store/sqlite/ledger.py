@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 from bulkhead_runtime.store import cursors
-from bulkhead_runtime.store.port import LedgerEntry
 from bulkhead_runtime.store.records import LedgerPage, UsageGroup, UsageRow
 from bulkhead_runtime.store.spending import LedgerLine
 from bulkhead_runtime.store.sqlite.rows import cost_text
@@ -80,27 +79,6 @@ def append(connection: sqlite3.Connection, lines: Iterable[LedgerLine]) -> None:
         )
         if cursor.rowcount and cursor.lastrowid and cursor.lastrowid % _TRIM_EVERY == 0:
             trim(connection, cursor.lastrowid - KEPT_LINES)
-
-
-def append_entry(connection: sqlite3.Connection, entry: LedgerEntry, now: int) -> None:
-    """Write one use that has no id, unless nothing was used."""
-    if entry.input_tokens == 0 and entry.output_tokens == 0:
-        return
-    connection.execute(
-        "INSERT INTO ledger (session_id, agent, package, version, model, input_tokens, "
-        "output_tokens, cost, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            entry.session_id,
-            entry.agent,
-            entry.package,
-            entry.version,
-            entry.model,
-            entry.input_tokens,
-            entry.output_tokens,
-            entry.cost,
-            now,
-        ),
-    )
 
 
 def page(

@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from bulkhead_runtime import errors
-from bulkhead_runtime.store import refusals
 from bulkhead_runtime.store.port import (
-    BeginTurn,
-    FinishTurn,
-    LedgerEntry,
     MessagePage,
     NewSession,
     PoolBounds,
@@ -21,7 +16,7 @@ from bulkhead_runtime.store.port import (
     Swept,
     Turn,
 )
-from bulkhead_runtime.store.sqlite import database, expiry, ledger, pool, sessions, turns, work
+from bulkhead_runtime.store.sqlite import database, expiry, pool, sessions, turns, work
 from bulkhead_runtime.store.sqlite.access import FileAccess, now
 from bulkhead_runtime.store.sqlite.holders import Holder
 from bulkhead_runtime.store.sqlite.records import SqliteRecords
@@ -131,40 +126,3 @@ class SqliteStore(SqliteSpending, SqliteRecords):
     async def sweep(self, bounds: PoolBounds) -> Swept:
         """Archive what expired and remove what is past the retention, a bounded number of each."""
         return await self._file.writer.run(partial(expiry.sweep, bounds=bounds, now=now()))
-
-    async def begin_turn(self, request: BeginTurn, bounds: PoolBounds) -> Turn:
-        """Lock the session for one turn and load the tail of its messages."""
-        return await self._file.writer.run(
-            partial(
-                turns.begin,
-                request=request,
-                bounds=bounds,
-                owner=self._process.id,
-                alive=self._process.alive,
-                now=now(),
-            ),
-            durable=False,
-        )
-
-    async def finish_turn(self, finish: FinishTurn, bounds: PoolBounds) -> None:
-        """Store the turn and release the session; durable when this returns."""
-        outcome = await self._file.writer.run(
-            partial(
-                turns.finish_alone,
-                finish=finish,
-                bounds=bounds,
-                owner=self._process.id,
-                now=now(),
-            )
-        )
-        if outcome == "pool_full":
-            raise errors.pool_full(bounds.name, bounds.max_memory_mb)
-        if outcome == "lost":
-            raise refusals.turn_lost()
-
-    def record_use(self, entry: LedgerEntry) -> None:
-        """Write a use outside any session to the ledger, without waiting for it."""
-        try:
-            self._file.writer.submit(partial(ledger.append_entry, entry=entry, now=now()))
-        except errors.Problem as problem:
-            log.warning("Use not recorded", extra={"reason": problem.message})

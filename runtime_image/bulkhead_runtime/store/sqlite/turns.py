@@ -14,10 +14,10 @@ from typing import Literal
 from bulkhead_runtime import errors
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store import refusals, states
-from bulkhead_runtime.store.port import BeginTurn, FinishTurn, PoolBounds, Turn
+from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Turn
 from bulkhead_runtime.store.sizes import message_bytes, session_bytes
 from bulkhead_runtime.store.spending import TurnEnd
-from bulkhead_runtime.store.sqlite import ledger, pool, rows, sessions
+from bulkhead_runtime.store.sqlite import pool, rows, sessions
 
 Alive = Callable[[str], bool]
 Outcome = Literal["stored", "lost", "pool_full"]
@@ -255,20 +255,3 @@ def _append(
             for position, message in enumerate(messages, start=1)
         ],
     )
-
-
-def finish_alone(
-    connection: sqlite3.Connection,
-    finish: FinishTurn,
-    bounds: PoolBounds,
-    *,
-    owner: str,
-    now: int,
-) -> Outcome:
-    """End a turn that reserved nothing."""
-    entry = finish.entry
-    ledger.append_entry(connection, entry, now)
-    cost = None if entry.cost is None else Decimal(entry.cost)
-    used = Used(entry.input_tokens, entry.output_tokens, cost)
-    ending = TurnEnd(finish.turn, finish.status, finish.messages)
-    return end(connection, ending, used, bounds, owner=owner, now=now)

@@ -6,7 +6,6 @@ machine's power (locks, which then mean nothing) is committed without waiting fo
 """
 
 import asyncio
-import logging
 import queue
 import sqlite3
 import threading
@@ -16,8 +15,6 @@ from typing import Any, TypeVar
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.store.sqlite import database
-
-log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
@@ -30,7 +27,7 @@ MAX_WAITING = 10_000
 class _Job:
     work: Work[Any]
     durable: bool
-    future: asyncio.Future[Any] | None
+    future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
 
@@ -58,10 +55,6 @@ class GroupWriter:
         future: asyncio.Future[Result] = self._loop.create_future()
         self._put(_Job(work, durable, future))
         return await future
-
-    def submit(self, work: Work[None]) -> None:
-        """Run `work` in some later transaction without telling anybody."""
-        self._put(_Job(work, durable=False, future=None))
 
     async def close(self) -> None:
         """Finish what waits and end the thread."""
@@ -134,14 +127,12 @@ def _run_job(connection: sqlite3.Connection, job: _Job) -> None:
 
 def _settle(batch: list[_Job]) -> None:
     for job in batch:
-        if job.future is None:
-            if job.error is not None:
-                log.error("Background write failed", extra={"reason": str(job.error)})
-        elif not job.future.done():
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.result)
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
 
 
 def as_problem(error: sqlite3.Error) -> errors.Problem:
