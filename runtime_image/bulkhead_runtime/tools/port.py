@@ -109,15 +109,18 @@ class Tools(Protocol):
     """The registry; the implementation is `tools.registry.ToolRegistry`."""
 
     def get(self, name: str, package: str = "", version: str = "") -> Tool | None:
-        """Return the tool of that name as a version of a package may call it, if there is one."""
+        """Return the tool of that name as a version of a package may call it, if there is one.
+
+        Without a package the name must be used by one package only.
+        """
         ...
 
     def list(self) -> tuple[Tool, ...]:
-        """Return all tools that are known now, ordered by name."""
+        """Return all tools that are known now and can be called by name, ordered by name."""
         ...
 
-    async def prepare(self, names: Iterable[str]) -> None:
-        """Learn what servers offer under these names, where that is not known; never raise."""
+    async def prepare(self, names: Iterable[str] | None = None) -> None:
+        """Learn what servers offer under these names, or at all, where that is due; never raise."""
         ...
 
     async def run(

@@ -1,24 +1,18 @@
 """Which tools there are: built in, of MCP servers, of package versions.
 
 A name means one thing. Tools of the platform go before those of packages, whose authors could
-otherwise take a name that policy trusts; a package's tools are only its own agents' to call.
+otherwise take a name that policy trusts. An agent has the tools of its own package's version; who
+calls without an agent has those whose name only one package uses.
 """
 
 import logging
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry
-
-from bulkhead_api.names import DOCUMENTS_DIRECTORY, MCP_FOLDER, SECRETS_DIRECTORY
+from bulkhead_api.names import MCP_FOLDER
 from bulkhead_api.v1alpha1.agent_package import HttpTool
 from bulkhead_api.v1alpha1.tools import Tools as ToolSettings
-from bulkhead_runtime.events.port import Event
-from bulkhead_runtime.policy.engine import CompiledPolicies
-from bulkhead_runtime.telemetry.spans import Tracing
-from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
 from bulkhead_runtime.tools.calculate import CALCULATE
 from bulkhead_runtime.tools.credentials import Credentials
 from bulkhead_runtime.tools.current_time import current_time_tool
@@ -26,7 +20,6 @@ from bulkhead_runtime.tools.documents import DocumentIndex, search_documents_too
 from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.mcp.servers import McpServers
 from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope
-from bulkhead_runtime.tools.reports import ToolReports
 from bulkhead_runtime.tools.runner import ToolRunner, failed
 from bulkhead_runtime.tools.surroundings import Surroundings
 
@@ -55,12 +48,16 @@ class ToolRegistry:
         self._documents: DocumentIndex | None = None
         self._built_in: Mapping[str, Tool] = {}
         self._packages: Mapping[PackageVersion, Mapping[str, Tool]] = {}
+        self._unambiguous: Mapping[str, Tool] = {}
         self.configure(ToolSettings(), {})
 
     def configure(
         self, settings: ToolSettings, packages: Mapping[PackageVersion, tuple[HttpTool, ...]]
     ) -> None:
-        """Follow the organization's settings and what its package versions bring."""
+        """Follow the organization's settings and what its package versions bring.
+
+        Of several versions of a package the last one stands for who calls without an agent.
+        """
         if settings.documents != self._settings.documents or self._documents is None:
             self._documents = DocumentIndex(
                 self._surroundings.documents, settings.documents.config_maps
@@ -71,16 +68,26 @@ class ToolRegistry:
         self._packages = MappingProxyType(
             {key: _by_name(self._made(key, tools)) for key, tools in packages.items() if tools}
         )
+        self._unambiguous = _unambiguous(self._packages)
 
     def get(self, name: str, package: str = "", version: str = "") -> Tool | None:
-        """Return the tool of that name as a version of a package may call it, if there is one."""
+        """Return the tool of that name as a version of a package may call it, if there is one.
+
+        Without a package the name must be used by one package only.
+        """
         if (tool := self._built_in.get(name) or self._servers.get(name)) is not None:
             return tool
+        if not package:
+            return self._unambiguous.get(name)
         return self._packages.get((package, version), {}).get(name)
 
     def list(self) -> tuple[Tool, ...]:
-        """Return all tools that are known now but those of packages, ordered by name."""
-        tools = (*self._built_in.values(), *self._servers.tools)
+        """Return all tools that are known now and can be called by name, ordered by name."""
+        tools = (
+            *self._built_in.values(),
+            *self._servers.tools,
+            *self._unambiguous.values(),
+        )
         return tuple(sorted(tools, key=lambda tool: tool.name))
 
     def of_package(self, package: str, version: str) -> tuple[Tool, ...]:
@@ -151,25 +158,25 @@ class ToolRegistry:
         if server in self._servers.failures:
             return f"Server {server!r} does not answer: {self._servers.failures[server]}"
         known = [*self._built_in, *(tool.name for tool in self._servers.tools)]
-        known += self._packages.get((context.package, context.version), {})
+        owner = (context.package, context.version)
+        known += self._packages.get(owner, {}) if context.package else self._unambiguous
         shown = ", ".join(sorted(known)[:MAX_NAMES_SHOWN]) or "none"
         return f"There is no tool {name[:64]!r}; there are: {shown}."
 
 
-def builtin_tools() -> ToolRegistry:
-    """Return a registry of the built-in tools that tells nobody of its calls."""
-    reports = ToolReports(_Unheard(), ToolMetrics(CollectorRegistry()), Tracing())
-    surroundings = Surroundings(Path(SECRETS_DIRECTORY), Path(DOCUMENTS_DIRECTORY))
-    return ToolRegistry(ToolRunner(CompiledPolicies(), reports), surroundings)
-
-
-class _Unheard:
-    def publish(self, event: Event) -> None:
-        """Tell nobody."""
-
-
 def _by_name(tools: Iterable[Tool]) -> Mapping[str, Tool]:
     return {tool.name: tool for tool in sorted(tools, key=lambda tool: tool.name)}
+
+
+def _unambiguous(packages: Mapping[PackageVersion, Mapping[str, Tool]]) -> Mapping[str, Tool]:
+    """Return the tools whose names are used by one package only."""
+    owners: dict[str, set[str]] = {}
+    tools: dict[str, Tool] = {}
+    for (package, _), brought in packages.items():
+        tools |= brought
+        for name in brought:
+            owners.setdefault(name, set()).add(package)
+    return {name: tool for name, tool in tools.items() if len(owners[name]) == 1}
 
 
 def _refused(key: PackageVersion, tool: HttpTool, reason: str) -> None:

@@ -154,9 +154,9 @@ def _translated(server: str, error: Exception, refused: int | None) -> ToolError
     if refused is not None and (refused == 429 or refused >= 500):  # noqa: PLR2004 (HTTP)
         return TransientError("server_error", f"Server {server!r} answers with {refused}.")
     for cause in causes:
-        if isinstance(cause, MCPError):
+        if isinstance(cause, MCPError) and cause.error.code != mcp_types.PARSE_ERROR:
             return ToolError("server_error", f"Server {server!r}: {cause.error.message[:500]}")
-        if isinstance(cause, httpx2.DecodingError | ValidationError | ValueError):
+        if isinstance(cause, MCPError | httpx2.DecodingError | ValidationError | ValueError):
             return ToolError("bad_answer", f"Server {server!r} answers with what is no MCP.")
     return TransientError("unreachable", f"Server {server!r} cannot be reached.")
 

@@ -93,6 +93,8 @@ class GuardedClient:
                     limit=MAX_CONNECTIONS,
                     limit_per_host=MAX_CONNECTIONS_PER_HOST,
                     use_dns_cache=False,
+                    # One address after the other: in a race a forbidden one could go unnoticed.
+                    happy_eyeballs_delay=None,
                     resolver=self._resolver,
                     socket_factory=self._socket,
                 ),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from bulkhead_api.v1alpha1.agent_package import HttpTool
+from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.http_tool import fill_path
 from bulkhead_runtime.tools.port import ToolEnvelope
@@ -193,7 +194,7 @@ async def test_a_redirect_is_not_followed(home: ToolHome, web: WebServer) -> Non
         pytest.param(b"no such order", "text/plain", 404, "http_error", id="a refusal"),
     ],
 )
-async def test_what_the_service_answers(
+async def test_what_the_service_answers(  # noqa: PLR0917 (one row of the table)
     home: ToolHome, web: WebServer, body: bytes, kind: str, status: int, expected: Any
 ) -> None:
     declare(home, web, web.put("a", body, kind, status=status))
@@ -234,15 +235,34 @@ async def test_a_package_cannot_take_the_name_of_a_tool_of_the_platform(
     assert code(await call(home, "web_fetch")) == "unknown_tool"
 
 
-async def test_a_tool_of_a_package_is_nobody_elses(home: ToolHome, web: WebServer) -> None:
+async def test_an_agent_has_the_tools_of_its_own_version_and_of_no_other(
+    home: ToolHome, web: WebServer
+) -> None:
     declare(home, web)
-    envelope = await home.registry.run("order", {}, tool_context())
-    assert code(envelope) == "unknown_tool"
+    assert home.registry.get("order", "assistant", "1.0.0") is not None
     assert home.registry.get("order", "assistant", "2.0.0") is None
+    assert home.registry.get("order", "other", "1.0.0") is None
     assert [tool.name for tool in home.registry.of_package("assistant", "1.0.0")] == ["order"]
 
 
-@pytest.mark.parametrize("url", ["http://{host}/", "http://2130706433/", "http://a:1:2/"])
+async def test_without_an_agent_a_tool_is_called_whose_name_one_package_uses(
+    home: ToolHome,
+) -> None:
+    def order(description: str) -> tuple[HttpTool, ...]:
+        return (HttpTool(name="order", description=description, url="https://api.example/"),)
+
+    versions = {("a", "1.0.0"): order("old"), ("a", "2.0.0"): order("new")}
+    home.registry.configure(Tools(), versions)
+    found = home.registry.get("order")
+    assert found is not None
+    assert found.description == "new"
+    assert found in home.registry.list()
+    home.registry.configure(Tools(), {**versions, ("b", "1.0.0"): order("another")})
+    assert home.registry.get("order") is None
+    assert home.registry.get("order", "b", "1.0.0") is not None
+
+
+@pytest.mark.parametrize("url", ["http://2130706433/", "http://a:1:2/"])
 async def test_a_tool_whose_host_is_none_is_left_out_and_costs_no_other(
     home: ToolHome, url: str
 ) -> None:

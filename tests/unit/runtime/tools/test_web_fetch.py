@@ -162,8 +162,9 @@ async def test_a_page_that_unpacks_to_a_hundred_megabytes_is_cut_off(
 async def test_what_comes_back(  # noqa: PLR0917 (one row of the table)
     home: ToolHome, web: WebServer, body: bytes, kind: str, encoding: str, expected: str
 ) -> None:
-    path = web.put("a", body, kind, **({"content_encoding": encoding} if encoding else {}))
-    envelope = await fetch(home, at(web, path))
+    named = {"content-encoding": encoding} if encoding else {}
+    web.pages["a"] = (200, {"content-type": kind, **named}, body)
+    envelope = await fetch(home, at(web, "/pages/a"))
     assert code(envelope) == expected
 
 
