@@ -107,10 +107,7 @@ def blueprint(
         configuration=configuration,
         egress=parsed.spec.network.egress,
     )
-    texts = {
-        f"package_{one.package}_{one.version}.json": one.written()
-        for one in documents
-    }
+    texts = {f"package_{one.package}_{one.version}.json": one.written() for one in documents}
     revisions = tuple(
         RevisionBlueprint(
             package=one.package,

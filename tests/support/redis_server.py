@@ -21,9 +21,9 @@ class Redis:
         """Return the address of the user who may do everything."""
         return f"redis://127.0.0.1:{self.server.port}"
 
-    def add_organization(self, name: str) -> str:
+    def add_organization(self, name: str, password: str | None = None) -> str:
         """Make an organization's user, as the documentation says; return its address."""
-        password = secrets.token_hex(12)
+        password = password or secrets.token_hex(12)
         rules = ["reset", "on", f">{password}", f"~bulkhead:{name}:*", f"&bulkhead:{name}:*"]
         allowed = ["+@connection", "+@hash", "+@pubsub", "+@scripting", "+expire", "+time"]
         with redis.Redis.from_url(self.url) as client:

@@ -24,12 +24,16 @@ class SharedHome:
 
     async def open(self, organization: str = "acme") -> PostgresStore:
         """Return one more replica's store of an organization, recovered and ready."""
-        name = f"{organization}-{self._suffix}"
+        name = self.name(organization)
         folder = await self.mounted(name)
         store = open_store(name, folder, connections=4, cache=self._redis is not None)
         self._opened.append(store)
         await store.recover()
         return store
+
+    def name(self, organization: str) -> str:
+        """Return the name that an organization has here."""
+        return f"{organization}-{self._suffix}"
 
     async def mounted(self, name: str) -> Path:
         """Return the folder with an organization's Secrets, making its role the first time."""

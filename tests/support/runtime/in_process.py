@@ -17,7 +17,9 @@ from bulkhead_runtime.kernel.turns import TurnResult
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.settings import Settings
 from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.store.postgres.signals import Signals
 from bulkhead_runtime.store.spending import RepeatedAnswer
+from bulkhead_runtime.stores import Stores
 from bulkhead_runtime.telemetry.trace import continue_trace
 from tests.support.runtime_process import RuntimeFiles, configuration, document
 from tests.support.stub_provider import StubProvider
@@ -71,7 +73,7 @@ async def running(
         secrets_directory=files.directory / "secrets",
         documents_directory=files.directory / "documents",
     )
-    runtime = Runtime(settings, store)
+    runtime = Runtime(settings, None if store is None else Stores(store, Signals()))
     await runtime.start()
     try:
         yield runtime

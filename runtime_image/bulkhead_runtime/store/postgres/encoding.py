@@ -35,16 +35,13 @@ Document = dict[str, Any]
 
 def encode(document: Document) -> bytes:
     """Return the JSON of a document, with U+FFFD for what PostgreSQL's text cannot hold."""
-    try:
-        encoded = orjson.dumps(document)
-    except orjson.JSONEncodeError:
-        return orjson.dumps(_storable(document))
+    encoded = orjson.dumps(document)
     return orjson.dumps(_storable(document)) if _NUL in encoded else encoded
 
 
 def _storable(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        return value.replace("\0", "\ufffd")
     if isinstance(value, Mapping):
         return {_storable(key): _storable(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -70,8 +70,6 @@ class Pool:
                 async with asyncio.timeout(COMMAND_SECONDS):
                     cursor = await connection.execute(question, values, prepare=False, binary=True)
                     return await cursor.fetchall()
-            except UnicodeEncodeError as error:
-                raise _refused_text() from error
             except psycopg.Error as error:
                 raise _problem(error) from error
             except TimeoutError as error:
@@ -180,19 +178,12 @@ def _quiet(connection: AsyncConnection) -> bool:
     return not poll.poll(0)
 
 
-def _refused_text() -> errors.Problem:
-    """Return the answer to text that no text of PostgreSQL can be."""
-    return errors.Problem(
-        422, "invalid_text", "Text must be Unicode without NUL characters and lone surrogates."
-    )
-
-
 def _problem(error: psycopg.Error) -> errors.Problem:
     """Return what a client may know; the log tells the operator more."""
     if error.sqlstate == _DISK_FULL:
         return errors.store_full()
     if isinstance(error, psycopg.DataError) and error.sqlstate is None:
-        return _refused_text()
+        return errors.Problem(422, "invalid_text", "Text must not contain NUL characters.")
     if error.sqlstate in _NOT_THERE:
         return errors.Problem(
             503,

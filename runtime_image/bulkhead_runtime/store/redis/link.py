@@ -6,12 +6,13 @@ Whatever goes wrong is one error, `RedisAwayError`, which every caller answers b
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import AuthenticationError, RedisError
 
 from bulkhead_runtime.errors import Problem
@@ -20,9 +21,12 @@ log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-CONNECTIONS = 16
-ANSWER_SECONDS = 0.25
-"""Longer than Redis ever takes when it is well, shorter than anybody would notice."""
+CONNECTIONS = 8
+WATCHERS = 8
+"""Connections that wait for notifications, beside those that ask."""
+
+ANSWER_SECONDS = 0.5
+"""Longer than Redis takes when it is well, even where this process is slow to look."""
 
 FAILURES = 3
 FIRST_REST_SECONDS = 0.5
@@ -40,16 +44,19 @@ class Link:
         self.prefix = f"bulkhead:{organization}:"
         self._address = address
         self._client: Redis | None = None
+        self._scripts: dict[str, AsyncScript] = {}
+        self._places = asyncio.Semaphore(CONNECTIONS)
         self._failures = 0
         self._rest_until = 0.0
 
     async def ask(self, command: Callable[[Redis], Awaitable[Answer]]) -> Answer:
         """Return what Redis answers; raise `RedisAwayError` when it cannot be had at once."""
-        if time.monotonic() < self._rest_until:
-            raise RedisAwayError
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await command(self.client())
+            async with self._places:
+                if time.monotonic() < self._rest_until:
+                    raise RedisAwayError
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    answer = await command(self.client())
         except (RedisError, OSError, TimeoutError, Problem, ValueError) as error:
             # The last two: no address is mounted, or none that is one.
             await self._failed(error)
@@ -59,12 +66,23 @@ class Link:
         self._failures = 0
         return answer
 
+    async def run(self, script: str, key: str, values: Sequence[Any]) -> Any:
+        """Return what a Lua script answers; raise `RedisAwayError` when it cannot be had."""
+
+        async def command(client: Redis) -> Any:
+            known = self._scripts.get(script)
+            if known is None:
+                known = self._scripts[script] = client.register_script(script)
+            return await known([key], values, client=client)
+
+        return await self.ask(command)
+
     def client(self) -> Redis:
         """Return the client, for what waits longer than a question."""
         if self._client is None:
             pool = BlockingConnectionPool.from_url(
                 self._address(),
-                max_connections=CONNECTIONS,
+                max_connections=CONNECTIONS + WATCHERS,
                 timeout=ANSWER_SECONDS,
                 socket_connect_timeout=ANSWER_SECONDS,
                 retry=Retry(NoBackoff(), 0),

@@ -6,8 +6,6 @@ holds more than the limit. The clock is that of Redis.
 
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from bulkhead_runtime.store.redis.link import Link, RedisAwayError
 
 _ADMIT = """
@@ -54,13 +52,8 @@ class SharedRates:
         the limit divided by the replicas.
         """
         key = f"{self._link.prefix}rate:{name}"
-
-        async def command(client: Redis) -> list[int]:
-            counted: list[int] = await client.register_script(_ADMIT)([key], [limit, seconds, cost])
-            return counted
-
         try:
-            admitted, left, wait = await self._link.ask(command)
+            admitted, left, wait = await self._link.run(_ADMIT, key, [limit, seconds, cost])
         except RedisAwayError:
             return None
         return Verdict(bool(admitted), max(0, left), float(wait))

@@ -97,12 +97,7 @@ class SessionCache:
         await self._write(session_id, [revision, b"", b"", SECONDS, ""])
 
     async def _write(self, session_id: str, values: list[Any]) -> None:
-        key = self._key(session_id)
-
-        async def command(client: Redis) -> None:
-            await client.register_script(_PUT)([key], values)
-
-        await self._link.ask(command)
+        await self._link.run(_PUT, self._key(session_id), values)
 
     def _key(self, session_id: str) -> str:
         return f"{self._link.prefix}session:{self._epoch.number}:{session_id}"

@@ -9,14 +9,11 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from bulkhead_runtime.store.postgres.signals import Pause, Signal, Signals
-from bulkhead_runtime.store.redis.link import Link, RedisAwayError
-
-WATCHERS = 8
-"""Connections that watch at once; who comes then looks again a few times a second instead."""
+from bulkhead_runtime.store.redis.link import WATCHERS, Link, RedisAwayError
 
 
 class Notifications(Signals):
-    """Watches and tells over Redis; where it is away, as if there were none."""
+    """Watches and tells over Redis; as if there were none where it is away or too many watch."""
 
     def __init__(self, link: Link) -> None:
         self._link = link

@@ -1,0 +1,399 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+
+from bulkhead_api import names
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.store.port import Summary
+from bulkhead_runtime.store.postgres.pool import Pool
+from bulkhead_runtime.store.postgres.signals import claim_topic, session_topic
+from bulkhead_runtime.store.redis.link import Link
+from bulkhead_runtime.store.redis.store import CachedStore
+from tests.support.deadline import until
+from tests.support.postgres import Postgres
+from tests.support.redis_server import Redis
+from tests.support.shared_homes import SharedHome
+from tests.support.store_work import (
+    BOUNDS,
+    account,
+    amounts,
+    begin,
+    begin_turn,
+    claim,
+    finish,
+    new_session,
+    remembered,
+    said,
+    say,
+    started,
+    turn_of,
+)
+from tests.support.tcp_proxy import TcpProxy
+
+
+class Wired:
+    """A replica with a wire of its own to each server."""
+
+    def __init__(self, store: CachedStore, postgres: TcpProxy, redis: TcpProxy) -> None:
+        self.store = store
+        self.postgres = postgres
+        self.redis = redis
+
+
+@pytest.fixture
+async def replicas(
+    postgres: Postgres, own_redis: Redis, cached: SharedHome
+) -> AsyncIterator[tuple[Wired, Wired]]:
+    """Two replicas of one organization."""
+    folder = await cached.mounted(cached.name("acme"))
+    dsn = (folder / names.POSTGRES_DSN_FILE).read_text()
+    address = (folder / names.REDIS_URL_FILE).read_text()
+    made: list[Wired] = []
+    async with (
+        TcpProxy(postgres.server.port).serving() as p1,
+        TcpProxy(postgres.server.port).serving() as p2,
+        TcpProxy(own_redis.server.port).serving() as r1,
+        TcpProxy(own_redis.server.port).serving() as r2,
+    ):
+        for sql, cache in ((p1, r1), (p2, r2)):
+            through = dsn.replace(f":{postgres.server.port}/", f":{sql.port}/")
+            near = address.replace(str(own_redis.server.port), str(cache.port))
+            name = cached.name("acme")
+            store = CachedStore(
+                Pool(partial(str, through), 4), name, Link(partial(str, near), name)
+            )
+            await store.recover()
+            made.append(Wired(store, sql, cache))
+        yield made[0], made[1]
+        for wired in made:
+            wired.redis.resume()
+            await wired.store.close()
+
+
+async def _texts(wired: Wired) -> list[str]:
+    """Return what the next turn would see."""
+    asked, turn = await turn_of(wired.store, begin_turn())
+    end = remembered(turn, "", status="interrupted", messages=())
+    await wired.store.finish(finish(asked, turn=end), BOUNDS)
+    return [message.content for message in turn.history]
+
+
+async def test_a_session_is_read_from_redis_and_postgresql_is_not_asked(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    one, other = replicas
+    await say(one.store, "hello", new=True)
+    await other.store.usage()
+    await other.store.create(new_session("ses_other"), BOUNDS)
+    before = other.postgres.questions
+    for _ in range(5):
+        session = await other.store.session("ses_1", "me", BOUNDS)
+        assert (session.turns, session.messages, session.status) == (1, 2, "completed")
+    assert other.postgres.questions == before
+    with pytest.raises(Problem, match="no such session"):
+        await other.store.session("ses_1", "somebody else", BOUNDS)
+
+
+async def test_a_read_that_finds_nothing_in_redis_fills_it(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    one, _ = replicas
+    await say(one.store, "hello", new=True)
+    _flush(own_redis)
+    assert (await one.store.session("ses_1", "me", BOUNDS)).turns == 1
+    before = one.postgres.questions
+    assert (await one.store.session("ses_1", "me", BOUNDS)).turns == 1
+    assert one.postgres.questions == before
+
+
+async def test_every_change_is_seen_by_the_other_replica_at_once(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    one, other = replicas
+    await say(one.store, "0", new=True)
+    for number in range(1, 6):
+        writer, reader = (one, other) if number % 2 else (other, one)
+        await writer.store.session("ses_1", "me", BOUNDS)
+        await say(writer.store, str(number))
+        session = await reader.store.session("ses_1", "me", BOUNDS)
+        assert session.turns == number + 1
+    summary = Summary("ses_1", "all of it", 8)
+    asked = begin()
+    await started(one.store, asked)
+    await one.store.finish(finish(asked, summary=summary), BOUNDS)
+    session = await other.store.session("ses_1", "me", BOUNDS)
+    assert (session.summary, session.summary_until, session.compactions) == ("all of it", 8, 1)
+    await other.store.delete("ses_1", "me")
+    with pytest.raises(Problem, match="no such session"):
+        await one.store.session("ses_1", "me", BOUNDS)
+
+
+async def test_the_tail_of_a_turn_comes_from_redis_and_is_what_postgresql_has(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    one, other = replicas
+    for number in range(40):
+        await say(one.store, f"{number} \u2713 'x' \\", new=number == 0)
+    before = other.postgres.answered
+    cold = await _texts(other)
+    between = other.postgres.answered
+    await other.store.session("ses_1", "me", BOUNDS)
+    warm = await _texts(other)
+    assert cold == warm
+    assert len(warm) == 50
+    assert warm[-1] == "re: 39 \u2713 'x' \\"
+    assert other.postgres.answered - between < (between - before) / 2
+
+
+async def test_a_tail_that_was_read_before_another_replicas_turn_is_not_used(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    one, other = replicas
+    await say(one.store, "one", new=True)
+    await other.store.session("ses_1", "me", BOUNDS)
+    await say(one.store, "two")
+    assert await _texts(other) == ["one", "re: one", "two", "re: two"]
+
+
+async def test_a_reader_that_was_slow_to_refill_puts_no_old_row_over_a_new_one(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    one, other = replicas
+    await say(one.store, "one", new=True)
+    _flush(own_redis)
+    other.redis.delay = 0.1
+    reading = asyncio.create_task(other.store.session("ses_1", "me", BOUNDS))
+    await say(one.store, "two")
+    await reading
+    assert (await one.store.session("ses_1", "me", BOUNDS)).turns == 2
+    assert (await other.store.session("ses_1", "me", BOUNDS)).turns == 2
+
+
+def _flush(server: Redis) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+
+
+async def _kill(server: Redis, _: Wired) -> None:
+    server.kill()
+
+
+async def _hang(server: Redis, _: Wired) -> None:
+    server.hang()
+
+
+async def _partition(_: Redis, wired: Wired) -> None:
+    wired.redis.silence()
+
+
+async def _cut(_: Redis, wired: Wired) -> None:
+    wired.redis.cut()
+    wired.redis.silence()
+
+
+async def _fill(server: Redis, _: Wired) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1")
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [_kill, _hang, _partition, _cut, _fill],
+    ids=["killed", "hanging", "partitioned", "cut", "out of memory"],
+)
+async def test_a_redis_that_is_away_costs_speed_and_nothing_else(
+    replicas: tuple[Wired, Wired],
+    own_redis: Redis,
+    outage: Callable[[Redis, Wired], Awaitable[None]],
+) -> None:
+    one, _ = replicas
+    await say(one.store, "before", new=True)
+    await outage(own_redis, one)
+    started_at = time.monotonic()
+    for number in range(20):
+        await say(one.store, str(number))
+        session = await one.store.session("ses_1", "me", BOUNDS)
+        assert session.turns == number + 2
+    # Three questions in vain at half a second, and a rest after them.
+    assert time.monotonic() - started_at < 5
+    assert (await said(one.store))[-1] == "re: 19"
+
+
+async def test_what_redis_kept_through_a_partition_is_not_believed_after_it(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    one, other = replicas
+    await say(one.store, "one", new=True)
+    assert (await other.store.session("ses_1", "me", BOUNDS)).turns == 1
+    one.redis.silence()
+    await say(one.store, "two")
+    one.redis.resume()
+    # The other replica, for whom Redis was there all the time, asks PostgreSQL for anything.
+    await other.store.create(new_session("ses_2"), BOUNDS)
+    assert (await other.store.session("ses_1", "me", BOUNDS)).turns == 2
+
+
+async def test_redis_is_used_again_after_it_was_away(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    one, _ = replicas
+    own_redis.kill()
+    await say(one.store, "without", new=True)
+    own_redis.start()
+
+    async def used() -> bool:
+        await one.store.session("ses_1", "me", BOUNDS)
+        with redis.Redis.from_url(own_redis.url) as client:
+            return bool(client.dbsize())
+
+    _restore_users(own_redis, one)
+    await until(used, "entries are written again")
+
+
+def _restore_users(server: Redis, wired: Wired) -> None:
+    """Make the user that a Redis without a disk forgot."""
+    link = wired.store._link
+    user, password = link._address().removeprefix("redis://").split("@")[0].split(":")
+    server.add_organization(user, password)
+
+
+async def test_a_budget_is_never_overspent_while_redis_dies(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    stores = [wired.store for wired in replicas]
+    dollar = (account("total", "", cost="1.00"),)
+
+    async def spend(number: int) -> bool:
+        asked = begin(accounts=dollar, reserve=amounts(cost="0.03"))
+        begun = await stores[number % 2].begin(asked, BOUNDS)
+        if number == 60:
+            own_redis.kill()
+        if type(begun).__name__ == "BudgetRefused":
+            return False
+        await stores[number % 2].finish(finish(asked, used=amounts(cost="0.03")), BOUNDS)
+        return True
+
+    spent = await asyncio.gather(*(spend(number) for number in range(200)))
+    (balance,) = await stores[0].balances(dollar)
+    assert balance.used["cost"] <= 1
+    assert balance.used["cost"] == sum(spent) * amounts(cost="0.03")["cost"]
+    assert balance.reserved["cost"] == 0
+
+
+async def test_an_organizations_user_reaches_no_key_of_another(cached: SharedHome) -> None:
+    folder = await cached.mounted(cached.name("acme"))
+    await cached.mounted(cached.name("globex"))
+    client = redis.Redis.from_url((folder / names.REDIS_URL_FILE).read_text())
+    theirs = f"bulkhead:{cached.name('globex')}:session:0:ses_1"
+    for attempt in (
+        lambda: client.hset(theirs, "head", "x"),
+        lambda: client.hgetall(theirs),
+        lambda: client.publish(theirs, "x"),
+        lambda: client.keys("*"),
+        client.flushall,
+        lambda: client.config_get("*"),
+        lambda: client.eval("return redis.call('HGETALL', KEYS[1])", 1, theirs),
+    ):
+        with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission"):
+            attempt()
+    client.close()
+
+
+async def test_a_hundred_sessions_hold_redis_far_under_a_hundred_megabytes(
+    cached: SharedHome, own_redis: Redis
+) -> None:
+    store = await cached.open()
+    with redis.Redis.from_url(own_redis.url) as client:
+        before = client.info("memory")["used_memory"]
+        for turn in range(3):
+            await asyncio.gather(
+                *(say(store, "x" * 40_000, f"ses_{n}", new=turn == 0) for n in range(100))
+            )
+        used = client.info("memory")["used_memory"] - before
+        assert client.dbsize() == 100
+        assert 0 < client.ttl(client.keys("*")[0]) <= 24 * 3600
+    assert used < 50_000_000
+
+
+async def test_a_waiting_replica_is_told_when_a_session_is_free_and_a_request_answered(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    one, other = replicas
+    wanted = claim()
+    asked = begin(turn=begin_turn(new=True), claim=wanted)
+    begun = await started(one.store, asked)
+    assert begun.turn is not None
+    async with (
+        other.store.signals.watching(session_topic("ses_1")) as free,
+        other.store.signals.watching(claim_topic(wanted)) as answered,
+    ):
+        waiting = asyncio.gather(free.wait(20), answered.wait(20))
+        before = time.monotonic()
+        await one.store.finish(finish(asked, turn=remembered(begun.turn, "x")), BOUNDS)
+        await waiting
+    assert time.monotonic() - before < 10
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["Redis is away", "too many wait already"])
+async def test_who_cannot_be_told_looks_again_soon(
+    replicas: tuple[Wired, Wired], own_redis: Redis, away: bool
+) -> None:
+    one, _ = replicas
+    if away:
+        own_redis.kill()
+    signals = one.store.signals
+
+    async def wait() -> float:
+        async with signals.watching("session:none") as signal:
+            before = time.monotonic()
+            await signal.wait(3)
+            return time.monotonic() - before
+
+    waited = await asyncio.gather(*(wait() for _ in range(1 if away else 20)))
+    assert min(waited) < 2.5
+
+
+async def test_a_rate_holds_over_replicas_and_says_when_to_come_again(
+    replicas: tuple[Wired, Wired],
+) -> None:
+    rates = [wired.store.rates for wired in replicas]
+    verdicts = await asyncio.gather(
+        *(rates[number % 2].admit("executions", 10, seconds=60) for number in range(30))
+    )
+    admitted = [verdict for verdict in verdicts if verdict is not None and verdict.admitted]
+    refused = [verdict for verdict in verdicts if verdict is not None and not verdict.admitted]
+    assert (len(admitted), len(refused)) == (10, 20)
+    assert all(0 < verdict.retry_after <= 61 for verdict in refused)
+    assert sorted(verdict.left for verdict in admitted) == list(range(10))
+    assert (await rates[0].admit("other", 10)) is not None
+
+    async def passed() -> bool:
+        verdict = await rates[0].admit("short", 1, seconds=1)
+        return verdict is not None and verdict.admitted
+
+    assert await passed()
+    assert not await passed()
+    await until(passed, "the window has moved on")
+
+
+async def test_without_redis_a_rate_is_left_to_each_replica(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    own_redis.kill()
+    assert await replicas[0].store.rates.admit("executions", 10) is None
+
+
+async def test_a_store_without_an_address_of_redis_works_all_the_same(
+    cached: SharedHome, tmp_path: Path
+) -> None:
+    folder = await cached.mounted(cached.name("acme"))
+    (folder / names.REDIS_URL_FILE).write_text("no address")
+    store = await cached.open()
+    await say(store, "hello", new=True)
+    assert (await store.session("ses_1", "me", BOUNDS)).turns == 1

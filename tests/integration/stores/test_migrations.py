@@ -1,0 +1,127 @@
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+
+from bulkhead_runtime.store.postgres import migrations
+from bulkhead_runtime.store.postgres.migrations import SchemaError
+from tests.support.postgres import Postgres
+from tests.support.shared_homes import SharedHome
+
+PASSWORD = "correct-horse-battery"
+
+
+def _command(
+    *arguments: str, environment: Mapping[str, str], stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bulkhead_runtime.store.postgres", *arguments],
+        env={"PYTHONPATH": "crds:runtime_image", "PATH": "/usr/bin", **environment},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def empty() -> Iterator[Postgres]:
+    postgres = Postgres()
+    yield postgres
+    postgres.close()
+
+
+def test_the_command_migrates_tells_the_version_and_does_nothing_twice(empty: Postgres) -> None:
+    owner = {"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn}
+    before = _command("status", environment=owner)
+    first = _command("migrate", environment=owner)
+    second = _command("migrate", environment=owner)
+    after = _command("status", environment=owner)
+    needed = _command("version", environment={})
+    assert (before.returncode, after.returncode) == (1, 0)
+    assert "has version 0" not in after.stdout
+    assert first.stdout.count("applied ") == len(migrations.known())
+    assert "applied" not in second.stdout
+    assert f"the tables have version {needed.stdout.strip()}" in second.stdout
+
+
+async def test_migrations_at_once_take_turns_and_apply_each_once(empty: Postgres) -> None:
+    async def migrate() -> int:
+        async with await AsyncConnection.connect(empty.owner_dsn, autocommit=True) as connection:
+            return len(await migrations.migrate(connection))
+
+    applied = await asyncio.gather(*(migrate() for _ in range(4)))
+    assert sorted(applied) == [0, 0, 0, len(migrations.known())]
+
+
+async def test_a_script_that_changed_after_it_was_applied_is_refused(empty: Postgres) -> None:
+    await empty.migrate()
+    empty.administer("UPDATE bulkhead.migrations SET checksum = 'other' WHERE version = 1")
+    done = _command("migrate", environment={"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn})
+    assert done.returncode == 2
+    assert "0001_tables was applied with another content" in done.stderr
+
+
+def test_without_a_dsn_the_command_says_where_it_looks(tmp_path: Path) -> None:
+    nowhere = _command("status", environment={})
+    no_file = _command("--dsn-file", str(tmp_path / "dsn"), "status", environment={})
+    assert (nowhere.returncode, no_file.returncode) == (2, 2)
+    assert "set BULKHEAD_POSTGRES_OWNER_DSN or name a file with --dsn-file" in nowhere.stderr
+    assert "No such file" in no_file.stderr
+
+
+async def test_a_provisioned_role_logs_in_and_its_password_is_in_no_log(empty: Postgres) -> None:
+    await empty.migrate()
+    empty.administer("ALTER SYSTEM SET log_statement = 'all'")
+    empty.administer("SELECT pg_reload_conf()")
+    owner = {"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn}
+    arguments = ("provision", "--organization", "acme", "--password-stdin")
+    done = _command(*arguments, environment=owner, stdin=PASSWORD + "\n")
+    assert done.stdout == "role bulkhead_acme sees organization acme\n", done.stderr
+    with psycopg.connect(empty.dsn("bulkhead_acme", PASSWORD)) as connection:
+        assert connection.execute("SELECT bulkhead.organization()").fetchone() == ("acme",)
+    log = (empty.server.folder / "log").read_text()
+    assert "CREATE ROLE" in log
+    assert PASSWORD not in log + done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "said"),
+    [
+        (("--organization", "Acme"), PASSWORD, "is no name of an organization"),
+        (("--organization", "a; DROP"), PASSWORD, "is no name of an organization"),
+        (("--organization", "globex"), "short", "shorter than 12 characters"),
+        (("--organization", "globex"), "", "give a password for it"),
+    ],
+    ids=["a capital", "SQL", "a short password", "no password for a new role"],
+)
+async def test_provisioning_refuses(
+    postgres: Postgres, arguments: tuple[str, ...], password: str, said: str
+) -> None:
+    environment = {
+        "BULKHEAD_POSTGRES_OWNER_DSN": postgres.owner_dsn,
+        "BULKHEAD_POSTGRES_ROLE_PASSWORD": password,
+    }
+    done = _command("provision", *arguments, environment=environment)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+async def test_a_runtime_refuses_tables_that_are_missing_or_too_old(
+    empty: Postgres, tmp_path: Path
+) -> None:
+    await empty.migrate()
+    home = SharedHome(tmp_path, empty)
+    await home.mounted(home.name("acme"))
+    empty.administer("DELETE FROM bulkhead.migrations WHERE version > 1")
+    with pytest.raises(SchemaError, match=r"this release needs \d+: run .* migrate"):
+        await home.open()
+    empty.administer("DROP SCHEMA bulkhead CASCADE")
+    with pytest.raises(SchemaError, match="migrate"):
+        await home.open()
+    await home.close()
