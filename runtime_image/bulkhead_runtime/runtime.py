@@ -26,10 +26,9 @@ from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.readiness import Dependency, Readiness
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.settings import Settings
-from bulkhead_runtime.store.of_record import StoreOfRecord
 from bulkhead_runtime.store.port import Session
 from bulkhead_runtime.store.retention import RetentionSweep
-from bulkhead_runtime.stores import open_store
+from bulkhead_runtime.stores import Stores, open_stores
 from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
 from bulkhead_runtime.tools.registry import ToolRegistry
 from bulkhead_runtime.tools.reports import ToolReports
@@ -60,10 +59,10 @@ _SECRET_FOLDERS: Final = (
 class Runtime:
     """One organization's runtime; made inside the event loop that serves it.
 
-    `store` stands in for the one that the settings name.
+    `stores` stand in for those that the settings name.
     """
 
-    def __init__(self, settings: Settings, store: StoreOfRecord | None = None) -> None:
+    def __init__(self, settings: Settings, stores: Stores | None = None) -> None:
         secrets = settings.secrets_directory
         self.settings = settings
         self.draining = False
@@ -72,7 +71,8 @@ class Runtime:
         self.holder = ConfigurationHolder(settings.config_directory, settings.organization)
         self.background = Background()
         self.observability = Observability(settings, runtime_version(), self.background)
-        self.store = store or open_store(settings)
+        stores = stores or open_stores(settings)
+        self.store = stores.of_record
         self.metrics = Metrics(self._gauges)
         self.events = EventBus(self.store, lost=self.metrics.stores.events_lost)
         self.engine = CompiledPolicies()
@@ -106,6 +106,8 @@ class Runtime:
                 background=self.background,
                 reports=reports,
                 tracing=self.observability.tracing,
+                signals=stores.signals,
+                rates=stores.rates,
             )
         )
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs

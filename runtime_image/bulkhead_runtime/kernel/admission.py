@@ -9,12 +9,37 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from bulkhead_runtime import errors
 
 WINDOW_SECONDS = 60
 _MAX_RETRY_SECONDS = 60.0
 _SMOOTHING = 0.1
+
+
+class Verdict(Protocol):
+    """Whether something may happen now, and in how many seconds otherwise."""
+
+    @property
+    def admitted(self) -> bool:
+        """Tell whether it may."""
+        ...
+
+    @property
+    def retry_after(self) -> float:
+        """Return the seconds until one may again."""
+        ...
+
+
+class Rates(Protocol):
+    """Counts over all replicas."""
+
+    async def admit(
+        self, name: str, limit: int, *, seconds: int = 60, cost: int = 1
+    ) -> Verdict | None:
+        """Count unless that were more than `limit`; None where that cannot be known now."""
+        ...
 
 
 class RateWindow:
@@ -35,20 +60,24 @@ class RateWindow:
         while self._steps and self._steps[0][0] <= second - WINDOW_SECONDS - 1:
             self._total -= self._steps.popleft()[1]
         if self._total >= limit:
-            wait = self._steps[0][0] + WINDOW_SECONDS + 1 - now
-            raise errors.Problem(
-                429,
-                "rate_limited",
-                f"More than {limit} executions per minute were asked for "
-                "(spec.limits.rateLimitPerMinute). Try again later.",
-                retry_after=max(1.0, wait),
-            )
+            raise rate_limited(limit, self._steps[0][0] + WINDOW_SECONDS + 1 - now)
         if self._steps and self._steps[-1][0] == second:
             second, count = self._steps.pop()
             self._steps.append((second, count + 1))
         else:
             self._steps.append((second, 1))
         self._total += 1
+
+
+def rate_limited(limit: int, retry_after: float) -> errors.Problem:
+    """Return the answer to one execution too many within a minute."""
+    return errors.Problem(
+        429,
+        "rate_limited",
+        f"More than {limit} executions per minute were asked for "
+        "(spec.limits.rateLimitPerMinute). Try again later.",
+        retry_after=max(1.0, retry_after),
+    )
 
 
 class Admission:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel import extensions
-from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
+from bulkhead_runtime.kernel.admission import Admission, Rates, RateWindow, SessionGate
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.calls import ModelCalls
 from bulkhead_runtime.kernel.compactor import Compactor
@@ -34,6 +34,7 @@ from bulkhead_runtime.kernel.window import ContextWindow
 from bulkhead_runtime.models.port import Router
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.store.postgres.signals import Signals
 from bulkhead_runtime.telemetry.spans import Tracing
 from bulkhead_runtime.tools.port import Tools
 
@@ -52,6 +53,8 @@ class Neighbours:
     background: Background
     reports: Reports
     tracing: Tracing
+    signals: Signals
+    rates: Rates | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def _kernel(near: Neighbours, executions: Executions) -> Kernel:
         steps=BudgetSteps(reports),
         idempotency=idempotency,
         reports=reports,
+        signals=near.signals,
     )
     middlewares: tuple[Middleware, ...] = (
         Telemetry(reports, near.tracing),
@@ -111,7 +115,7 @@ def _kernel(near: Neighbours, executions: Executions) -> Kernel:
         Authorization(),
         InputLimit(),
         Injection(reports),
-        RateLimit(RateWindow()),
+        RateLimit(RateWindow(), near.rates),
         Deadline(),
         OneTurnAtATime(SessionGate()),
         Concurrency(near.admission),

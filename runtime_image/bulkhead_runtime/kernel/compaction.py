@@ -11,6 +11,7 @@ from typing import Final
 
 import orjson
 
+from bulkhead_api.v1alpha1.sessions import Compaction
 from bulkhead_runtime.models.port import ModelMessage
 
 _INSTRUCTIONS: Final = (
@@ -26,6 +27,11 @@ MESSAGE_CHARACTERS: Final = 4000
 TRANSCRIPT_CHARACTERS: Final = 100_000
 """What it is told in all; beyond that the longest messages are cut further."""
 
+LEAST_TAIL: Final = 50
+MOST_TAIL: Final = 1000
+SPARE_MESSAGES: Final = 10
+"""Room for the turn that is not summarized in time."""
+
 CHARACTERS_PER_TOKEN: Final = 2
 """A summary of so many characters is given at least enough tokens in any language."""
 
@@ -39,19 +45,30 @@ class Older:
     turns: int
 
 
-def older_turns(
-    messages: Sequence[ModelMessage], first_sequence: int, *, turns: int
-) -> Older | None:
-    """Return what is to be summarized once there are more than `turns` turns, None before.
+def tail_of(settings: Compaction) -> int:
+    """Return how many messages a turn loads at most: all that are not summarized yet."""
+    return min(MOST_TAIL, max(LEAST_TAIL, 2 * settings.turns + SPARE_MESSAGES))
 
-    Half of `turns` stay word for word, so that a summary is written every so many turns and not
-    with each. `first_sequence` is the sequence of the first message.
+
+def older_turns(
+    messages: Sequence[ModelMessage], first_sequence: int, settings: Compaction
+) -> Older | None:
+    """Return what is to be summarized once there are too many turns or messages, None before.
+
+    Half stays word for word, so that a summary is written every so many turns and not with each.
+    `first_sequence` is the sequence of the first message.
     """
+    most = tail_of(settings) - SPARE_MESSAGES
     starts = [at for at, message in enumerate(messages) if message.role == "user"]
-    if len(starts) <= turns:
+    if len(starts) <= settings.turns and len(messages) <= most:
         return None
-    kept = max(1, turns // 2)
-    end = starts[-kept]
+    ends = [*starts, len(messages)]
+    kept = min(len(starts), max(1, settings.turns // 2))
+    while kept and len(messages) - ends[-1 - kept] > most // 2:
+        kept -= 1
+    end = ends[-1 - kept]
+    if end == 0:
+        return None
     return Older(tuple(messages[:end]), first_sequence + end - 1, len(starts) - kept)
 
 

@@ -37,17 +37,13 @@ class Compactor:
         self._at_work: set[str] = set()
 
     def after(self, execution: Execution, turn: Turn, added: tuple[ModelMessage, ...]) -> None:
-        """Compact a session whose turn ended well, where it has become long enough.
-
-        A turn that is not stored after all leaves its messages to the next summary: only what was
-        stored before this turn is summarized.
-        """
+        """Compact a session whose turn was stored, where it has become long enough."""
         settings = execution.configuration.source.sessions.compaction
         if not settings.enabled or turn.session_id in self._at_work:
             return
         messages = (*turn.history, *added)
-        older = compaction.older_turns(messages, turn.first_sequence, turns=settings.turns)
-        if older is None or len(older.messages) > len(turn.history):
+        older = compaction.older_turns(messages, turn.first_sequence, settings)
+        if older is None:
             return
         self._at_work.add(turn.session_id)
         self._background.spawn(self._compact(execution, turn, older, settings))

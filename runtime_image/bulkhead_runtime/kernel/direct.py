@@ -104,6 +104,9 @@ class _DirectWork:
         """Return nothing."""
         return Remembered()
 
+    def stored(self) -> None:
+        """Do nothing."""
+
     def completed(self) -> UsageTotal:
         """Note that all went well and return what it took."""
         self._execution.outcome = "completed"

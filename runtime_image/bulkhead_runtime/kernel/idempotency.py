@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Execution, Proceed
+from bulkhead_runtime.kernel.patience import WAIT_SECONDS
 from bulkhead_runtime.kernel.purse import ClaimTaken, lease_until
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import Repeatable, Repeated
@@ -22,11 +23,6 @@ from bulkhead_runtime.store.spending import Claim
 
 KEEP_SECONDS: Final = 24 * 3600
 """How long a finished answer is repeated."""
-
-WAIT_SECONDS: Final = 10.0
-_FIRST_LOOK_SECONDS: Final = 0.1
-_LAST_LOOK_SECONDS: Final = 1.0
-"""Between two looks at the work of another process."""
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -87,26 +83,19 @@ class Idempotency:
             del self._flights[claim.key]
             flight.landed.set()
 
-    async def claimed(self, execution: Execution, begin: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what `begin` returns, waiting while another process carries the request out."""
-        give_up = time.monotonic() + WAIT_SECONDS
-        pause = _FIRST_LOOK_SECONDS
-        while True:
-            try:
-                begun = await begin()
-            except ClaimTaken as taken:
-                if taken.refused.answer is not None:
-                    raise Repeated(taken.refused.answer) from None
-                if taken.refused.reason == "conflict":
-                    raise self._conflict(execution) from None
-                if time.monotonic() + pause > give_up:
-                    raise _in_flight() from None
-                await asyncio.sleep(pause)
-                pause = min(_LAST_LOOK_SECONDS, pause * 2)
-            else:
-                if execution.claim is not None:
-                    self._reports.idempotency("start", execution)
-                return begun
+    async def claimed(self, execution: Execution, begun: Awaitable[Result]) -> Result:
+        """Return what `begun` returns; raise `Repeated` or a `Problem` where the key is taken."""
+        try:
+            result = await begun
+        except ClaimTaken as taken:
+            if taken.refused.answer is not None:
+                raise Repeated(taken.refused.answer) from None
+            if taken.refused.reason == "conflict":
+                raise self._conflict(execution) from None
+            raise _in_flight() from None
+        if execution.claim is not None:
+            self._reports.idempotency("start", execution)
+        return result
 
     def settled(self, execution: Execution, *, kept: bool) -> None:
         """Report how the work under a key ended."""

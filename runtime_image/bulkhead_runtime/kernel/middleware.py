@@ -20,7 +20,13 @@ from typing import Final, TypeVar
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.kernel import refusals
-from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
+from bulkhead_runtime.kernel.admission import (
+    Admission,
+    Rates,
+    RateWindow,
+    SessionGate,
+    rate_limited,
+)
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import Repeated
@@ -184,14 +190,26 @@ class InputLimit:
 
 
 class RateLimit:
-    """Refuses what goes beyond spec.limits.rateLimitPerMinute."""
+    """Refuses what goes beyond spec.limits.rateLimitPerMinute, over all replicas.
 
-    def __init__(self, window: RateWindow) -> None:
+    Where the replicas' common count cannot be had, each admits its share.
+    """
+
+    def __init__(self, window: RateWindow, rates: Rates | None) -> None:
         self._window = window
+        self._rates = rates
 
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Count, then run the rest."""
-        self._window.admit(execution.configuration.limits.rate_limit_per_minute)
+        limit = execution.configuration.limits.rate_limit_per_minute
+        replicas = execution.configuration.source.replicas
+        verdict = None
+        if self._rates is not None and replicas > 1:
+            verdict = await self._rates.admit("executions", limit)
+        if verdict is None:
+            self._window.admit(max(1, limit // replicas))
+        elif not verdict.admitted:
+            raise rate_limited(limit, verdict.retry_after)
         await proceed()
 
 

@@ -20,12 +20,14 @@ from bulkhead_runtime.kernel.bounds import Wanted, whole_seconds
 from bulkhead_runtime.kernel.execution import Execution, Outcome
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.idempotency import Idempotency
+from bulkhead_runtime.kernel.patience import patiently
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import MAX_ANSWER_BYTES
 from bulkhead_runtime.kernel.steps import BudgetSteps
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Turn
+from bulkhead_runtime.store.postgres.signals import Signals
 from bulkhead_runtime.store.refusals import turn_lost
 from bulkhead_runtime.store.spending import Finished, RepeatedAnswer, TurnEnd
 from bulkhead_runtime.store.states import SessionStatus
@@ -69,6 +71,10 @@ class Work(Protocol[ResultOut_co]):
         """Return what is to be remembered of a turn that ended well."""
         ...
 
+    def stored(self) -> None:
+        """Go on from there: what is remembered is in the store."""
+        ...
+
 
 class Settlement:
     """Runs work between the begin and the finish of its reservation."""
@@ -81,7 +87,9 @@ class Settlement:
         steps: BudgetSteps,
         idempotency: Idempotency,
         reports: Reports,
+        signals: Signals,
     ) -> None:
+        self._signals = signals
         self._background = background
         self._executions = executions
         self._steps = steps
@@ -104,6 +112,7 @@ class Settlement:
         if execution.repeatable is not None:
             answer = bounded(execution.repeatable.answer(result))
         await self._end(execution, _end_of(turn, execution.outcome, work.remembered()), answer)
+        work.stored()
         return result
 
     async def _begin(self, execution: Execution, work: Work[Result]) -> Turn | None:
@@ -131,7 +140,8 @@ class Settlement:
             )
 
         try:
-            return await self._idempotency.claimed(execution, ask)
+            begun = patiently(execution, ask, self._signals)
+            return await self._idempotency.claimed(execution, begun)
         except Problem as problem:
             self._reports.refused(execution, problem)
             raise

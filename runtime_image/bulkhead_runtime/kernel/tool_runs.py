@@ -53,3 +53,6 @@ class _ToolWork:
     def remembered(self) -> Remembered:
         """Return nothing."""
         return Remembered()
+
+    def stored(self) -> None:
+        """Do nothing."""

@@ -1,7 +1,6 @@
 """Turns of agents: in a session, which remembers, or without one."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_runtime import errors
@@ -9,6 +8,7 @@ from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration, Version
 from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls
+from bulkhead_runtime.kernel.compaction import tail_of
 from bulkhead_runtime.kernel.compactor import Compactor
 from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Started, UsageTotal
 from bulkhead_runtime.kernel.executions import Executions, new_session_id
@@ -30,9 +30,6 @@ from bulkhead_runtime.store.port import (
     Turn,
 )
 from bulkhead_runtime.tools.port import Tools
-
-TAIL_MESSAGES: Final = 200
-"""What a turn loads at most; compaction keeps conversations far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +238,7 @@ class _SessionTurn(_AgentWork):
         self._request = request
         self._head = head
         self._pending = ModelMessage("user", request.message)
+        self._turn: Turn | None = None
         self._state_of_loop: LoopState | None = None
         self._context_tokens: int | None = None
 
@@ -256,6 +254,7 @@ class _SessionTurn(_AgentWork):
     async def run(self, turn: Turn | None) -> TurnResult:
         """Tell the model what it needs to know, and bring its loop to an end."""
         assert turn is not None
+        self._turn = turn
         execution = self._execution
         conversation = Conversation(
             self._agent.instructions, turn.summary, turn.history, self._pending
@@ -272,14 +271,32 @@ class _SessionTurn(_AgentWork):
         self._context_tokens = fitted.tokens
         state = self._state_of_loop = self._state(fitted.messages, added=1)
         state.cache = self._cache(first=turn.number == 1)
-        result = await self._drive(state)
-        self._remember(turn)
-        return result
+        return await self._drive(state)
 
     def remembered(self) -> Remembered:
         """Return the turn's messages."""
         assert self._state_of_loop is not None
         return Remembered(self._state_of_loop.added, self._context_tokens)
+
+    def stored(self) -> None:
+        """Remember the session for its next turn, and have it compacted where that is due."""
+        execution, turn, state = self._execution, self._turn, self._state_of_loop
+        assert turn is not None
+        assert state is not None
+        told = 0
+        if not execution.purse.asks_nothing:
+            told = self._parts.calls.planned(execution, state.request()).need.input_tokens
+        self._parts.heads.put(
+            turn.session_id,
+            Head(
+                self._request.caller.principal.name,
+                execution.agent,
+                execution.package,
+                execution.version,
+                told,
+            ),
+        )
+        self._parts.compactor.after(execution, turn, state.added)
 
     def _with_history(self, need: CallNeed, tokens: int) -> CallNeed:
         """Return the need with the history, of which more than the request may use is left out."""
@@ -313,26 +330,8 @@ class _SessionTurn(_AgentWork):
             expected_bytes=len(request.message.encode())
             + self._agent.max_output_tokens * BYTES_PER_TOKEN,
             expires_at=lease_until(),
-            tail=TAIL_MESSAGES,
+            tail=tail_of(execution.configuration.source.sessions.compaction),
         )
-
-    def _remember(self, turn: Turn) -> None:
-        execution, state = self._execution, self._state_of_loop
-        assert state is not None
-        told = 0
-        if not execution.purse.asks_nothing:
-            told = self._parts.calls.planned(execution, state.request()).need.input_tokens
-        self._parts.heads.put(
-            turn.session_id,
-            Head(
-                self._request.caller.principal.name,
-                execution.agent,
-                execution.package,
-                execution.version,
-                told,
-            ),
-        )
-        self._parts.compactor.after(execution, turn, state.added)
 
 
 class _StatelessTurn(_AgentWork):
@@ -358,6 +357,9 @@ class _StatelessTurn(_AgentWork):
     def remembered(self) -> Remembered:
         """Return nothing."""
         return Remembered()
+
+    def stored(self) -> None:
+        """Do nothing."""
 
     def _first(self) -> LoopState:
         told = self._request.messages

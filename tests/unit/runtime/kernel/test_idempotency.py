@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel import idempotency
+from bulkhead_runtime.kernel import patience
 from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.kernel.idempotency import claim_of
 from bulkhead_runtime.kernel.requests import MAX_ANSWER_BYTES, Repeatable, Repeated
@@ -134,7 +134,7 @@ async def test_a_duplicate_does_not_wait_for_ever(tmp_path: Path, provider: Stub
         await asyncio.gather(first, return_exceptions=True)
     assert (refused.status, refused.code) == (409, "idempotency_in_flight")
     assert refused.retry_after is not None
-    assert waited >= idempotency.WAIT_SECONDS
+    assert waited >= patience.WAIT_SECONDS
 
 
 async def test_what_failed_before_anything_was_spent_may_be_tried_again(

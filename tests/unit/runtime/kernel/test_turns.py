@@ -71,6 +71,24 @@ async def test_a_session_of_another_process_is_looked_up_once(
     assert [trips.counts[name] for name in STEPS] == [1, 3, 0, 3]
 
 
+async def test_a_message_waits_for_the_turn_of_its_session_on_another_replica(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    """Two runtimes on one volume, as during a rolling update."""
+    fields = stubbed(provider, "words;chunks=3;delay_ms=150")
+    async with running(tmp_path, **fields) as one, running(tmp_path, **fields) as other:
+        session_id = (await say(one, "first")).session_id
+        before = len(provider.requests)
+        turn = asyncio.create_task(say(one, "second", session_id))
+        await _running(one, provider, before)
+        await say(other, "third", session_id)
+        await turn
+        bounds = PoolBounds.configured(one.holder.require().source)
+        page = await one.store.messages(str(session_id), "alice", bounds, limit=10, cursor=None)
+    said = [item.message.content for item in page.items if item.message.role == "user"]
+    assert said == ["first", "second", "third"]
+
+
 async def test_a_turn_is_interrupted_and_pays_for_what_it_took(
     tmp_path: Path, provider: StubProvider
 ) -> None:
