@@ -2,19 +2,24 @@
 
 import fcntl
 import logging
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bulkhead_runtime.store.sqlite import ledger, schema
+from bulkhead_runtime.store.sqlite import event_rows, ledger, schema
 
 log = logging.getLogger(__name__)
 
 FILE = "sessions.db"
 _LOCK_FILE = "sessions.open.lock"
 _COMPANIONS = ("-wal", "-shm")
+EVENTS_SHARE = 8
+LEDGER_SHARE = 16
+"""What parts of the volume events and ledger may take; the pool takes half by default."""
+
 _WRITE_BUSY_SECONDS = 5.0
 _READ_BUSY_SECONDS = 0.25
 """Readers run on the event loop's thread, where waiting for a lock would stall every stream."""
@@ -43,6 +48,7 @@ def prepare(directory: Path) -> Path | None:
         connection = connect_writer(directory)
         try:
             schema.migrate(connection)
+            _bound_records(connection, directory)
         finally:
             connection.close()
         return set_aside
@@ -73,6 +79,18 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only = ON")
     ledger.prepare(connection)
     return connection
+
+
+def _bound_records(connection: sqlite3.Connection, directory: Path) -> None:
+    """Keep as many events and ledger lines as their share of the volume holds, up to a maximum."""
+    volume = shutil.disk_usage(directory).total
+    connection.execute(
+        "UPDATE pool SET kept_events = ?, kept_lines = ?",
+        (
+            min(event_rows.MAX_EVENTS, volume // EVENTS_SHARE // event_rows.EVENT_BYTES),
+            min(ledger.MAX_LINES, volume // LEDGER_SHARE // ledger.LINE_BYTES),
+        ),
+    )
 
 
 def _damaged(path: Path) -> bool:

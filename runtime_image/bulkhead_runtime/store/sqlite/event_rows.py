@@ -9,8 +9,9 @@ import orjson
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.store.records import EventFilter, StoredEvent
 
-KEPT_EVENTS = 500_000
-"""Events beyond these leave, oldest first: about 150 MB."""
+MAX_EVENTS = 500_000
+EVENT_BYTES = 350
+"""Events beyond what is kept leave, oldest first; with its index entry each."""
 
 _TRIM_EVERY = 1000
 _COLUMNS = "id, type, at, principal, session_id, trace_id, run_id, data"
@@ -34,7 +35,10 @@ def append(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
         )
         sequence = cursor.lastrowid or 0
         if sequence % _TRIM_EVERY == 0:
-            connection.execute("DELETE FROM events WHERE sequence <= ?", (sequence - KEPT_EVENTS,))
+            connection.execute(
+                "DELETE FROM events WHERE sequence <= ? - (SELECT kept_events FROM pool)",
+                (sequence,),
+            )
 
 
 def page(

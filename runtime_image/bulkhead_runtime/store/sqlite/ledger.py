@@ -11,8 +11,9 @@ from bulkhead_runtime.store.records import LedgerPage, UsageGroup, UsageRow
 from bulkhead_runtime.store.spending import LedgerLine
 from bulkhead_runtime.store.sqlite.rows import cost_text
 
-KEPT_LINES = 200_000
-"""Lines beyond these live on as sums by day, oldest first: about 40 MB."""
+MAX_LINES = 200_000
+LINE_BYTES = 250
+"""Lines beyond what is kept live on as sums by day, oldest first; with its index entry each."""
 
 _TRIM_EVERY = 1000
 _DAY = 24 * 3600 * 1000
@@ -78,7 +79,7 @@ def append(connection: sqlite3.Connection, lines: Iterable[LedgerLine]) -> None:
             ),
         )
         if cursor.rowcount and cursor.lastrowid and cursor.lastrowid % _TRIM_EVERY == 0:
-            trim(connection, cursor.lastrowid - KEPT_LINES)
+            trim(connection, cursor.lastrowid - _kept(connection))
 
 
 def page(
@@ -137,6 +138,11 @@ def trim(connection: sqlite3.Connection, newest: int) -> None:
         "INSERT OR REPLACE INTO usage_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", summed
     )
     connection.execute("DELETE FROM ledger WHERE id <= ?", (newest,))
+
+
+def _kept(connection: sqlite3.Connection) -> int:
+    (kept,) = connection.execute("SELECT kept_lines FROM pool").fetchone()
+    return int(kept)
 
 
 def _line(row: tuple[Any, ...]) -> LedgerLine:

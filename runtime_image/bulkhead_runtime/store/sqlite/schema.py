@@ -78,6 +78,8 @@ _ARCHIVE_AND_LIMITS = """
     ALTER TABLE sessions ADD COLUMN archived_at INTEGER;
     ALTER TABLE pool ADD COLUMN archived_bytes INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE pool ADD COLUMN answer_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE pool ADD COLUMN kept_lines INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE pool ADD COLUMN kept_events INTEGER NOT NULL DEFAULT 0;
     DROP INDEX sessions_by_principal;
     DROP INDEX sessions_by_activity;
     DROP INDEX sessions_locked;

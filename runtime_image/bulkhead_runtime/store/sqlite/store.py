@@ -45,15 +45,10 @@ class SqliteStore(SqliteSpending, SqliteRecords):
 
     async def recover(self) -> None:
         """Free what processes that are gone were working on."""
-        released = await self._file.writer.run(
-            partial(turns.release_dead, alive=self._process.alive)
-        )
-        abandoned = await self.release_abandoned()
+        released = await self.release_abandoned()
         self._process.remove_dead()
-        if released or abandoned:
-            log.warning(
-                "Interrupted work released", extra={"sessions": released, "abandoned": abandoned}
-            )
+        if released:
+            log.warning("Interrupted work released", extra={"released": released})
 
     async def check(self) -> None:
         """Read the least there is; raise a 503 `Problem` when that fails."""

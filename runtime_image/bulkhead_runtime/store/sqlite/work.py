@@ -172,7 +172,7 @@ def renew(
 def release_abandoned(
     connection: sqlite3.Connection, alive: Callable[[str], bool], now: int
 ) -> int:
-    """Settle in full what holders that are gone had reserved; free their keys."""
+    """Settle in full what holders that are gone had reserved; free their sessions and keys."""
     found = connection.execute(
         "SELECT id, owner, lease_until, amounts, accounts, session_id, principal, agent, package, "
         "version FROM reservations"
@@ -180,7 +180,8 @@ def release_abandoned(
     gone = [row for row in found if row[2] <= now or not alive(row[1])]
     for row in gone:
         _settle_in_full(connection, row, now)
-    return len(gone) + claims.release(connection, alive, now)
+    released = turns.release_dead(connection, alive) + claims.release(connection, alive, now)
+    return len(gone) + released
 
 
 def _settle_in_full(connection: sqlite3.Connection, row: tuple[str, ...], now: int) -> None:

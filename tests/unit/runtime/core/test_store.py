@@ -1,17 +1,20 @@
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.models.port import ModelMessage
-from bulkhead_runtime.store.records import UsageGroup
+from bulkhead_runtime.store.records import EventFilter, UsageGroup
 from bulkhead_runtime.store.spending import ClaimRefused, TurnEnd
-from bulkhead_runtime.store.sqlite import SqliteStore, database, ledger, schema
+from bulkhead_runtime.store.sqlite import SqliteStore, database, event_rows, ledger, schema
 from tests.support.store_work import (
     BOUNDS,
     FAR,
@@ -138,6 +141,31 @@ async def test_lines_that_make_room_live_on_as_sums_by_day(tmp_path: Path) -> No
     assert after == before
 
 
+async def test_events_and_lines_beyond_their_share_of_the_volume_make_room(
+    store: SqliteStore,
+) -> None:
+    _write(store, "UPDATE pool SET kept_events = 50, kept_lines = 60")
+    asked = begin()
+    await started(store, asked)
+    events = tuple(Event(f"evt_{number}", "turn.start", number) for number in range(1001))
+    lines = tuple(line(id=f"use_{number}") for number in range(1001))
+    await store.finish(finish(asked, lines=lines, events=events), BOUNDS)
+
+    kept = await store.events(EventFilter(), limit=1000)
+    page = await store.ledger(since=0, until=FAR, principal=None, limit=1000, cursor=None)
+    (total,) = await store.usage_by((), since=0, until=FAR, principal=None)
+    assert [stored.event.id for stored in kept] == [f"evt_{number}" for number in range(950, 1001)]
+    assert len(page.items) == 61
+    assert (total.uses, total.output_tokens, total.cost) == (1001, 5005, Decimal("100.1"))
+
+
+async def test_a_small_volume_keeps_fewer_records_than_a_large_one_may(store: SqliteStore) -> None:
+    events, lines = _query(store, "SELECT kept_events, kept_lines FROM pool")
+    volume = shutil.disk_usage(store._file.directory).total
+    assert 0 < events * event_rows.EVENT_BYTES <= volume / 8
+    assert 0 < lines * ledger.LINE_BYTES <= volume / 16
+
+
 async def test_a_file_of_the_first_release_goes_on_with_all_it_holds(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / database.FILE)
     connection.executescript(schema.MIGRATIONS[0] + "PRAGMA user_version = 1;")
@@ -246,7 +274,7 @@ async def _read_all(store: SqliteStore, count: int) -> None:
         await store.messages(f"ses_{number}", "me", BOUNDS, limit=10, cursor=None)
 
 
-def _query(store: SqliteStore, sql: str) -> tuple[object, ...]:
+def _query(store: SqliteStore, sql: str) -> tuple[Any, ...]:
     connection = sqlite3.connect(store._file.directory / database.FILE)
     try:
         return tuple(connection.execute(sql).fetchone())
