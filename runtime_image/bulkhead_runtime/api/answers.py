@@ -6,25 +6,40 @@ event of the stream; whoever leaves has its work cancelled.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
+from bulkhead_runtime.api import idempotency
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
 from bulkhead_runtime.api.problems import answerable
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.execution import Event, Token, UsageTotal
+from bulkhead_runtime.kernel.execution import Emit, Event, Token, UsageTotal
+from bulkhead_runtime.kernel.requests import Caller
 from bulkhead_runtime.kernel.turns import TurnResult
 from bulkhead_runtime.models.port import Finished, Part, TextDelta, ToolCall, Usage
+from bulkhead_runtime.store.spending import RepeatedAnswer
 
 
 @dataclass(slots=True)
 class Ending:
-    """How an answer ended; `text` and `calls` are all of it."""
+    """How an answer ended; `texts` and `calls` are all of it, `warnings` are about budgets."""
 
     finish_reason: str = "stop"
     usage: UsageTotal = field(default_factory=UsageTotal)
-    text: str = ""
-    calls: tuple[ToolCall, ...] = ()
+    texts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Return the whole text."""
+        return "".join(self.texts)
+
+    def follow(self, result: TurnResult) -> None:
+        """Take over how an agent's turn ended."""
+        self.finish_reason, self.usage = result.finish_reason, result.usage
+        self.texts, self.warnings = [result.answer], result.warnings
 
 
 class Format(Protocol):
@@ -54,11 +69,15 @@ class Format(Protocol):
         """Return the answer as one document."""
         ...
 
+    def again(self) -> "Format":
+        """Return a format of the same answer that has not said anything yet."""
+        ...
+
 
 class Listener(Protocol):
     """Hears an answer while it is made."""
 
-    async def begin(self) -> None:
+    async def begin(self, warnings: tuple[str, ...] = ()) -> None:
         """Hear that the answer is about to come."""
         ...
 
@@ -71,50 +90,40 @@ class Listener(Protocol):
         ...
 
 
-Work = Callable[[Listener], Awaitable[Ending]]
+Work = Callable[[Listener, Ending, Caller], Awaitable[None]]
+"""Makes an answer for a caller: the listener hears it, the ending is filled in."""
+
+Emitting = Callable[[Emit], Awaitable[TurnResult]]
+Taking = Callable[[Callable[[Part], Awaitable[None]]], Awaitable[object]]
 
 
-async def send(exchange: Exchange, answer: Format, work: Work, *, stream: bool) -> None:
-    """Do the work and send its answer; raise what it raises while nothing was sent."""
+async def send(exchange: Exchange, raw: bytes, answer: Format, work: Work, *, stream: bool) -> None:
+    """Do the work that a body asks for and send its answer; raise while nothing was sent."""
+    ending = Ending()
+    kept = partial(_kept, answer, ending, stream)
+    caller = exchange.caller(idempotency.repeatable(exchange, raw, kept))
     if stream:
-        await _stream(exchange, answer, work)
+        await _stream(exchange, answer, ending, lambda listener: work(listener, ending, caller))
         return
-    ending = await exchange.until_gone(work(_Deaf()))
+    await exchange.until_gone(work(_Deaf(), ending, caller))
+    note_warnings(exchange, ending.warnings)
     await exchange.respond(200, answer.whole(ending), headers=None)
 
 
-def replayed(answer: Format, ending: Ending) -> bytes:
-    """Return all events of a stream that has ended, to be sent at once."""
-    frames = [answer.begin()]
-    if ending.text:
-        frames.append(answer.text(ending.text))
-    frames += [answer.call(call) for call in ending.calls]
-    frames.append(answer.end(ending))
-    return b"".join(frames)
-
-
-async def agent_answer(
-    listener: Listener, run: Callable[[Callable[[Event], Awaitable[None]]], Awaitable[TurnResult]]
-) -> Ending:
+async def agent_answer(listener: Listener, ending: Ending, run: Emitting) -> None:
     """Run a turn of an agent and let the listener hear it."""
 
     async def emit(event: Event) -> None:
         if isinstance(event, Token):
             await listener.text(event.text)
         else:
-            await listener.begin()
+            await listener.begin(event.warnings)
 
-    result = await run(emit)
-    return Ending(result.finish_reason, result.usage, result.answer)
+    ending.follow(await run(emit))
 
 
-async def model_answer(
-    listener: Listener, run: Callable[[Callable[[Part], Awaitable[None]]], Awaitable[object]]
-) -> Ending:
+async def model_answer(listener: Listener, ending: Ending, run: Taking) -> None:
     """Call a model and let the listener hear it."""
-    ending = Ending()
-    texts: list[str] = []
-    calls: list[ToolCall] = []
     begun = False
 
     async def take(part: Part) -> None:
@@ -124,10 +133,10 @@ async def model_answer(
             await listener.begin()
         match part:
             case TextDelta(text):
-                texts.append(text)
+                ending.texts.append(text)
                 await listener.text(text)
             case ToolCall():
-                calls.append(part)
+                ending.calls.append(part)
                 await listener.call(part)
             case Usage():
                 ending.usage.add(part)
@@ -135,14 +144,34 @@ async def model_answer(
                 ending.finish_reason = reason
 
     await run(take)
-    ending.text, ending.calls = "".join(texts), tuple(calls)
-    return ending
+
+
+def note_warnings(exchange: Exchange, warnings: tuple[str, ...]) -> None:
+    """Tell the client in a header what its budgets warn of."""
+    exchange.note(
+        *((b"bulkhead-budget-warning", text.encode("ascii", "replace")) for text in warnings)
+    )
+
+
+def _kept(answer: Format, ending: Ending, stream: bool, result: object) -> RepeatedAnswer:
+    """Return all that the client gets; for a stream every event, its text in one."""
+    if isinstance(result, TurnResult):
+        ending.follow(result)
+    again = answer.again()
+    if not stream:
+        return idempotency.kept(again.whole(ending), stream=False)
+    frames = [again.begin()]
+    if ending.text:
+        frames.append(again.text(ending.text))
+    frames += [again.call(call) for call in ending.calls]
+    frames.append(again.end(ending))
+    return idempotency.kept(b"".join(frames), stream=True)
 
 
 class _Deaf:
     """Hears nothing: the answer is sent when it is whole."""
 
-    async def begin(self) -> None:
+    async def begin(self, warnings: tuple[str, ...] = ()) -> None:
         """Hear nothing."""
 
     async def text(self, text: str) -> None:
@@ -160,9 +189,10 @@ class _Writer:
         self._answer = answer
         self._keep_alive = keep_alive
 
-    async def begin(self) -> None:
+    async def begin(self, warnings: tuple[str, ...] = ()) -> None:
         """Begin the stream."""
         self._keep_alive.touch()
+        note_warnings(self._exchange, warnings)
         await self._exchange.start_events()
         await self._exchange.write(self._answer.begin())
 
@@ -177,10 +207,15 @@ class _Writer:
         await self._exchange.write(self._answer.call(call))
 
 
-async def _stream(exchange: Exchange, answer: Format, work: Work) -> None:
+async def _stream(
+    exchange: Exchange,
+    answer: Format,
+    ending: Ending,
+    work: Callable[[Listener], Awaitable[None]],
+) -> None:
     with KeepAlive(exchange) as keep_alive:
         try:
-            ending = await exchange.until_gone(work(_Writer(exchange, answer, keep_alive)))
+            await exchange.until_gone(work(_Writer(exchange, answer, keep_alive)))
         except Exception as error:  # noqa: BLE001 (ends in an answer or in the stream)
             await end_failed(exchange, error, answer)
             return

@@ -10,8 +10,8 @@ from functools import partial
 import msgspec
 import orjson
 
-from bulkhead_runtime.api import answers, scopes
-from bulkhead_runtime.api.answers import agent_answer, model_answer
+from bulkhead_runtime.api import answers, idempotency
+from bulkhead_runtime.api.answers import Ending, Listener, Work, agent_answer, model_answer
 from bulkhead_runtime.api.bodies import decode
 from bulkhead_runtime.api.chat_body import (
     DEFAULT_OUTPUT_TOKENS,
@@ -25,7 +25,12 @@ from bulkhead_runtime.api.chat_format import ChatFormat
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.requests import DirectRequest, PassthroughRequest, StatelessRequest
+from bulkhead_runtime.kernel.requests import (
+    Caller,
+    DirectRequest,
+    PassthroughRequest,
+    StatelessRequest,
+)
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
 
@@ -37,30 +42,47 @@ async def complete(exchange: Exchange, runtime: Runtime) -> None:
     raw = await exchange.read_json(runtime.holder.require().max_body_bytes)
     body = decode(_decoder, raw)
     messages = conversation(body)
-    answer = ChatFormat(body.model, include_usage=body.include_usage)
     if "/" not in body.model:
-        scopes.require(exchange.principal, scopes.AGENTS_RUN)
-        request = _agent_request(exchange, body, messages)
-        work = partial(agent_answer, run=partial(runtime.turns.answer, request))
+        work = _agent_work(runtime, body, messages)
+    elif _passes_through(exchange, runtime, body):
+        await _pass_through(exchange, runtime, body, raw, messages)
+        return
     else:
-        scopes.require(exchange.principal, scopes.MODELS_CALL)
-        if _passes_through(exchange, runtime, body):
-            await _pass_through(exchange, runtime, body, raw, messages)
-            return
-        direct = DirectRequest(_model_request(body, messages), exchange.caller())
-        work = partial(model_answer, run=partial(runtime.direct.call, direct))
-    await answers.send(exchange, answer, work, stream=body.stream)
+        work = _model_work(runtime, body, messages)
+    answer = ChatFormat(body.model, include_usage=body.include_usage)
+    await answers.send(exchange, raw, answer, work, stream=body.stream)
 
 
 def _passes_through(exchange: Exchange, runtime: Runtime, body: ChatBody) -> bool:
-    if not body.stream or body.tools:
+    """Tell whether bytes go through as they come, of which nothing could be told again."""
+    if not body.stream or body.tools or idempotency.is_asked_for(exchange):
         return False
     return runtime.direct.can_pass_through(body.model, exchange.caller())
 
 
-def _agent_request(
-    exchange: Exchange, body: ChatBody, messages: tuple[ModelMessage, ...]
-) -> StatelessRequest:
+def _agent_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, ...]) -> Work:
+    _refuse_for_agents(body, messages)
+
+    async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
+        request = StatelessRequest(
+            body.model, for_agent(messages), caller, body.output_limit, body.temperature
+        )
+        await agent_answer(listener, ending, partial(runtime.turns.answer, request))
+
+    return work
+
+
+def _model_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, ...]) -> Work:
+    model_request = _model_request(body, messages)
+
+    async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
+        request = DirectRequest(model_request, caller)
+        await model_answer(listener, ending, partial(runtime.direct.call, request))
+
+    return work
+
+
+def _refuse_for_agents(body: ChatBody, messages: tuple[ModelMessage, ...]) -> None:
     if body.tools:
         raise Problem(
             422,
@@ -76,9 +98,6 @@ def _agent_request(
             "The last of `messages` must have the role `user` when an agent answers.",
             field="messages",
         )
-    return StatelessRequest(
-        body.model, for_agent(messages), exchange.caller(), body.output_limit, body.temperature
-    )
 
 
 def _model_request(body: ChatBody, messages: tuple[ModelMessage, ...]) -> ModelRequest:

@@ -64,6 +64,12 @@ class ChatFormat:
         """Return the frame that ends a stream which failed midway."""
         return _frame(openai_error(problem))
 
+    def again(self) -> "ChatFormat":
+        """Return a format of the same answer that has not said anything yet."""
+        other = ChatFormat(self._model, include_usage=self._include_usage)
+        other.id, other._created = self.id, self._created
+        return other
+
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
         return _frame(self._document("chat.completion.chunk", choices=[choice]))

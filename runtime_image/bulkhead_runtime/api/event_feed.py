@@ -12,7 +12,6 @@ from bulkhead_runtime.api import scopes
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.events.bus import EventBus
 from bulkhead_runtime.events.types import EVENT_TYPES
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.records import EventFilter, StoredEvent
@@ -29,9 +28,8 @@ _PARAMETERS: Final = frozenset(
 class EventFeed:
     """Answers with events; bounds how many follow at once."""
 
-    def __init__(self, runtime: Runtime, bus: EventBus) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._bus = bus
         self._followers = 0
 
     async def answer(self, exchange: Exchange) -> None:
@@ -73,7 +71,7 @@ class EventFeed:
 
     async def _write(self, exchange: Exchange, wanted: EventFilter, keep_alive: KeepAlive) -> None:
         """Write events until the client leaves or the process is about to end."""
-        async for event in self._bus.follow(wanted):
+        async for event in self._runtime.events.follow(wanted):
             if self._runtime.draining:
                 return
             if event is not None:

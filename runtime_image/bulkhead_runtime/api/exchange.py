@@ -19,6 +19,10 @@ Count = Callable[[str, int], None]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON = b"application/json"
+EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_POLICIES: Final = b"bulkhead-policies"
+_POLICY = re.compile(rb"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_MAX_POLICIES: Final = 8
 BODY_SECONDS = 30
 
 
@@ -75,8 +79,15 @@ class Exchange:
         return str(self.scope["path"])
 
     def caller(self, repeatable: Repeatable | None = None) -> Caller:
-        """Return who asks, as the kernel wants to know it."""
-        return Caller(self.principal, self.request_id.decode(), self.trace, repeatable=repeatable)
+        """Return who asks, for the kernel; raise a 400 `Problem` for bad headers."""
+        selected = self.headers.get(_POLICIES)
+        return Caller(
+            self.principal,
+            self.request_id.decode(),
+            self.trace,
+            policies=() if selected is None else _selected(selected),
+            repeatable=repeatable,
+        )
 
     def common_headers(self) -> list[Header]:
         """Return the headers of every answer."""
@@ -133,7 +144,7 @@ class Exchange:
         await self._start(
             200,
             [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
+                (b"content-type", EVENT_STREAM),
                 (b"cache-control", b"no-cache"),
                 (b"x-accel-buffering", b"no"),
             ],
@@ -204,6 +215,20 @@ class Exchange:
     def _own_request_id(self) -> bytes:
         given = self.headers.get(b"x-request-id", b"")
         return given if _REQUEST_ID.fullmatch(given) else b"req_" + self.trace.span_id.encode()
+
+
+def _selected(header: bytes) -> tuple[str, ...]:
+    """Return the named policies that a request selects to narrow what it may do."""
+    names = [name.strip() for name in header.split(b",")]
+    if len(names) > _MAX_POLICIES or not all(map(_POLICY.fullmatch, names)):
+        raise Problem(
+            400,
+            "invalid_policies",
+            f"`Bulkhead-Policies` must name 1 to {_MAX_POLICIES} policies with commas between "
+            "them.",
+            field="Bulkhead-Policies",
+        )
+    return tuple(name.decode() for name in dict.fromkeys(names))
 
 
 def _too_large(limit: int) -> Problem:

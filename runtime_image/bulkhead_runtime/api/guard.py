@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
+from bulkhead_runtime.api import idempotency
 from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
-from bulkhead_runtime.api.problems import OPENAI_PATHS, answerable, send_problem
+from bulkhead_runtime.api.problems import answerable, send_problem
 from bulkhead_runtime.api.types import Receive, Scope, Send
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.requests import Repeated
 from bulkhead_runtime.runtime import Runtime
 
 
@@ -24,6 +26,8 @@ async def answering(
         await route(exchange)
     except ClientGoneError:
         return
+    except Repeated as repeated:
+        await idempotency.send_again(exchange, repeated.answer)
     except Problem as problem:
         await _answer(exchange, problem)
     except Exception as error:  # noqa: BLE001 (the outermost step; logged with its trace)
@@ -33,4 +37,4 @@ async def answering(
 async def _answer(exchange: Exchange, problem: Problem) -> None:
     if exchange.started:
         raise problem
-    await send_problem(exchange, problem, openai=exchange.path.startswith(OPENAI_PATHS))
+    await send_problem(exchange, problem)

@@ -119,14 +119,17 @@ def _import_jwt() -> ModuleType:
 
 def _principal(issuer: OidcIssuer, claims: Mapping[str, Any]) -> Principal:
     subject = claims.get(issuer.principal_claim)
-    usable = isinstance(subject, str) and subject.isprintable()
-    if not usable or not 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS:
+    if not isinstance(subject, str) or not _is_name(subject):
         raise _refused(
             f"its claim {issuer.principal_claim!r} is not a text of at most "
             f"{_MAX_SUBJECT_CHARACTERS} printable characters"
         )
     # The issuer's name keeps its subjects apart from those of API keys and other issuers.
     return Principal(f"{issuer.name}:{subject}", _scopes(issuer, claims), issuer.name)
+
+
+def _is_name(subject: str) -> bool:
+    return 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS and subject.isprintable()
 
 
 def _scopes(issuer: OidcIssuer, claims: Mapping[str, Any]) -> frozenset[str]:

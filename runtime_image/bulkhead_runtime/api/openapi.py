@@ -12,9 +12,12 @@ import msgspec
 from fastapi import FastAPI
 
 from bulkhead_runtime.api.chat_body import ChatBody
+from bulkhead_runtime.api.event_feed import MAX_PAGE
 from bulkhead_runtime.api.execute import ExecuteBody
 from bulkhead_runtime.api.problems import OPENAI_PATHS, TITLES
 from bulkhead_runtime.api.responses_body import ResponseBody
+from bulkhead_runtime.api.tool_runs import ToolRunBody
+from bulkhead_runtime.events.types import EVENT_TYPES
 
 Document = dict[str, Any]
 
@@ -69,7 +72,30 @@ _OPERATIONS: Final = (
         ResponseBody,
         _JSON_OR_EVENTS,
     ),
+    _Operation(
+        "/v1/tools/run",
+        "tools",
+        "Run a tool without a model. What goes wrong inside the tool is told in its envelope.",
+        ToolRunBody,
+    ),
 )
+_HEADERS: Final = [
+    {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": text,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": pattern},
+    }
+    for name, text, pattern in (
+        ("Idempotency-Key", "The same key again gets the same answer.", "^[!-~]+$"),
+        (
+            "Bulkhead-Policies",
+            "Named policies that narrow this request.",
+            "^[-a-z0-9]+(,[-a-z0-9]+)*$",
+        ),
+    )
+]
 
 _PROBES: Final = {
     "/health": ("Whether the process is alive.", "application/json"),
@@ -90,6 +116,7 @@ _PROBLEM: Final = {
         "trace_id": {"type": "string"},
         "session_id": {"type": "string"},
         "field": {"type": "string"},
+        "usage": {"type": "object"},
     },
 }
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
@@ -140,6 +167,10 @@ def _complete(document: Document) -> None:
         operation = _hot_operation(hot)
         _list_problems(hot.path, operation, spends=True)
         document["paths"][hot.path] = {"post": operation}
+    events = _events_operation()
+    _list_problems("/v1/runtime/events", events, spends=False)
+    events["responses"]["429"] = _problem_response("/v1/runtime/events", 429)
+    document["paths"]["/v1/runtime/events"] = {"get": events}
     for path, (summary, media_type) in _PROBES.items():
         document["paths"][path] = {"get": _probe(path, summary, media_type)}
 
@@ -158,14 +189,18 @@ def _list_problems(path: str, operation: Document, *, spends: bool) -> None:
         statuses.update(_WITH_BODY)
     if spends:
         statuses.update(_SPENDING)
+    operation["responses"].pop("422", None)
+    for status in sorted(statuses):
+        operation["responses"][str(status)] = _problem_response(path, status)
+
+
+def _problem_response(path: str, status: int) -> Document:
     openai = path.startswith(OPENAI_PATHS)
     name, media_type = (
         ("OpenAIError", "application/json") if openai else ("Problem", "application/problem+json")
     )
     content = {media_type: {"schema": {"$ref": _SCHEMA.format(name=name)}}}
-    operation["responses"].pop("422", None)
-    for status in sorted(statuses):
-        operation["responses"][str(status)] = {"description": TITLES[status], "content": content}
+    return {"description": TITLES[status], "content": content}
 
 
 def _hot_operation(hot: _Operation) -> Document:
@@ -173,6 +208,7 @@ def _hot_operation(hot: _Operation) -> Document:
     operation: Document = {
         "summary": hot.summary,
         "tags": [hot.tag],
+        "parameters": list(_HEADERS),
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "200": {
@@ -183,10 +219,37 @@ def _hot_operation(hot: _Operation) -> Document:
     }
     if "{agent}" in hot.path:
         agent = {"type": "string", "minLength": 1, "maxLength": 63}
-        operation["parameters"] = [
-            {"name": "agent", "in": "path", "required": True, "schema": agent}
-        ]
+        path = {"name": "agent", "in": "path", "required": True, "schema": agent}
+        operation["parameters"].append(path)
     return operation
+
+
+def _events_operation() -> Document:
+    text: Document = {"type": "string", "minLength": 1, "maxLength": 256}
+    types: Document = {"type": "array", "items": {"type": "string", "enum": sorted(EVENT_TYPES)}}
+    schemas = {
+        "type": (types, "Only these types."),
+        "session_id": (text, "Only of this session."),
+        "trace_id": (text, "Only of this trace."),
+        "principal": (text, "Only of this principal."),
+        "after": ({"type": "integer", "minimum": 0}, "Only after this sequence."),
+        "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_PAGE}, "How many at most."),
+        "follow": ({"type": "boolean"}, "Whether to go on with new ones as server-sent events."),
+    }
+    return {
+        "summary": "List what happened, oldest first, or follow it.",
+        "tags": ["events"],
+        "parameters": [
+            {"name": name, "in": "query", "schema": schema, "description": description}
+            for name, (schema, description) in schemas.items()
+        ],
+        "responses": {
+            "200": {
+                "description": "One page, or the events as they come",
+                "content": {media_type: {} for media_type in _JSON_OR_EVENTS},
+            }
+        },
+    }
 
 
 def _probe(path: str, summary: str, media_type: str) -> Document:

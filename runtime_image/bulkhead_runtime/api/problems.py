@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 
 from bulkhead_runtime.api.exchange import Exchange, Header
-from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.errors import Problem, Spent
 from bulkhead_runtime.telemetry.trace import Trace
 
 log = logging.getLogger(__name__)
@@ -62,13 +62,25 @@ def problem_document(problem: Problem, trace: Trace) -> dict[str, Any]:
         document["session_id"] = problem.session_id
     if problem.field is not None:
         document["field"] = problem.field
+    if problem.spent is not None:
+        document["usage"] = spent_document(problem.spent)
     return document
+
+
+def spent_document(spent: Spent) -> dict[str, Any]:
+    """Return what failed work has used all the same."""
+    return {
+        "input_tokens": spent.input_tokens,
+        "output_tokens": spent.output_tokens,
+        "total_tokens": spent.input_tokens + spent.output_tokens,
+        "cost": spent.cost,
+    }
 
 
 def openai_error(problem: Problem) -> dict[str, Any]:
     """Return the error object that OpenAI's clients parse."""
     fallback = "server_error" if problem.status >= _SERVER_ERRORS else "invalid_request_error"
-    return {
+    document: dict[str, Any] = {
         "error": {
             "message": problem.message,
             "type": _OPENAI_TYPES.get(problem.status, fallback),
@@ -76,6 +88,9 @@ def openai_error(problem: Problem) -> dict[str, Any]:
             "code": problem.code,
         }
     }
+    if problem.spent is not None:
+        document["usage"] = spent_document(problem.spent)
+    return document
 
 
 def problem_headers(problem: Problem) -> list[Header]:
@@ -98,12 +113,16 @@ def answerable(error: Exception, trace: Trace) -> Problem:
     )
 
 
-async def send_problem(exchange: Exchange, problem: Problem, *, openai: bool = False) -> None:
-    """Answer with a problem in the shape of the API that was called."""
-    if openai:
-        body, content_type = orjson.dumps(openai_error(problem)), b"application/json"
-    else:
-        body, content_type = orjson.dumps(problem_document(problem, exchange.trace)), PROBLEM_JSON
+def render(problem: Problem, exchange: Exchange) -> tuple[bytes, bytes]:
+    """Return media type and body of a problem, in the shape of the API that was called."""
+    if exchange.path.startswith(OPENAI_PATHS):
+        return b"application/json", orjson.dumps(openai_error(problem))
+    return PROBLEM_JSON, orjson.dumps(problem_document(problem, exchange.trace))
+
+
+async def send_problem(exchange: Exchange, problem: Problem) -> None:
+    """Answer with a problem."""
+    content_type, body = render(problem, exchange)
     await exchange.respond(
         problem.status, body, content_type=content_type, headers=problem_headers(problem)
     )

@@ -6,11 +6,13 @@ also where nothing answers.
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from bulkhead_runtime.api import chat, execute, probes, responses, scopes
+from bulkhead_runtime.api import chat, execute, probes, responses, scopes, tool_runs
 from bulkhead_runtime.api.authentication import Authenticator, refuse_other_organization
 from bulkhead_runtime.api.bodies import refuse_unusable
+from bulkhead_runtime.api.event_feed import EventFeed
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.guard import answering
 from bulkhead_runtime.api.types import App, Message, Receive, Scope, Send
@@ -25,6 +27,12 @@ _REST: Final = re.compile(
     r"/v1/(sessions|agents|models|tools|tool-policies|model-policies|llm|usage|api-keys)(/.*)?"
 )
 
+_POSTED: Final[dict[str, Callable[[Exchange, Runtime], Awaitable[None]]]] = {
+    "/v1/chat/completions": chat.complete,
+    "/v1/responses": responses.create,
+    "/v1/tools/run": tool_runs.run,
+}
+
 
 class PublicApp:
     """ASGI application of the public port."""
@@ -33,6 +41,7 @@ class PublicApp:
         self._runtime = runtime
         self._rest: App | None = None
         self._building = asyncio.Lock()
+        self._feed = EventFeed(runtime)
         self._authenticator = Authenticator(
             runtime.api_key, runtime.settings.secrets_directory, runtime.store
         )
@@ -68,15 +77,16 @@ class PublicApp:
         path = exchange.path
         if match := _EXECUTE.fullmatch(path):
             await self._execute(exchange, match["agent"], stream=match["stream"] is not None)
-        elif path == "/v1/chat/completions":
+        elif (posted := _POSTED.get(path)) is not None:
             exchange.route = path
             _require_method(exchange, "POST")
-            await chat.complete(exchange, self._runtime)
-        elif path == "/v1/responses":
+            await posted(exchange, self._runtime)
+        elif path == "/v1/runtime/events":
             exchange.route = path
-            _require_method(exchange, "POST")
-            await responses.create(exchange, self._runtime)
+            _require_method(exchange, "GET")
+            await self._feed.answer(exchange)
         elif path == "/metrics":
+            _require_method(exchange, "GET")
             scopes.require(exchange.principal, scopes.USAGE_READ)
             await probes.metrics(exchange, self._runtime)
         elif _REST.fullmatch(path):
@@ -86,7 +96,6 @@ class PublicApp:
 
     async def _execute(self, exchange: Exchange, agent: str, *, stream: bool) -> None:
         _require_method(exchange, "POST")
-        scopes.require(exchange.principal, scopes.AGENTS_RUN)
         if stream:
             exchange.route = "/v1/agents/{agent}/execute/stream"
             await execute.execute_stream(exchange, self._runtime, agent)

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from bulkhead_runtime.api import answers, scopes
-from bulkhead_runtime.api.answers import agent_answer, model_answer
+from bulkhead_runtime.api import answers
+from bulkhead_runtime.api.answers import Ending, Listener, Work, agent_answer, model_answer
 from bulkhead_runtime.api.bodies import decode
 from bulkhead_runtime.api.chat_body import DEFAULT_OUTPUT_TOKENS, for_agent
 from bulkhead_runtime.api.exchange import Exchange
@@ -27,7 +27,12 @@ from bulkhead_runtime.api.responses_body import (
 from bulkhead_runtime.api.responses_format import ResponseFormat
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Emit, Event, Started
-from bulkhead_runtime.kernel.requests import DirectRequest, StatelessRequest, TurnRequest
+from bulkhead_runtime.kernel.requests import (
+    Caller,
+    DirectRequest,
+    StatelessRequest,
+    TurnRequest,
+)
 from bulkhead_runtime.kernel.turns import TurnResult
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
@@ -44,30 +49,22 @@ async def create(exchange: Exchange, runtime: Runtime) -> None:
     body = decode(_decoder, raw)
     refuse_what_cannot_be_done(body)
     messages = conversation(body)
+    answer = ResponseFormat(body)
     if "/" in body.model:
-        await _direct(exchange, runtime, body, messages)
-        return
-    scopes.require(exchange.principal, scopes.AGENTS_RUN)
-    _refuse_for_agents(body, messages)
-    if body.store is not False and all(message.role == "user" for message in messages):
-        await _turn(exchange, runtime, body, messages)
+        work = _model_work(runtime, body, messages)
     else:
-        await _stateless(exchange, runtime, body, messages)
+        _refuse_for_agents(body, messages)
+        if body.store is not False and all(message.role == "user" for message in messages):
+            work = await _turn_work(exchange, runtime, body, messages, answer)
+        else:
+            work = _stateless_work(runtime, body, messages)
+    await answers.send(exchange, raw, answer, work, stream=body.stream is True)
 
 
-async def _direct(
-    exchange: Exchange, runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
-) -> None:
-    scopes.require(exchange.principal, scopes.MODELS_CALL)
+def _model_work(runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]) -> Work:
     if body.previous_response_id is not None:
-        raise Problem(
-            422,
-            "not_supported",
-            "`previous_response_id`: what a model answered without an agent is not stored. Send "
-            "the whole conversation as `input`.",
-            field="previous_response_id",
-        )
-    request = ModelRequest(
+        raise _not_continuable("what a model answered without an agent is not stored")
+    model_request = ModelRequest(
         model=body.model,
         messages=messages,
         max_output_tokens=body.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
@@ -76,51 +73,54 @@ async def _direct(
         temperature=body.temperature,
         options=options(body),
     )
-    work = partial(
-        model_answer, run=partial(runtime.direct.call, DirectRequest(request, exchange.caller()))
-    )
-    await answers.send(exchange, ResponseFormat(body), work, stream=body.stream is True)
+
+    async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
+        request = DirectRequest(model_request, caller)
+        await model_answer(listener, ending, partial(runtime.direct.call, request))
+
+    return work
 
 
-async def _stateless(
-    exchange: Exchange, runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
-) -> None:
+def _stateless_work(
+    runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
+) -> Work:
     if body.previous_response_id is not None:
         raise _not_continuable("the input may only have messages of the role `user`")
-    request = StatelessRequest(
-        body.model,
-        for_agent(messages),
-        exchange.caller(),
-        body.max_output_tokens,
-        body.temperature,
-    )
-    work = partial(agent_answer, run=partial(runtime.turns.answer, request))
-    await answers.send(exchange, ResponseFormat(body), work, stream=body.stream is True)
+
+    async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
+        request = StatelessRequest(
+            body.model, for_agent(messages), caller, body.max_output_tokens, body.temperature
+        )
+        await agent_answer(listener, ending, partial(runtime.turns.answer, request))
+
+    return work
 
 
-async def _turn(
-    exchange: Exchange, runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
-) -> None:
+async def _turn_work(
+    exchange: Exchange,
+    runtime: Runtime,
+    body: ResponseBody,
+    messages: tuple[ModelMessage, ...],
+    answer: ResponseFormat,
+) -> Work:
     session_id, number = await _continued(exchange, runtime, body.previous_response_id)
-    request = TurnRequest(
-        agent=body.model,
-        message="\n".join(message.content for message in messages),
-        caller=exchange.caller(),
-        session_id=session_id,
-        metadata=body.metadata or {} if session_id is None else {},
-    )
-    answer = ResponseFormat(body)
+    metadata = (body.metadata or {}) if session_id is None else {}
 
-    async def run(emit: Emit) -> TurnResult:
-        async def heard(event: Event) -> None:
-            if isinstance(event, Started) and event.session_id is not None:
-                answer.stored_as(_response_id(event.session_id, number))
-            await emit(event)
+    async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
+        message = "\n".join(message.content for message in messages)
+        request = TurnRequest(body.model, message, caller, session_id, metadata)
 
-        return await runtime.turns.execute(request, heard)
+        async def run(emit: Emit) -> TurnResult:
+            async def heard(event: Event) -> None:
+                if isinstance(event, Started) and event.session_id is not None:
+                    answer.stored_as(_response_id(event.session_id, number))
+                await emit(event)
 
-    work = partial(agent_answer, run=run)
-    await answers.send(exchange, answer, work, stream=body.stream is True)
+            return await runtime.turns.execute(request, heard)
+
+        await agent_answer(listener, ending, run)
+
+    return work
 
 
 async def _continued(
@@ -133,9 +133,9 @@ async def _continued(
     if match is None:
         raise _not_continuable("it is not the id of a stored response of an agent")
     session_id = f"{_SESSION_PREFIX}{match['session']}"
-    bounds = PoolBounds.of(runtime.holder.require().source.pool)
+    bounds = PoolBounds.configured(runtime.holder.require().source)
     try:
-        session = await runtime.store.session(session_id, scopes.owner(exchange.principal), bounds)
+        session = await runtime.store.session(session_id, exchange.principal.name, bounds)
     except Problem as problem:
         if problem.status == HTTPStatus.NOT_FOUND:
             raise _not_continuable("its session is not there any more") from problem

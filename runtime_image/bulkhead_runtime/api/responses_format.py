@@ -52,7 +52,7 @@ class ResponseFormat:
     def call(self, call: ToolCall) -> bytes:
         """Return events of a whole function call."""
         frames = self._close_message()
-        index, item = len(self._output), _call_item(call)
+        index, item = len(self._output), self._call(call)
         place = {"item_id": item["id"], "output_index": index}
         begun = {**item, "arguments": "", "status": "in_progress"}
         arguments = call.arguments
@@ -82,19 +82,26 @@ class ResponseFormat:
     def failed(self, problem: Problem) -> bytes:
         """Return the last events of a stream that failed."""
         frames = self._close_message(status="incomplete")
-        response = self._response("failed")
+        response = self._response("failed", usage=_spent(problem))
         response["error"] = {"code": problem.code, "message": problem.message}
         return frames + self._event("response.failed", response=response) + DONE
 
     def whole(self, ending: Ending) -> bytes:
         """Return the response object of an answer that was not streamed."""
         if ending.text or not ending.calls:
-            self._output.append(_message_item(ending.text))
-        self._output += [_call_item(call) for call in ending.calls]
+            self._output.append(self._message(ending.text))
+        for call in ending.calls:
+            self._output.append(self._call(call))
         return orjson.dumps(self._ended(ending))
 
+    def again(self) -> "ResponseFormat":
+        """Return a format of the same answer that has not said anything yet."""
+        other = ResponseFormat(self._body)
+        other._id, other._store, other._created = self._id, self._store, self._created
+        return other
+
     def _ended(self, ending: Ending) -> Document:
-        usage = _usage(ending)
+        usage = _tokens(ending.usage.input_tokens, ending.usage.output_tokens)
         reason = _INCOMPLETE.get(ending.finish_reason)
         if reason is None:
             return self._response("completed", usage=usage)
@@ -103,7 +110,7 @@ class ResponseFormat:
         return response
 
     def _open_message(self) -> bytes:
-        self._open = {**_message_item(""), "status": "in_progress", "content": []}
+        self._open = {**self._message(""), "status": "in_progress", "content": []}
         place = self._place()
         added = self._event(
             "response.output_item.added", output_index=len(self._output), item=self._open
@@ -124,6 +131,29 @@ class ResponseFormat:
         self._open = None
         self._texts.clear()
         return b"".join(frames)
+
+    def _message(self, text: str) -> Document:
+        return {
+            "type": "message",
+            "id": self._item_id("msg"),
+            "status": "completed",
+            "role": "assistant",
+            "content": [_part(text)],
+        }
+
+    def _call(self, call: ToolCall) -> Document:
+        return {
+            "type": "function_call",
+            "id": self._item_id("fc"),
+            "call_id": call.id,
+            "name": call.name,
+            "arguments": call.arguments,
+            "status": "completed",
+        }
+
+    def _item_id(self, kind: str) -> str:
+        """Return an id that follows from the response's, so that a repeated answer has it too."""
+        return f"{kind}_{self._id.removeprefix('resp_')}_{len(self._output)}"
 
     def _place(self) -> Document:
         assert self._open is not None
@@ -177,40 +207,23 @@ class ResponseFormat:
         }
 
 
-def _usage(ending: Ending) -> Document:
-    usage = ending.usage
+def _tokens(input_tokens: int, output_tokens: int) -> Document:
     return {
-        "input_tokens": usage.input_tokens,
+        "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": usage.output_tokens,
+        "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "total_tokens": input_tokens + output_tokens,
     }
 
 
-def _message_item(text: str) -> Document:
-    return {
-        "type": "message",
-        "id": f"msg_{secrets.token_hex(16)}",
-        "status": "completed",
-        "role": "assistant",
-        "content": [_part(text)],
-    }
+def _spent(problem: Problem) -> Document | None:
+    spent = problem.spent
+    return None if spent is None else _tokens(spent.input_tokens, spent.output_tokens)
 
 
 def _part(text: str) -> Document:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _call_item(call: ToolCall) -> Document:
-    return {
-        "type": "function_call",
-        "id": f"fc_{secrets.token_hex(16)}",
-        "call_id": call.id,
-        "name": call.name,
-        "arguments": call.arguments,
-        "status": "completed",
-    }
 
 
 def _tool(tool: Any) -> Document:

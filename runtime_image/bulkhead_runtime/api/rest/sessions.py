@@ -43,7 +43,14 @@ def _add_writing(router: APIRouter, runtime: Runtime) -> None:
             body.metadata,
             body.title,
         )
-        return views.SessionView.of(await runtime.store.create(new, _bounds(runtime)))
+        session = await runtime.store.create(new, _bounds(runtime))
+        return views.SessionView.of(session, runtime.context_use(session))
+
+    @router.post("/{session_id}/interrupt", status_code=202, dependencies=_WRITE)
+    async def interrupt_session(session_id: SessionId, principal: Caller) -> views.InterruptView:
+        """Stop the turn that runs; its caller is told, and nothing of it is remembered."""
+        await runtime.turns.interrupt(session_id, scopes.owner(principal))
+        return views.InterruptView()
 
     @router.delete("/{session_id}", status_code=204, dependencies=_WRITE)
     async def delete_session(session_id: SessionId, principal: Caller) -> None:
@@ -60,7 +67,7 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
         page = await runtime.store.sessions(
             scopes.owner(principal), _bounds(runtime), limit=limit, cursor=cursor
         )
-        return views.SessionPageView.of(page)
+        return views.SessionPageView.of(page, runtime.context_use)
 
     @router.get("/{session_id}", dependencies=_READ)
     async def get_session(
@@ -70,7 +77,9 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
         owner, bounds = scopes.owner(principal), _bounds(runtime)
         session = await runtime.store.session(session_id, owner, bounds)
         page = await runtime.store.messages(session_id, owner, bounds, limit=limit, cursor=cursor)
-        return views.SessionWithHistoryView.with_history(session, page)
+        return views.SessionWithHistoryView.with_history(
+            session, runtime.context_use(session), page
+        )
 
     @router.get("/{session_id}/messages", dependencies=_READ)
     async def list_messages(
@@ -95,7 +104,8 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
 
 
 async def _lines(runtime: Runtime, session: Session, principal: Principal) -> AsyncIterator[str]:
-    yield _line(session=views.SessionView.of(session).model_dump(mode="json"))
+    shown = views.SessionView.of(session, runtime.context_use(session))
+    yield _line(session=shown.model_dump(mode="json"))
     cursor = None
     while True:
         page = await runtime.store.messages(
@@ -117,4 +127,4 @@ def _line(**document: Any) -> str:
 
 
 def _bounds(runtime: Runtime) -> PoolBounds:
-    return PoolBounds.of(runtime.holder.require().source.pool)
+    return PoolBounds.configured(runtime.holder.require().source)

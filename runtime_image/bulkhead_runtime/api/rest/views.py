@@ -1,6 +1,6 @@
 """What FastAPI's part of the API takes and shows, as pydantic models for its OpenAPI document."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from bulkhead_runtime.api.rest.parameters import moment
+from bulkhead_runtime.kernel.window import ContextUse
 from bulkhead_runtime.models.port import CatalogEntry
 from bulkhead_runtime.store.port import (
     AutonomyLevel,
@@ -60,13 +61,14 @@ class SessionView(BaseModel):
     message_count: int
     compactions: int
     context_tokens: int
+    context_use: ContextUse
     usage: UsageView
     metadata: dict[str, str]
 
     @classmethod
-    def of(cls, session: Session) -> "SessionView":
-        """Return what clients see of a session."""
-        return cls(**_session_fields(session))
+    def of(cls, session: Session, use: ContextUse) -> "SessionView":
+        """Return what clients see of a session whose model's context is so full."""
+        return cls(**_session_fields(session, use))
 
 
 class ToolCallView(BaseModel):
@@ -131,9 +133,17 @@ class SessionWithHistoryView(SessionView):
     messages: MessagePageView
 
     @classmethod
-    def with_history(cls, session: Session, page: MessagePage) -> "SessionWithHistoryView":
+    def with_history(
+        cls, session: Session, use: ContextUse, page: MessagePage
+    ) -> "SessionWithHistoryView":
         """Return a session and a page of its messages."""
-        return cls(**_session_fields(session), messages=MessagePageView.of(page))
+        return cls(**_session_fields(session, use), messages=MessagePageView.of(page))
+
+
+class InterruptView(BaseModel):
+    """The running turn is being stopped."""
+
+    status: Literal["interrupting"] = "interrupting"
 
 
 class SessionPageView(BaseModel):
@@ -144,10 +154,10 @@ class SessionPageView(BaseModel):
     has_more: bool
 
     @classmethod
-    def of(cls, page: SessionPage) -> "SessionPageView":
-        """Return what clients see of a page."""
+    def of(cls, page: SessionPage, use: Callable[[Session], ContextUse]) -> "SessionPageView":
+        """Return what clients see of a page; `use` tells how full a context is."""
         return cls(
-            data=[SessionView.of(item) for item in page.items],
+            data=[SessionView.of(item, use(item)) for item in page.items],
             next_cursor=page.next_cursor,
             has_more=page.next_cursor is not None,
         )
@@ -194,7 +204,7 @@ class ModelListView(BaseModel):
     data: list[ModelView]
 
 
-def _session_fields(session: Session) -> dict[str, Any]:
+def _session_fields(session: Session, use: ContextUse) -> dict[str, Any]:
     return {
         "id": session.id,
         "title": session.title,
@@ -211,6 +221,7 @@ def _session_fields(session: Session) -> dict[str, Any]:
         "message_count": session.messages,
         "compactions": session.compactions,
         "context_tokens": session.context_tokens,
+        "context_use": use,
         "usage": UsageView(
             input_tokens=session.input_tokens,
             output_tokens=session.output_tokens,

@@ -35,6 +35,7 @@ schema = schemathesis.openapi.from_dict(create_app(None, None).openapi())  # typ
     suppress_health_check=list(HealthCheck),
 )
 def test_no_input_breaks(case: schemathesis.Case[Any], served: RuntimeProcess) -> None:
+    case.query.pop("follow", None)  # an answer that does not end, shown elsewhere
     _name_what_exists(case)
     response = case.call(
         base_url=served.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30
