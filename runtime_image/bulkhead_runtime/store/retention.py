@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.store.port import ExpiredSession, PoolBounds, SessionStore
+from bulkhead_runtime.store.port import ExpiredSession, PoolBounds, SessionStore, Swept
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class RetentionSweep:
     async def run(self) -> None:
         """Remove what expires, until cancelled."""
         while True:
+            self._changed.clear()
             seconds = MAX_SECONDS
             try:
                 if self._bounds is not None:
@@ -58,14 +60,17 @@ class RetentionSweep:
             )
         for session in swept.expired:
             self._expired(session)
-        if swept.due_at is None:
-            return MAX_SECONDS
-        return min(MAX_SECONDS, max(MIN_SECONDS, swept.due_at / 1000 - time.time()))
+        return _seconds_until(swept, bounds)
 
     async def _sleep(self, seconds: float) -> None:
-        self._changed.clear()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        except TimeoutError:
-            return
+
+
+def _seconds_until(swept: Swept, bounds: PoolBounds) -> float:
+    """Return the time to the next sweep; a session that begins now may be the next that expires."""
+    seconds = MAX_SECONDS if bounds.idle_seconds is None else min(MAX_SECONDS, bounds.idle_seconds)
+    if swept.due_at is None:
+        return seconds
+    return min(seconds, max(MIN_SECONDS, swept.due_at / 1000 - time.time()))
