@@ -4,7 +4,9 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from shutil import copytree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -48,25 +50,42 @@ def data_of(directory: Path) -> Path:
     return directory / "data"
 
 
+@dataclass(frozen=True)
+class Shared:
+    """An organization on PostgreSQL, and with `redis` on Redis, whose Secrets lie in `mounted`."""
+
+    organization: str
+    mounted: Path
+    redis: bool
+
+    def settings(self, files: RuntimeFiles) -> dict[str, Any]:
+        """Mount the Secrets as one replica sees them; return the settings that go with them."""
+        copytree(self.mounted, files.directory / "secrets", dirs_exist_ok=True)
+        return {"organization": self.organization, "store": "postgres", "redis": self.redis}
+
+
 @asynccontextmanager
 async def running(
     directory: Path,
     *documents: PackageDocument,
     store: StoreOfRecord | None = None,
     prices: tuple[ModelPrice, ...] = (),
+    shared: Shared | None = None,
     **sections: Any,
 ) -> AsyncIterator[Runtime]:
     """Run a runtime that follows these documents; more words are parts of its configuration.
 
-    Several in one directory, at once or after each other, share its volume.
+    Several in one directory, at once or after each other, share its volume, or the `shared` store.
     """
     files = RuntimeFiles(Path(mkdtemp(dir=directory)))
+    place = {"organization": "acme"} if shared is None else shared.settings(files)
+    sections["organization"] = place["organization"]
     served = documents or (document(),)
     config = configuration(*((one, 100) for one in served), **sections)
     models = config.models.model_copy(update={"prices": prices})
     files.config.configure(config.model_copy(update={"models": models}).with_hash(), *served)
     settings = Settings(
-        organization="acme",
+        **place,
         runtime_id="rt-test",
         config_directory=files.config.directory,
         data_directory=data_of(directory),
