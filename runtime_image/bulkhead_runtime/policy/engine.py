@@ -137,7 +137,7 @@ class CompiledPolicies:
 
     def _compiled_added(self, kind: str) -> tuple[RuleList, ...]:
         return tuple(
-            RuleList(policy.name, policy.rules, "Allow")
+            RuleList(policy.name, policy.rules, "Deny")
             for policy in self._added
             if policy.kind == kind
         )

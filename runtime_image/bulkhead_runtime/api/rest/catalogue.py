@@ -48,6 +48,7 @@ def routes(runtime: Runtime) -> APIRouter:
     @router.get("/tools", tags=["tools"])
     async def list_tools() -> views.ToolListView:
         """List the tools that there are, whether or not policy lets the caller run them."""
+        await runtime.tools.prepare()
         return views.ToolListView(data=[views.ToolView.of(tool) for tool in runtime.tools.list()])
 
     return router

@@ -117,6 +117,14 @@ def test_an_added_denial_is_carried_out_in_audit_mode_too() -> None:
     assert decision.rule == "added-0/closed"
 
 
+def test_an_added_policy_denies_what_none_of_its_rules_matches() -> None:
+    only_time = (ToolRule(name="time", effect="Allow", match=("current_time",)),)
+    call = {"risk": "low", "agent": "a", "principal": "ann", "scopes": (), "arguments": {}}
+    assert decided(ToolPolicy(), {**call, "name": "current_time"}, (only_time,)).proceeds
+    decision = decided(ToolPolicy(), {**call, "name": "calculate"}, (only_time,))
+    assert (decision.effect, decision.rule) == ("Deny", "added-0/default")
+
+
 def test_a_selected_policy_denies_what_none_of_its_rules_matches() -> None:
     only_time = ToolRule(name="time", effect="Allow", match=("current_time",))
     own = ToolPolicy(named=(NamedToolPolicy(name="narrow", rules=(only_time,)),))
