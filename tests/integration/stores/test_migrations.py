@@ -90,6 +90,19 @@ async def test_a_provisioned_role_logs_in_and_its_password_is_in_no_log(empty: P
     assert PASSWORD not in log + done.stdout + done.stderr
 
 
+async def test_provisioning_again_gives_the_role_another_password(empty: Postgres) -> None:
+    await empty.migrate()
+    owner = {"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn}
+    for password in (PASSWORD, f"another-{PASSWORD}"):
+        environment = {**owner, "BULKHEAD_POSTGRES_ROLE_PASSWORD": password}
+        done = _command("provision", "--organization", "acme", environment=environment)
+        assert done.returncode == 0, done.stderr
+    with psycopg.connect(empty.dsn("bulkhead_acme", f"another-{PASSWORD}")) as connection:
+        assert connection.execute("SELECT bulkhead.organization()").fetchone() == ("acme",)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(empty.dsn("bulkhead_acme", PASSWORD))
+
+
 @pytest.mark.parametrize(
     ("arguments", "password", "said"),
     [

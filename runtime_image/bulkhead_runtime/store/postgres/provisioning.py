@@ -8,7 +8,9 @@ ROLE_PREFIX = "bulkhead_"
 STATEMENT_TIMEOUT = "60s"
 LOCK_TIMEOUT = "10s"
 
-_ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT"
+_ATTRIBUTES = "LOGIN NOCREATEDB NOCREATEROLE NOINHERIT"
+_ATTRIBUTES_OF_NEW = f"{_ATTRIBUTES} NOSUPERUSER NOREPLICATION NOBYPASSRLS"
+"""Only a superuser may name the last three of a role that exists; runtimes refuse such a role."""
 
 
 def role_of(organization: str) -> str:
@@ -47,8 +49,10 @@ async def _make_role(connection: AsyncConnection, role: str, password: str | Non
     if not exists and password is None:
         raise SchemaError(f"role {role} does not exist yet: give a password for it")
     name = sql.Identifier(role)
-    verb = sql.SQL("ALTER ROLE {}" if exists else "CREATE ROLE {}").format(name)
-    statement = verb + sql.SQL(" " + _ATTRIBUTES)
+    if exists:
+        statement = sql.SQL("ALTER ROLE {} " + _ATTRIBUTES).format(name)
+    else:
+        statement = sql.SQL("CREATE ROLE {} " + _ATTRIBUTES_OF_NEW).format(name)
     if password is not None:
         # The server only ever sees the verifier, so no log of statements can hold the password.
         verifier = connection.pgconn.encrypt_password(
