@@ -16,7 +16,7 @@ PROBE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Lets one call through; what it reports counts only in the period in which it began."""
+    """Lets one call through; its failure counts only in the period in which it began."""
 
     period: int
     probe: bool
@@ -60,8 +60,6 @@ class Circuit:
 
     def succeeded(self, permit: Permit) -> None:
         """Note that the provider answered, were it with a refusal of the request."""
-        if permit.period != self._period:
-            return
         self._failed = 0
         if permit.probe:
             self._probing = False
@@ -82,7 +80,7 @@ class Circuit:
 
     def abandoned(self, permit: Permit) -> None:
         """Note that a call was given up by its caller, which says nothing of the provider."""
-        if permit.probe and permit.period == self._period:
+        if permit.probe:
             self._probing = False
 
     def _become(self, state: CircuitState) -> None:

@@ -170,11 +170,15 @@ async def test_when_all_fail_the_error_names_each_and_the_shortest_wait(
     assert all(f"'{name}'" in failed.value.message for name in ("up", "dead", "other"))
 
 
-async def test_nothing_is_asked_after_the_deadline(router: ModelRouter, stub: StubProvider) -> None:
+async def test_nothing_is_reserved_or_asked_after_the_deadline(
+    router: ModelRouter, stub: StubProvider
+) -> None:
+    switches = Switches()
     with pytest.raises(ModelError) as failed:
-        await hear(router, "up/silent", "other/words", seconds=0.3)
+        await hear(router, "up/silent", "other/words", seconds=0.3, on_switch=switches)
     assert failed.value.kind == "timeout"
     assert len(stub.requests) == 1
+    assert switches.seen == []
 
 
 async def test_a_provider_that_is_busy_for_a_moment_is_asked_again(

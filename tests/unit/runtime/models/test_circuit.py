@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,26 @@ async def test_a_provider_that_recovers_is_asked_again(tmp_path: Path, stub: Stu
 
         await until(answers, "the provider is asked again")
         await asyncio.gather(*(hear(router, "up/words") for _ in range(10)))
+
+
+async def test_the_call_that_probes_is_tried_again_as_others_are(
+    tmp_path: Path, stub: StubProvider
+) -> None:
+    breaker = CircuitBreaker(failures=1, open_seconds=1)
+    up = provider("up", stub.base_url, max_retries=1, circuit_breaker=breaker)
+    async with router_of(tmp_path, up) as router:
+        with pytest.raises(ModelError):
+            await hear(router, "up/silent")
+        asked = len(stub.requests)
+
+        async def is_asked() -> bool:
+            with contextlib.suppress(ModelError):
+                await hear(router, "up/busy-once")
+            return len(stub.requests) > asked
+
+        await until(is_asked, "the provider is probed")
+        assert len(stub.requests) == asked + 2
+        await hear(router, "up/words")
 
 
 @pytest.mark.parametrize("mode", ["unauthorized", "unknown", "context"])
