@@ -101,7 +101,7 @@ async def test_a_session_outlives_the_replica_that_began_it(
 def test_an_organizations_user_of_redis_reaches_its_own_keys_only(
     kubectl: Kubectl, shared: Endpoint
 ) -> None:
-    url = secret(kubectl, "cache", "url")
+    url = secret(kubectl, "cache", "url").replace(f"redis.{STORES}.svc", "127.0.0.1")
 
     def asks(*command: str) -> str:
         line = ("redis-cli", "--no-auth-warning", "-u", url, *command)
