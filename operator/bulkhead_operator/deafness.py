@@ -97,10 +97,10 @@ class Audit:
 
     def _take_out_gone(self, kind: str, listed: Collection[Key], at: int) -> None:
         for key in self._inventory.all_keys():
-            body = self._inventory.get(key)
-            if key.kind != kind or body is None or key in listed:
+            if key.kind != kind or key in listed:
                 continue
-            if version_of(body) <= at and self._inventory.forget(key, at):
+            body = self._inventory.get(key)
+            if body is not None and version_of(body) <= at and self._inventory.forget(key, at):
                 self._on_gone(key)
 
     async def _delivery_of(self, missing: dict[Key, int]) -> None:

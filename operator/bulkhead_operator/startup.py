@@ -55,7 +55,7 @@ def compose(process: Process, lease: Lease) -> Term:
 
     def child_changed(organization: str) -> None:
         # The label can be forged, so only organizations that there are get a look.
-        if inventory.organization(organization) is not None:
+        if inventory.has_organization(organization):
             queue.ring(Key.organization(organization))
 
     def gone(key: Key) -> None:

@@ -38,7 +38,8 @@ LONGEST_WAIT: Final = 10.0
 REQUEST_SECONDS: Final = 30.0
 SILENCE_SECONDS: Final = 70.0
 """Bookmarks come about every minute; a watch silent for longer is a half-open connection."""
-CONNECTIONS: Final = 100
+CONNECTIONS: Final = 32
+"""An API server answers in milliseconds; more at once only wait there, at buffers for each."""
 
 Fence = Callable[[], float]
 """Returns for how many seconds this process may still write; raises `LeaseLost` when it may not."""

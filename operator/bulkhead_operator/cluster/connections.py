@@ -8,6 +8,7 @@ redirects, no cookies, no compression, no proxies. The parser is llhttp.
 import asyncio
 import ssl
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -148,7 +149,7 @@ class Connections:
         self._tls = tls if secure else None
         self._longest = longest
         self._free = asyncio.Semaphore(limit)
-        self._idle: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
 
     async def exchange(
         self, method: str, target: str, headers: str, body: bytes | None, *, seconds: float
@@ -186,18 +187,24 @@ class Connections:
         self._idle.clear()
 
     def _reused(self) -> _Connection | None:
-        oldest = time.monotonic() - IDLE_SECONDS
+        self._drop_stale()
         while self._idle:
             connection = self._idle.pop()
-            if connection.open() and connection.idle_since > oldest:
+            if connection.open():
                 return connection
-            connection.drop()
         return None
 
     def _keep(self, connection: _Connection) -> None:
         if connection.open():
             connection.idle_since = time.monotonic()
             self._idle.append(connection)
+        self._drop_stale()
+
+    def _drop_stale(self) -> None:
+        """End what a busier time left behind: each holds buffers here and at the server."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().drop()
 
     async def _connected(self) -> _Connection:
         place = self._place

@@ -6,6 +6,7 @@ Secrets and Pods are never watched, and MemoryPools belong to people.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Final
 
 from bulkhead_api.names import (
@@ -108,7 +109,14 @@ class Kind:
     def key(self, live: Mapping[str, Any]) -> ObjectKey:
         """Return the key of an object; items of lists do not say their kind."""
         metadata = live["metadata"]
-        return ObjectKey(self.api_version, self.name, metadata.get("namespace"), metadata["name"])
+        namespace = metadata.get("namespace")
+        # Most names recur in every namespace, and every namespace in many keys.
+        return ObjectKey(
+            self.api_version,
+            self.name,
+            intern(namespace) if namespace else None,
+            intern(metadata["name"]),
+        )
 
 
 _NETWORKING = "networking.k8s.io/v1"

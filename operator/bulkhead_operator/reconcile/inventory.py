@@ -1,12 +1,15 @@
 """The operator's own record of the three kinds: what was delivered last, by name and namespace.
 
-Bodies are raw JSON without managedFields. A body that our own patch returned is remembered at
-once, so that the event that is still on its way cannot make a second write. Which organization a
+Bodies are kept as JSON text without managedFields, a tenth of what their objects would take, and
+each question gets objects of its own. A body that our own patch returned is remembered at once, so
+that the event that is still on its way cannot make a second write. Which organization a
 namespace belongs to is read from status that only the operator writes, never from a label.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from bulkhead_api.names import default_namespace
 from bulkhead_operator.cluster.port import Manifest
@@ -24,41 +27,58 @@ def wanted_namespace(body: Mapping[str, Any]) -> str:
     return named or default_namespace(body["metadata"]["name"])
 
 
+class _Kept(NamedTuple):
+    version: int
+    text: bytes
+
+    def body(self) -> Manifest:
+        body: Manifest = orjson.loads(self.text)
+        return body
+
+
 class Inventory:
     """Bodies of OrganizationRuntimes, AgentPackages and MemoryPools."""
 
     def __init__(self) -> None:
-        self._organizations: dict[str, Manifest] = {}
-        self._members: dict[str, dict[str, dict[str, Manifest]]] = {PACKAGE: {}, POOL: {}}
+        self._organizations: dict[str, _Kept] = {}
+        self._members: dict[str, dict[str, dict[str, _Kept]]] = {PACKAGE: {}, POOL: {}}
         self._owners: dict[str, str] = {}
         self._wanting: dict[str, set[str]] = {}
         self._delivered: dict[Key, int] = {}
 
     def organization(self, name: str) -> Manifest | None:
         """Return one OrganizationRuntime, or None."""
-        return self._organizations.get(name)
+        return self.get(Key.organization(name))
+
+    def has_organization(self, name: str) -> bool:
+        """Tell whether there is an OrganizationRuntime of that name."""
+        return name in self._organizations
 
     def organizations(self) -> Iterable[Manifest]:
         """Return all OrganizationRuntimes."""
-        return tuple(self._organizations.values())
+        return tuple(kept.body() for kept in self._organizations.values())
+
+    def wishes(self) -> Iterable[tuple[str, str]]:
+        """Return the namespaces that are asked for, each with the organization that asks."""
+        return tuple((space, name) for space, names in self._wanting.items() for name in names)
 
     def wanting(self, namespace: str) -> Iterable[Manifest]:
         """Return the OrganizationRuntimes that ask for a namespace, whether or not they have it."""
-        return tuple(self._organizations[name] for name in self._wanting.get(namespace, ()))
+        names = self._wanting.get(namespace, ())
+        return tuple(self._organizations[name].body() for name in names)
 
     def packages(self, namespace: str) -> Iterable[Manifest]:
         """Return the AgentPackages of a namespace."""
-        return tuple(self._members[PACKAGE].get(namespace, {}).values())
+        return self._bodies(PACKAGE, namespace)
 
     def pools(self, namespace: str) -> Iterable[Manifest]:
         """Return the MemoryPools of a namespace."""
-        return tuple(self._members[POOL].get(namespace, {}).values())
+        return self._bodies(POOL, namespace)
 
     def get(self, key: Key) -> Manifest | None:
         """Return the body of a key, or None."""
-        if key.kind == ORGANIZATION:
-            return self._organizations.get(key.name)
-        return self._members[key.kind].get(key.namespace or "", {}).get(key.name)
+        kept = self._kept(key)
+        return None if kept is None else kept.body()
 
     def all_keys(self) -> list[Key]:
         """Return the keys of all bodies."""
@@ -79,28 +99,30 @@ class Inventory:
     def remember(self, body: Manifest) -> bool:
         """Keep a body unless a newer one is known; tells whether it was new."""
         key = Key.of(body)
-        known = self.get(key)
-        if known is not None and version_of(known) >= version_of(body):
+        known = self._kept(key)
+        version = version_of(body)
+        if known is not None and known.version >= version:
             return False
         body["metadata"].pop("managedFields", None)
+        # A copy, because orjson leaves its result in a buffer of several times its length.
+        kept = _Kept(version, memoryview(orjson.dumps(body)).tobytes())
         if key.kind == ORGANIZATION:
             if known is not None:
-                self._forget_organization(known)
-            self._organizations[key.name] = body
+                self._forget_organization(known.body())
+            self._organizations[key.name] = kept
             self._wanting.setdefault(wanted_namespace(body), set()).add(key.name)
             self._record_claim(body)
         else:
-            bodies = self._members[key.kind].setdefault(key.namespace or "", {})
-            bodies[key.name] = body
+            self._members[key.kind].setdefault(key.namespace or "", {})[key.name] = kept
         return True
 
     def forget(self, key: Key, version: int) -> bool:
         """Take out a body that was gone at `version`; a newer one of that name stays."""
-        known = self.get(key)
-        if known is None or version_of(known) > version:
+        known = self._kept(key)
+        if known is None or known.version > version:
             return False
         if key.kind == ORGANIZATION:
-            self._forget_organization(known)
+            self._forget_organization(known.body())
         else:
             bodies = self._members[key.kind][key.namespace or ""]
             del bodies[key.name]
@@ -117,6 +139,14 @@ class Inventory:
     def delivered(self, key: Key) -> int:
         """Return the newest version that the watch brought, 0 for none."""
         return self._delivered.get(key, 0)
+
+    def _kept(self, key: Key) -> _Kept | None:
+        if key.kind == ORGANIZATION:
+            return self._organizations.get(key.name)
+        return self._members[key.kind].get(key.namespace or "", {}).get(key.name)
+
+    def _bodies(self, kind: str, namespace: str) -> Iterable[Manifest]:
+        return tuple(kept.body() for kept in self._members[kind].get(namespace, {}).values())
 
     def _record_claim(self, body: Manifest) -> None:
         status = body.get("status") or {}

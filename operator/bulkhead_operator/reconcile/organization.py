@@ -149,9 +149,9 @@ class OrganizationReconciler:
             return (), None
         name = organization.metadata.name
         others = {
-            wanted_namespace(body): body["metadata"]["name"]
-            for body in self._context.inventory.organizations()
-            if body["metadata"]["name"] != name
+            namespace: other
+            for namespace, other in self._context.inventory.wishes()
+            if other != name
         }
         denied = self._context.settings.denied_cidrs
         verdicts = [
@@ -233,6 +233,8 @@ class OrganizationReconciler:
             return DONE
         await report(self._context, key, body, status(organization, found, conditions.now()))
         memory.reconciled = True
+        if memory.blueprint is not None:
+            memory.blueprint = memory.blueprint.to_keep()
         if found.namespace is not None:
             news = members.news(self._context, self._memories, key.name, found.namespace)
             ring_changed(self._context.ring, memory.told, news)
