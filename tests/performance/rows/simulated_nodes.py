@@ -71,7 +71,8 @@ def _runtimes(made: Cluster) -> Iterator[None]:
             f"Something listens on port {INTERNAL_PORT} of this machine, where the simulated "
             "runtimes must answer: stop it for as long as this row runs"
         )
-    run(["ip", "route", "add", "local", _POD_RANGE, "dev", "lo"])
+    # Not "add": one that a run left behind when it was killed is as good as a new one.
+    run(["ip", "route", "replace", "local", _POD_RANGE, "dev", "lo"])
     try:
         argv: list[str | Path] = [program("runtimes"), "-address", f":{INTERNAL_PORT}"]
         argv += ["-kubeconfig", made.plane.kubeconfig]

@@ -33,6 +33,7 @@ var organizations = schema.GroupVersionResource{
 // plan is what the command line asks for.
 type plan struct {
 	first, count int
+	unfinished   int
 	rate         float64
 	prefix       string
 	ready        bool
@@ -73,6 +74,9 @@ func drive(ctx context.Context, client dynamic.Interface, p plan, seen *observer
 			time.Sleep(time.Until(due))
 		} else {
 			places <- struct{}{}
+			if !seen.admit(ctx) {
+				return ctx.Err()
+			}
 			due = time.Now()
 		}
 		seen.begin(p.name(index), due)
@@ -160,10 +164,12 @@ func main() {
 	rate := flag.Float64("rate", 0, "organizations a second; 0 creates all at once")
 	prefix := flag.String("prefix", "bench", "names are PREFIX-NNNNN")
 	ready := flag.Bool("ready", false, "an organization is done only when its Ready is True")
+	unfinished := flag.Int("unfinished", 0, "without a rate: how many may be under way; 0 for all")
 	timeout := flag.Duration("timeout", 3*time.Minute, "give up after this time")
 	flag.Parse()
 	p := plan{
-		first: *first, count: *count, rate: *rate, prefix: *prefix, ready: *ready, timeout: *timeout,
+		first: *first, count: *count, unfinished: *unfinished, rate: *rate, prefix: *prefix,
+		ready: *ready, timeout: *timeout,
 	}
 	if err := run(*kubeconfig, *templateFile, p); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -37,6 +37,7 @@ type observer struct {
 	begun    map[string]time.Time
 	done     map[string]time.Time
 	all      chan struct{}
+	places   chan struct{} // one for each that may be under way; nil for any number
 	closing  sync.Once
 }
 
@@ -45,6 +46,9 @@ func newObserver(p plan, children *template.Template) *observer {
 		plan: p, kinds: map[schema.GroupVersionKind]bool{}, owners: map[childKey]string{},
 		waiting: map[string]int{}, reported: map[string]bool{}, begun: map[string]time.Time{},
 		done: map[string]time.Time{}, all: make(chan struct{}),
+	}
+	if p.rate <= 0 && p.unfinished > 0 {
+		seen.places = make(chan struct{}, p.unfinished)
 	}
 	for index := range p.count {
 		name := p.name(index)
@@ -55,6 +59,19 @@ func newObserver(p plan, children *template.Template) *observer {
 		}
 	}
 	return seen
+}
+
+// admit waits until one more may be under way.
+func (o *observer) admit(ctx context.Context) bool {
+	if o.places == nil {
+		return true
+	}
+	select {
+	case o.places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (o *observer) begin(name string, at time.Time) {
@@ -159,6 +176,9 @@ func (o *observer) settle(name string) {
 		return
 	}
 	o.done[name] = time.Now()
+	if o.places != nil {
+		<-o.places
+	}
 	if len(o.done) == o.plan.count {
 		o.closing.Do(func() { close(o.all) })
 	}
