@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.models.port import ModelMessage
+from bulkhead_runtime.store import states
 from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Summary, Turn
 from bulkhead_runtime.store.states import SessionStatus
 
@@ -160,6 +161,10 @@ class TurnEnd:
     status: SessionStatus
     messages: tuple[ModelMessage, ...]
     context_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `IllegalTransitionError` for a state in which no turn ends."""
+        states.ending(self.status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,12 @@ def check(current: SessionStatus, wanted: SessionStatus) -> None:
         raise IllegalTransitionError(current, wanted)
 
 
+def ending(wanted: SessionStatus) -> None:
+    """Check that a running turn may end so."""
+    if wanted not in ENDED:
+        raise IllegalTransitionError("executing", wanted)
+
+
 def starting(current: SessionStatus) -> None:
     """Check that a turn may begin; one whose holder is gone counts as interrupted first."""
     check("interrupted" if current in RUNNING else current, "executing")

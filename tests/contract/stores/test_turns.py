@@ -110,6 +110,22 @@ async def test_a_holder_that_lost_its_session_learns_it_when_it_goes_on(home: St
     assert refused.value.code == "turn_lost"
 
 
+async def test_the_session_of_a_turn_that_was_given_up_shows_it_and_is_free(
+    home: StoreHome,
+) -> None:
+    hung, other = await home.open(), await home.open()
+    asked = begin(turn=begin_turn(new=True, expires_at=now() - 1), lease_until=now() - 1)
+    begun = await started(hung, asked)
+    assert begun.turn is not None
+    assert await other.release_abandoned() == 1
+    assert (await other.session("ses_1", "me", BOUNDS)).status == "interrupted"
+
+    await say(other, "again")
+    late = await hung.finish(finish(asked, turn=remembered(begun.turn, "late")), BOUNDS)
+    assert late.turn == "lost"
+    assert await said(other) == ["again", "re: again"]
+
+
 async def test_a_renewed_turn_keeps_its_session_beyond_its_first_lease(home: StoreHome) -> None:
     one, other = await home.open(), await home.open()
     asked, turn = await turn_of(one, begin_turn(new=True, expires_at=now() - 1))

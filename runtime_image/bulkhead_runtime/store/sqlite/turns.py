@@ -102,19 +102,17 @@ def end(
     """Store the turn, count what it used and release the session."""
     turn = ending.turn
     row = connection.execute(
-        "SELECT fence, lock_owner, messages, cost, status, package, version FROM sessions "
-        "WHERE id = ?",
+        "SELECT fence, lock_owner, messages, cost, package, version FROM sessions WHERE id = ?",
         (turn.session_id,),
     ).fetchone()
     if row is None or (row[0], row[1]) != (turn.fence, owner):
         return "lost"
-    _, _, count, cost, former, package, version = row
+    _, _, count, cost, package, version = row
     outcome: Outcome = "stored"
     messages, status = ending.messages, ending.status
     size = sum(map(message_bytes, messages))
     if not pool.make_room(connection, size, bounds):
         outcome, messages, status, size = "pool_full", (), "error", 0
-    states.check(former, status)
     _append(connection, turn, messages, used, count=count, now=now)
     connection.execute(
         "UPDATE sessions SET status = ?, updated_at = ?, turns = turns + ?, "
@@ -166,6 +164,15 @@ def renew(
             "UPDATE sessions SET lock_until = ? WHERE id = ? AND fence = ? AND lock_owner = ?",
             (until, session_id, fence, owner),
         ).rowcount
+    )
+
+
+def interrupt(connection: sqlite3.Connection, session_id: str | None, fence: int | None) -> None:
+    """Free the session of a turn that was given up, unless another has it already."""
+    connection.execute(
+        "UPDATE sessions SET status = 'interrupted', lock_owner = NULL, lock_until = NULL "
+        "WHERE id = ? AND fence = ? AND lock_owner IS NOT NULL",
+        (session_id, fence),
     )
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.store import refusals
@@ -174,8 +175,8 @@ def release_abandoned(
 ) -> int:
     """Settle in full what holders that are gone had reserved; free their sessions and keys."""
     found = connection.execute(
-        "SELECT id, owner, lease_until, amounts, accounts, session_id, principal, agent, package, "
-        "version FROM reservations"
+        "SELECT id, owner, lease_until, amounts, accounts, session_id, fence, principal, agent, "
+        "package, version FROM reservations"
     ).fetchall()
     gone = [row for row in found if row[2] <= now or not alive(row[1])]
     for row in gone:
@@ -184,13 +185,15 @@ def release_abandoned(
     return len(gone) + released
 
 
-def _settle_in_full(connection: sqlite3.Connection, row: tuple[str, ...], now: int) -> None:
-    reservation_id, _, _, amounts, ids, session_id, principal, agent, package, version = row
+def _settle_in_full(connection: sqlite3.Connection, row: tuple[Any, ...], now: int) -> None:
+    reservation_id, _, _, amounts, ids, session_id, fence, *work = row
+    principal, agent, package, version = work
     held = accounts.decode_held(ids, amounts)
     reserved = held.amounts
     counted = tuple(Account(scope, key, {}) for scope, key in held.drawn_on)
     accounts.settle(connection, counted, held=held, used=reserved, wanted={}, now=now)
     connection.execute("DELETE FROM reservations WHERE id = ?", (reservation_id,))
+    turns.interrupt(connection, session_id, fence)
     if not reserved.get("tokens") and not reserved.get("cost"):
         return
     line = LedgerLine(

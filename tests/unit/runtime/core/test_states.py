@@ -3,8 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead_runtime.store import states
+from bulkhead_runtime.store.port import Turn
+from bulkhead_runtime.store.spending import TurnEnd
 from bulkhead_runtime.store.states import SessionStatus
 
+TURN = Turn("ses_1", 1, 1, ())
 ANY = st.sampled_from(sorted(states.STATUSES))
 
 
@@ -34,6 +37,13 @@ def test_a_turn_may_begin_in_every_state_but_archived(status: SessionStatus) -> 
 @given(st.sampled_from(sorted(states.RUNNING)), st.sampled_from(sorted(states.ENDED)))
 def test_a_running_turn_may_end_in_every_way(running: SessionStatus, ended: SessionStatus) -> None:
     states.check(running, ended)
+    assert TurnEnd(TURN, ended, ()).status == ended
+
+
+@given(st.sampled_from(sorted(states.STATUSES - states.ENDED)))
+def test_no_turn_ends_in_any_other_state(status: SessionStatus) -> None:
+    with pytest.raises(states.IllegalTransitionError, match=f"from executing to {status}"):
+        TurnEnd(TURN, status, ())
 
 
 @given(st.sampled_from(sorted(states.STATUSES - states.RUNNING)))
