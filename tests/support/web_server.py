@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -55,11 +56,16 @@ class WebServer:
         if path == "/redirect":
             return 302, {"location": parse_qs(query)["to"][0]}, b""
         if path == "/bomb":
-            packed = gzip.compress(b"a" * 100_000_000, 1)
-            return 200, {"content-type": "text/plain", "content-encoding": "gzip"}, packed
+            return 200, {"content-type": "text/plain", "content-encoding": "gzip"}, bomb()
         if path.startswith("/echo"):
             return 200, {"content-type": "application/json"}, await _told(scope, headers, receive)
         return self.pages.get(path.removeprefix("/pages/"), (404, {}, b"not here"))
+
+
+@lru_cache
+def bomb() -> bytes:
+    """Return what unpacks to a hundred megabytes."""
+    return gzip.compress(b"a" * 100_000_000)
 
 
 async def _told(scope: dict[str, Any], headers: dict[str, str], receive: Any) -> bytes:

@@ -6,38 +6,80 @@ protects is that orders in such text have no power: policy decides about every c
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_CHARACTERS: Final = 65_536
 """What is searched of one text, its beginning."""
 
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """A pattern, and groups of words of which a text must hold one each before it is searched.
+
+    Looking for words is a hundred times cheaper than looking for the pattern.
+    """
+
+    pattern: re.Pattern[str]
+    needs: tuple[tuple[str, ...], ...]
+
+    def shown_by(self, text: str) -> bool:
+        needed = all(any(word in text for word in group) for group in self.needs)
+        return needed and self.pattern.search(text) is not None
+
+
 _SIGNS: Final = {
-    "override": (
-        r"\b(ignore|disregard|forget|override)\b[^.\n]{0,40}\b(previous|prior|above|earlier|all|"
-        r"your|system)\b[^.\n]{0,20}\b(instructions?|prompts?|rules?|messages?|guidelines?)"
+    "override": _Sign(
+        re.compile(
+            r"\b(ignore|disregard|forget|override)\b[^.\n]{0,40}\b(previous|prior|above|earlier|"
+            r"all|your|system)\b[^.\n]{0,20}\b(instruction|prompt|rule|message|guideline)s?\b"
+        ),
+        (
+            ("ignore", "disregard", "forget", "override"),
+            ("instruction", "prompt", "rule", "message", "guideline"),
+        ),
     ),
-    "role": (
-        r"\byou are (now|no longer)\b|\bnew (system )?instructions?\s*:|\bact as (the )?"
-        r"(system|administrator|developer)\b"
+    "role": _Sign(
+        re.compile(
+            r"\byou are (now|no longer)\b|\bnew (system )?instructions?\s*:|"
+            r"\bact as (the )?(system|administrator|developer)\b"
+        ),
+        (("you are no", "new instruction", "new system instruction", "act as "),),
     ),
-    "prompt_leak": (
-        r"\b(reveal|print|show|repeat|output)\b[^.\n]{0,30}\b(system prompt|your instructions|"
-        r"initial prompt|hidden prompt)"
+    "prompt_leak": _Sign(
+        re.compile(
+            r"\b(reveal|print|show|repeat|output)\b[^.\n]{0,30}\b(system prompt|"
+            r"your instructions|initial prompt|hidden prompt)\b"
+        ),
+        (("system prompt", "your instructions", "initial prompt", "hidden prompt"),),
     ),
-    "chat_markup": r"<\|(im_start|im_end|system|endoftext)\|>|\[/?INST\]|<</?SYS>>|\n\s*system\s*:",
-    "exfiltration": (
-        r"\b(send|post|upload|forward|exfiltrate)\b[^.\n]{0,60}\b(api[ _-]?keys?|passwords?|"
-        r"credentials?|secrets?|tokens?)\b|!\[[^\]\n]{0,100}\]\(https?://[^)\s]{0,200}[?&][^)\s]{0,80}="
+    "chat_markup": _Sign(
+        re.compile(
+            r"<\|(im_start|im_end|system|endoftext)\|>|\[/?inst\]|<</?sys>>|\n\s{0,20}system\s*:"
+        ),
+        (("<|", "inst]", "sys>>", "system"),),
     ),
-    "hidden_text": r"[\u200b\u200c\u2060\u2062-\u2064\U000e0000-\U000e007f]{4,}|[\u202a-\u202e]",
+    "exfiltration": _Sign(
+        re.compile(
+            r"\b(send|post|upload|forward|exfiltrate)\b[^.\n]{0,60}\b(api[ _-]?key|password|"
+            r"credential|secret|token)s?\b|"
+            r"!\[[^\]\n]{0,100}\]\(https?://[^)\s]{0,200}[?&][^)\s]{0,80}="
+        ),
+        (("api", "password", "credential", "secret", "token", "](http"),),
+    ),
+    "hidden_text": _Sign(
+        re.compile("[\u200b\u200c\u2060\u2062-\u2064\U000e0000-\U000e007f]{4,}|[\u202a-\u202e]"),
+        (),
+    ),
 }
-_PATTERNS: Final = {name: re.compile(sign, re.IGNORECASE) for name, sign in _SIGNS.items()}
+_ASCII_SIGNS: Final = {name: sign for name, sign in _SIGNS.items() if name != "hidden_text"}
 
 
 def flags(text: str) -> tuple[str, ...]:
     """Return the names of the signs that a text shows, in the order of this module."""
-    searched = text[:MAX_CHARACTERS]
-    return tuple(name for name, pattern in _PATTERNS.items() if pattern.search(searched))
+    searched = text[:MAX_CHARACTERS].lower()
+    signs = _ASCII_SIGNS if searched.isascii() else _SIGNS
+    return tuple(name for name, sign in signs.items() if sign.shown_by(searched))
 
 
 def flags_in(value: Any) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class _Server:
         try:
             sdk = await _sdk()
             async with asyncio.timeout(self.configured.timeout_seconds):
-                offer = await sdk.list_tools(self._endpoint(), most=MAX_TOOLS)
+                offer = await sdk.list_tools(self._endpoint(AUTOMATIC), most=MAX_TOOLS)
             self._era = offer.era
             made = [self._tool(offered) for offered in offer.tools]
             self.tools = {tool.name: tool for tool in made if tool is not None}
@@ -88,14 +88,12 @@ class _Server:
         name = self.configured.name
         _log.warning("MCP server cannot be asked", extra={"server": name, "reason": reason})
 
-    def _endpoint(self) -> Endpoint:
+    def _endpoint(self, era: str) -> Endpoint:
         configured = self.configured
         token = None
         if configured.credentials_ref is not None:
             token = self._credentials.value(configured.name)
-        return Endpoint(
-            configured.name, configured.url, token, configured.timeout_seconds, self._era
-        )
+        return Endpoint(configured.name, configured.url, token, configured.timeout_seconds, era)
 
     def _tool(self, offered: "mcp_types.Tool") -> Tool | None:
         """Return an offered tool under our name; None for one that no model could be given."""
@@ -113,7 +111,7 @@ class _Server:
         async def call(arguments: Mapping[str, Any], context: ToolContext) -> Any:
             sdk = await _sdk()
             return await sdk.call_tool(
-                self._endpoint(),
+                self._endpoint(self._era),
                 offered.name,
                 arguments,
                 traceparent=context.context.trace.traceparent,

@@ -1,6 +1,7 @@
 """Reading pages, against a real server and a name server that lies."""
 
 import gzip
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from bulkhead_runtime.tools.port import ToolEnvelope
 from bulkhead_runtime.tools.web_fetch import MAX_REDIRECTS, MAX_TEXT_CHARACTERS
 from tests.support.tool_homes import ToolHome, tool_context, tool_home
-from tests.support.web_server import Names, WebServer, web_server
+from tests.support.web_server import Names, WebServer, bomb, web_server
 
 INSIDE = "127.0.0.1"
 """Where something listens that nobody may reach: the test server answers on all of the loopback."""
@@ -143,9 +144,16 @@ async def test_a_long_page_is_read_in_parts(home: ToolHome, web: WebServer) -> N
 async def test_a_page_that_unpacks_to_a_hundred_megabytes_is_cut_off(
     home: ToolHome, web: WebServer
 ) -> None:
-    envelope = await fetch(home, at(web, "/bomb"))
+    bomb()
+    tracemalloc.start()
+    try:
+        envelope = await fetch(home, at(web, "/bomb"))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert envelope.ok
     assert len(envelope.data["text"]) == MAX_TEXT_CHARACTERS
+    assert most < 10_000_000
 
 
 @pytest.mark.parametrize(
