@@ -1,4 +1,4 @@
-"""Lets sessions expire and leave when that is due, not by looking again and again."""
+"""Lets sessions expire and leave when that is due, and old events leave with them."""
 
 import asyncio
 import logging
@@ -9,7 +9,8 @@ from contextlib import suppress
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.store.port import ExpiredSession, PoolBounds, SessionStore, Swept
+from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.store.port import ExpiredSession, PoolBounds, Swept
 
 log = logging.getLogger(__name__)
 
@@ -18,12 +19,16 @@ MAX_SECONDS = 3600.0
 """A session that was skipped, or that another replica made, is looked at within this time."""
 
 
+EVENT_DAYS = 90
+EVENTS_AT_ONCE = 1000
+
+
 class RetentionSweep:
     """Sleeps until the oldest session expires or a bound changes; `expired` is told of each."""
 
     def __init__(
         self,
-        store: SessionStore,
+        store: StoreOfRecord,
         holder: ConfigurationHolder,
         expired: Callable[[ExpiredSession], None] = lambda _: None,
     ) -> None:
@@ -60,7 +65,13 @@ class RetentionSweep:
             )
         for session in swept.expired:
             self._expired(session)
+        while await self._remove_old_events() == EVENTS_AT_ONCE:
+            pass
         return _seconds_until(swept, bounds)
+
+    async def _remove_old_events(self) -> int:
+        before = time.time_ns() // 1_000_000 - EVENT_DAYS * 24 * 3600 * 1000
+        return await self._store.remove_events(before=before, limit=EVENTS_AT_ONCE)
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):

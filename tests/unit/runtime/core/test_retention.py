@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from bulkhead_api.v1alpha1.sessions import Sessions
 from bulkhead_runtime.config.holder import ConfigurationHolder
+from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.store.port import ExpiredSession
+from bulkhead_runtime.store.records import EventFilter
 from bulkhead_runtime.store.retention import RetentionSweep
 from bulkhead_runtime.store.sqlite import SqliteStore, database
 from tests.support.deadline import until
@@ -30,7 +33,7 @@ def _configure(mount: Mount, sessions: Sessions) -> None:
     mount.configure(config.with_hash(), V1)
 
 
-async def test_a_session_expires_as_soon_as_the_configuration_says_so_and_is_told(
+async def test_sessions_expire_as_soon_as_the_configuration_says_so_and_old_events_leave(
     store: SqliteStore, tmp_path: Path
 ) -> None:
     await say(store, "old", new=True)
@@ -38,6 +41,9 @@ async def test_a_session_expires_as_soon_as_the_configuration_says_so_and_is_tol
     with sqlite3.connect(tmp_path / "data" / database.FILE) as connection:
         connection.execute("UPDATE sessions SET updated_at = 0 WHERE id = 'ses_1'")
     connection.close()
+    await store.append_events(
+        (Event("evt_old", "turn.start", 0), Event("evt_new", "turn.start", time.time_ns() // 10**6))
+    )
     mount = Mount(tmp_path / "config")
     _configure(mount, Sessions())
     holder = ConfigurationHolder(mount.directory, ORGANIZATION)
@@ -52,7 +58,12 @@ async def test_a_session_expires_as_soon_as_the_configuration_says_so_and_is_tol
     async def expired() -> bool:
         return bool(told)
 
+    async def only_new_events() -> bool:
+        kept = await store.events(EventFilter(), limit=10)
+        return [stored.event.id for stored in kept] == ["evt_new"]
+
     await until(expired, "the sweep archives the session")
+    await until(only_new_events, "the sweep removes old events")
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
