@@ -1,12 +1,16 @@
 """`python -m bulkhead_runtime`: one process, one organization."""
 
+import logging
 import sys
 
 import uvloop
 
+from bulkhead_runtime.errors import Problem, StartError
 from bulkhead_runtime.server import serve
 from bulkhead_runtime.settings import Settings, SettingsError
 from bulkhead_runtime.telemetry import logs
+
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -21,7 +25,11 @@ def main() -> int:
         organization=settings.organization,
         runtime_id=settings.runtime_id,
     )
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    except (StartError, Problem) as error:
+        log.error("Cannot serve", extra={"reason": str(error)})  # noqa: TRY400 (no fault of ours)
+        return 1
     return 0
 
 

@@ -2,12 +2,18 @@
 
     Problem
       every refusal and failure that a client sees; carries its HTTP status and a stable code
+    StartError
+      why a process cannot begin to serve; for whoever runs it
 
 The kernel and the store raise these; only `api/` turns them into answers. A message never holds
 a secret, a user's text or a stack.
 """
 
 from dataclasses import dataclass
+
+
+class StartError(Exception):
+    """The process cannot begin to serve; the message names what is wrong and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from bulkhead_api import names
-from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
+from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, RuntimeState
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.secrets import Token
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.config.watcher import watch
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.bus import EventBus
+from bulkhead_runtime.health import Health
 from bulkhead_runtime.kernel.admission import Admission
 from bulkhead_runtime.kernel.assembly import Neighbours, assemble
 from bulkhead_runtime.kernel.background import Background
@@ -23,7 +24,7 @@ from bulkhead_runtime.models.router import ModelRouter
 from bulkhead_runtime.observability import Observability
 from bulkhead_runtime.policy.administration import PolicyAdministration
 from bulkhead_runtime.policy.engine import CompiledPolicies
-from bulkhead_runtime.readiness import Dependency, Readiness
+from bulkhead_runtime.readiness import Readiness
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.settings import Settings
 from bulkhead_runtime.store.port import Session
@@ -112,6 +113,7 @@ class Runtime:
         )
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
+        self._health = Health(self.holder, stores, self.router, self.tools, self.api_key)
         self._sweep = RetentionSweep(self.store, self.holder, reports.expired)
         self._upkeep = Upkeep(self.store, self.policies, self.holder)
         self._tasks: list[asyncio.Task[None]] = []
@@ -159,34 +161,11 @@ class Runtime:
 
     async def readiness(self) -> Readiness:
         """Return the state of every dependency by name."""
-        missing = self.router.missing_credentials()
-        return Readiness(
-            draining=self.draining,
-            dependencies=(
-                self._configuration_dependency(),
-                self._agents_dependency(),
-                await self._store_dependency(),
-                Dependency(
-                    "api_key",
-                    self.api_key.present,
-                    "loaded" if self.api_key.present else "the Secret runtime-api-key is missing",
-                ),
-                Dependency(
-                    "model_credentials",
-                    not missing,
-                    f"missing for {', '.join(missing)}" if missing else "complete",
-                    required=False,
-                ),
-            ),
-        )
+        return Readiness(self.draining, await self._health.dependencies())
 
     async def state(self) -> RuntimeState:
         """Return what the operator asks for."""
         configuration = self.holder.current
-        refusals = [self.holder.refusal] if self.holder.refusal else []
-        if self.store.set_aside is not None:
-            message = f"a damaged database was set aside as {self.store.set_aside.name}"
-            refusals.append(Refusal(what="store", message=message))
         usage, sessions = await self._usage()
         return RuntimeState(
             organization=self.settings.organization,
@@ -194,7 +173,7 @@ class Runtime:
             runtime_version=runtime_version(),
             configuration_hash=configuration.hash if configuration else "",
             versions=_loaded(configuration, sessions) if configuration else (),
-            refusals=tuple(refusals),
+            refusals=await self._health.refusals(),
             pool=usage,
             missing_credentials=self.router.missing_credentials(),
             draining=self.draining,
@@ -232,29 +211,6 @@ class Runtime:
         self.observability.reload()
         for listener in self._secrets_listeners:
             listener()
-
-    def _configuration_dependency(self) -> Dependency:
-        followed = self.holder.current is not None
-        if self.holder.refusal is not None:
-            return Dependency("configuration", followed, self.holder.refusal.message)
-        return Dependency("configuration", followed, "followed" if followed else "not seen yet")
-
-    def _agents_dependency(self) -> Dependency:
-        count = len(self.holder.current.serving) if self.holder.current else 0
-        return Dependency("agents", ok=True, message=f"{count} in service", required=False)
-
-    async def _store_dependency(self) -> Dependency:
-        if self.store.corrupt:
-            return Dependency("store", ok=False, message="the database is damaged")
-        try:
-            await self.store.usage()
-        except Problem as problem:
-            return Dependency("store", ok=False, message=problem.message)
-        if self.store.set_aside is not None:
-            return Dependency(
-                "store", ok=True, message=f"new; damaged one kept as {self.store.set_aside.name}"
-            )
-        return Dependency("store", ok=True, message="open")
 
     def _gauges(self) -> Gauges:
         """Return what a scrape shows; called from the thread that renders."""

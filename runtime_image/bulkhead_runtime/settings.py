@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bulkhead_api import names
+from bulkhead_runtime.errors import StartError
 
 DEFAULT_DRAIN_SECONDS = 10.0
 MAX_DRAIN_SECONDS = 600.0
@@ -20,7 +21,7 @@ DEFAULT_HOST = "::"
 """All addresses, IPv6 and IPv4."""
 
 
-class SettingsError(Exception):
+class SettingsError(StartError):
     """An environment variable is missing or wrong; the message names it and the remedy."""
 
 

@@ -1,5 +1,6 @@
 """Opens the store that the settings name; what is not named is not imported."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bulkhead_runtime.kernel.admission import Rates
@@ -16,6 +17,9 @@ class Stores:
     of_record: StoreOfRecord
     signals: Signals
     rates: Rates | None = None
+    shared: bool = False
+    cache_away: Callable[[], bool] | None = None
+    """Tells whether the cache in front does not answer; None where there is none."""
 
 
 def open_stores(settings: Settings) -> Stores:
@@ -32,8 +36,11 @@ def open_stores(settings: Settings) -> Stores:
         cache=settings.redis,
     )
     if not settings.redis:
-        return Stores(store, store.signals)
+        return Stores(store, store.signals, shared=True)
     from bulkhead_runtime.store.redis.store import CachedStore  # noqa: PLC0415 (as above)
 
     assert isinstance(store, CachedStore), "asked for with `cache`"
-    return Stores(store, store.signals, store.rates)
+    cached = store
+    return Stores(
+        cached, cached.signals, cached.rates, shared=True, cache_away=lambda: cached.cache_away
+    )

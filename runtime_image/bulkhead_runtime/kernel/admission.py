@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from bulkhead_runtime import errors
@@ -18,12 +19,26 @@ _MAX_RETRY_SECONDS = 60.0
 _SMOOTHING = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class RateLeft:
+    """How many of `limit` executions a minute may still begin, and when that grows again."""
+
+    limit: int
+    left: int
+    reset_seconds: int
+
+
 class Verdict(Protocol):
     """Whether something may happen now, and in how many seconds otherwise."""
 
     @property
     def admitted(self) -> bool:
         """Tell whether it may."""
+        ...
+
+    @property
+    def left(self) -> int:
+        """Return how many more may."""
         ...
 
     @property
@@ -68,6 +83,12 @@ class RateWindow:
             self._steps.append((second, 1))
         self._total += 1
 
+    def left(self, limit: int) -> RateLeft:
+        """Return what is left now."""
+        oldest = self._steps[0][0] if self._steps else math.floor(self._clock())
+        reset = math.ceil(oldest + WINDOW_SECONDS + 1 - self._clock())
+        return RateLeft(limit, max(0, limit - self._total), max(0, reset))
+
 
 def rate_limited(limit: int, retry_after: float) -> errors.Problem:
     """Return the answer to one execution too many within a minute."""
@@ -85,6 +106,9 @@ class Admission:
 
     def __init__(self) -> None:
         self.active = 0
+        self.rate: RateLeft | None = None
+        """What was left of the rate when it was asked about last."""
+
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._places = 0
         self._average_seconds = 1.0

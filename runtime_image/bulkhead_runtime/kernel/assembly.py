@@ -115,7 +115,7 @@ def _kernel(near: Neighbours, executions: Executions) -> Kernel:
         Authorization(),
         InputLimit(),
         Injection(reports),
-        RateLimit(RateWindow(), near.rates),
+        RateLimit(RateWindow(), near.rates, near.admission),
         Deadline(),
         OneTurnAtATime(SessionGate()),
         Concurrency(near.admission),

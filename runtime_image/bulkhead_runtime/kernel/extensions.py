@@ -9,12 +9,13 @@ process at its start: a guard that is silently missing guards nothing.
 from importlib.metadata import entry_points
 from typing import Final
 
+from bulkhead_runtime.errors import StartError
 from bulkhead_runtime.kernel.execution import Middleware
 
 GROUP: Final = "bulkhead.middleware"
 
 
-class ExtensionError(Exception):
+class ExtensionError(StartError):
     """A middleware that cannot be made; the message names it and why."""
 
 

@@ -21,7 +21,9 @@ from typing import Final, TypeVar
 from bulkhead_runtime import errors
 from bulkhead_runtime.kernel import refusals
 from bulkhead_runtime.kernel.admission import (
+    WINDOW_SECONDS,
     Admission,
+    RateLeft,
     Rates,
     RateWindow,
     SessionGate,
@@ -195,9 +197,10 @@ class RateLimit:
     Where the replicas' common count cannot be had, each admits its share.
     """
 
-    def __init__(self, window: RateWindow, rates: Rates | None) -> None:
+    def __init__(self, window: RateWindow, rates: Rates | None, admission: Admission) -> None:
         self._window = window
         self._rates = rates
+        self._admission = admission
 
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Count, then run the rest."""
@@ -207,10 +210,18 @@ class RateLimit:
         if self._rates is not None and replicas > 1:
             verdict = await self._rates.admit("executions", limit)
         if verdict is None:
-            self._window.admit(max(1, limit // replicas))
-        elif not verdict.admitted:
-            raise rate_limited(limit, verdict.retry_after)
+            self._admit_share(max(1, limit // replicas))
+        else:
+            self._admission.rate = RateLeft(limit, verdict.left, WINDOW_SECONDS)
+            if not verdict.admitted:
+                raise rate_limited(limit, verdict.retry_after)
         await proceed()
+
+    def _admit_share(self, share: int) -> None:
+        try:
+            self._window.admit(share)
+        finally:
+            self._admission.rate = self._window.left(share)
 
 
 class Deadline:

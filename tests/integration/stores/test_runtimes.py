@@ -14,6 +14,7 @@ from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
 from bulkhead_runtime.store.spending import Account
 from tests.support import stub_provider
+from tests.support.deadline import until
 from tests.support.postgres import Postgres
 from tests.support.redis_server import Redis
 from tests.support.runtime.in_process import Shared, repeatable, running, say, stubbed
@@ -168,3 +169,28 @@ async def test_a_store_that_is_away_fails_closed_and_is_used_again_when_it_is_ba
     assert caught.value.retry_after is not None
     assert asked == 0
     assert said == ["hello", "and again"]
+
+
+async def test_a_shared_store_and_its_cache_are_told_of_and_fail_no_probe(
+    tmp_path: Path, own_postgres: Postgres, own_redis: Redis
+) -> None:
+    shared = await _shared(SharedHome(tmp_path, own_postgres, own_redis), redis=True)
+    async with running(tmp_path, shared=shared, replicas=2) as runtime:
+        before = {one.name: one.ok for one in (await runtime.readiness()).dependencies}
+        await asyncio.to_thread(own_redis.close)
+        session_id = None
+        for _ in range(4):
+            session_id = (await say(runtime, "hello", session_id)).session_id
+        readiness = await runtime.readiness()
+        await asyncio.to_thread(own_postgres.stop)
+        await until(lambda: _away(runtime, "postgres"), "PostgreSQL is seen to be away")
+        ready, state = (await runtime.readiness()).ready, await runtime.state()
+        await asyncio.to_thread(own_postgres.start)
+    told = {one.name: one.ok for one in readiness.dependencies}
+    assert (before["postgres"], before["redis"]) == (True, True)
+    assert (told["redis"], readiness.ready, ready) == (False, True, True)
+    assert [refusal.what for refusal in state.refusals] == ["postgres"]
+
+
+async def _away(runtime: Runtime, name: str) -> bool:
+    return any(one.name == name and not one.ok for one in (await runtime.readiness()).dependencies)

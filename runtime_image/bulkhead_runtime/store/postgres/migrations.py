@@ -10,6 +10,8 @@ from importlib.resources import files
 
 from psycopg import AsyncConnection
 
+from bulkhead_runtime.errors import StartError
+
 # The same for every process: "bulkhead" in the middle of a keyboard would do as well.
 _ADVISORY_LOCK = 0x62756C6B
 
@@ -24,7 +26,7 @@ CREATE TABLE IF NOT EXISTS bulkhead.migrations (
 """
 
 
-class SchemaError(Exception):
+class SchemaError(StartError):
     """The tables are not what this release can work with; the message names the remedy."""
 
 

@@ -49,11 +49,16 @@ class Link:
         self._failures = 0
         self._rest_until = 0.0
 
+    @property
+    def away(self) -> bool:
+        """Tell whether Redis is not asked for the moment, because it did not answer lately."""
+        return time.monotonic() < self._rest_until
+
     async def ask(self, command: Callable[[Redis], Awaitable[Answer]]) -> Answer:
         """Return what Redis answers; raise `RedisAwayError` when it cannot be had at once."""
         try:
             async with self._places:
-                if time.monotonic() < self._rest_until:
+                if self.away:
                     raise RedisAwayError
                 async with asyncio.timeout(ANSWER_SECONDS):
                     answer = await command(self.client())

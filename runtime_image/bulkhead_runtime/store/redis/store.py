@@ -1,12 +1,14 @@
 """The shared store with Redis in front: reads come from the cache, writes go through it.
 
 PostgreSQL decides everything. Before a turn's end is written, the cache has been told that what it
-holds is old; where it could not be told, the same write ends the epoch of all entries.
+holds is old; where it could not be told, the same write ends the epoch of all entries. What the
+turn left is cached after it was acknowledged: until then readers ask PostgreSQL.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Coroutine
 from typing import Any
 
 from bulkhead_runtime import errors
@@ -54,9 +56,15 @@ class CachedStore(PostgresStore):
         self._link = link
         self._cache = SessionCache(link, self._epoch)
         self._tails: OrderedDict[str, tuple[CachedTail, int]] = OrderedDict()
+        self._writing: set[asyncio.Task[None]] = set()
         self._hiding: dict[str, asyncio.Task[None]] = {}
         self.signals = Notifications(link)
         self.rates = SharedRates(link)
+
+    @property
+    def cache_away(self) -> bool:
+        """Tell whether Redis does not answer, so that PostgreSQL alone serves."""
+        return self._link.away
 
     async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
@@ -69,7 +77,7 @@ class CachedStore(PostgresStore):
     async def create(self, new: NewSession, bounds: PoolBounds) -> Session:
         """Store a session without any turn; durable when this returns."""
         head = await self._create(new, bounds)
-        await self._put(head, tail_of((), 1, 0))
+        self._soon(self._put(head, tail_of((), 1, 0)))
         return decoding.session(head, bounds)
 
     async def delete(self, session_id: str, principal: str | None) -> None:
@@ -88,7 +96,10 @@ class CachedStore(PostgresStore):
         answer = await self._begin(item, bounds)
         begun = decoding.begun(answer, request, () if known is None else known.tail)
         if isinstance(begun, Begun) and begun.turn is not None:
-            self._hide_soon(begun.turn.session_id, answer["turn"]["revision"])
+            session_id = begun.turn.session_id
+            hiding = self._soon(self._hide(session_id, answer["turn"]["revision"]))
+            self._hiding[session_id] = hiding
+            hiding.add_done_callback(lambda _: self._hiding.pop(session_id, None))
         return begun
 
     async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
@@ -99,9 +110,12 @@ class CachedStore(PostgresStore):
         answer = await self._finish(encoding.finish(request, bounds, changed), bounds)
         if answer["head"] is not None:
             topic = session_topic(str(changed))
-            await self._put(answer["head"], _tail_after(request, answer), tell=topic)
+            putting = self._soon(self._put(answer["head"], _tail_after(request, answer), topic))
+            if request.turn is None:
+                # No turn hid what a summary changes.
+                await putting
         if request.claim is not None:
-            await self.signals.tell(claim_topic(request.claim))
+            self._soon(self.signals.tell(claim_topic(request.claim)))
         return decoding.finished(answer, request)
 
     async def sweep(self, bounds: PoolBounds) -> Swept:
@@ -113,7 +127,7 @@ class CachedStore(PostgresStore):
 
     async def close(self) -> None:
         """Write what waits and close every connection."""
-        await asyncio.gather(*self._hiding.values())
+        await asyncio.gather(*self._writing)
         await super().close()
         await self._link.close()
 
@@ -151,8 +165,7 @@ class CachedStore(PostgresStore):
             newest,
         )
         self._remember(session_id, head, tail)
-        if head[_STATUS] not in states.RUNNING:
-            await self._put(head, tail)
+        self._soon(self._put(head, tail))
         return head
 
     def _remember(self, session_id: str, head: list[Any], tail: CachedTail) -> None:
@@ -168,7 +181,10 @@ class CachedStore(PostgresStore):
             return None
         return tail
 
-    async def _put(self, head: list[Any], tail: CachedTail | None, *, tell: str = "") -> None:
+    async def _put(self, head: list[Any], tail: CachedTail | None, tell: str = "") -> None:
+        """Cache a session, unless a turn holds it: its end hides only what was there before."""
+        if head[_STATUS] in states.RUNNING:
+            return
         try:
             await self._cache.put(head, tail, tell=tell)
         except RedisAwayError:
@@ -180,11 +196,12 @@ class CachedStore(PostgresStore):
         except RedisAwayError:
             self._epoch.void()
 
-    def _hide_soon(self, session_id: str, revision: int) -> None:
-        """Hide what is cached while the turn runs; its end waits for that."""
-        task = asyncio.create_task(self._hide(session_id, revision))
-        self._hiding[session_id] = task
-        task.add_done_callback(lambda _: self._hiding.pop(session_id, None))
+    def _soon(self, writing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Write to Redis while the caller goes on: what is not there yet is read elsewhere."""
+        task = asyncio.create_task(writing)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        return task
 
 
 def _session_of(request: Finish) -> str | None:
