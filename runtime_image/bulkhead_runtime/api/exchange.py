@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Final, TypeVar
 
+from bulkhead_runtime.api.rate_headers import Header, rate_headers
 from bulkhead_runtime.api.types import Message, Receive, Scope, Send
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.admission import Admission
 from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.kernel.requests import Caller, Repeatable
 from bulkhead_runtime.telemetry.trace import Trace, continue_trace
 
 Result = TypeVar("Result")
-Header = tuple[bytes, bytes]
 Count = Callable[[str, int], None]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -41,6 +42,7 @@ class Exchange:
         "_close",
         "_count",
         "_notes",
+        "_rated_by",
         "_receive",
         "_send",
         "headers",
@@ -63,6 +65,7 @@ class Exchange:
         self.started = False
         self.principal = NOBODY
         self._notes: list[Header] = []
+        self._rated_by: Admission | None = None
         self._receive = receive
         self._send = send
         self._close = close
@@ -99,7 +102,13 @@ class Exchange:
         if self._close:
             headers.append((b"connection", b"close"))
         headers += self._notes
+        if self._rated_by is not None and self._rated_by.rate is not None:
+            headers += rate_headers(self._rated_by.rate)
         return headers
+
+    def rated_by(self, admission: Admission) -> None:
+        """Let the answer tell what is left of the rate."""
+        self._rated_by = admission
 
     def note(self, *headers: Header) -> None:
         """Add headers to the answer, which has not begun yet."""

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import orjson
 
-from bulkhead_runtime.api.exchange import Exchange, Header
+from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.rate_headers import Header
 from bulkhead_runtime.errors import Problem, Spent
 from bulkhead_runtime.telemetry.trace import Trace
 

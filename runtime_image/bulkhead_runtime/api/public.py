@@ -79,6 +79,7 @@ class PublicApp:
             await self._execute(exchange, match["agent"], stream=match["stream"] is not None)
         elif (posted := _POSTED.get(path)) is not None:
             exchange.route = path
+            exchange.rated_by(self._runtime.admission)
             _require_method(exchange, "POST")
             await posted(exchange, self._runtime)
         elif path == "/v1/runtime/events":
@@ -96,6 +97,7 @@ class PublicApp:
 
     async def _execute(self, exchange: Exchange, agent: str, *, stream: bool) -> None:
         _require_method(exchange, "POST")
+        exchange.rated_by(self._runtime.admission)
         if stream:
             exchange.route = "/v1/agents/{agent}/execute/stream"
             await execute.execute_stream(exchange, self._runtime, agent)

@@ -70,7 +70,9 @@ async def test_a_key_may_do_what_its_scopes_say_and_is_told_what_it_lacks(
         ("DELETE", "/v1/api-keys/x", "keys:write"),
     ]
     for method, path, scope in refused:
-        asked: dict[str, Any] = {"message": "x", "agent": "assistant", "name": "x", "scopes": ["*"]}
+        asked: dict[str, Any] = {"agent": "assistant", "name": "x", "scopes": ["*"]}
+        if "execute" in path:
+            asked = {"message": "x"}
         status, problem = await _ask(runtime, READ, method, path, json=asked)
         assert (status, problem["code"]) == (403, "missing_scope"), path
         assert f"`{scope}`" in problem["detail"]
@@ -144,3 +146,24 @@ async def test_thousands_of_failed_logins_harm_nobody(runtime: RuntimeProcess) -
     assert set(statuses) == {401}
     assert (await _ask(runtime, RUN, "POST", EXECUTE, json={"message": "x"}))[0] == 200
     assert "Traceback" not in runtime.log_path.read_text()
+
+
+async def test_answers_tell_what_is_left_of_the_rate(
+    runtime: RuntimeProcess, files: RuntimeFiles
+) -> None:
+    files.follow((document(), 100), limits={"rateLimitPerMinute": 2})
+    seen: list[tuple[int, str, str]] = []
+
+    async def asked() -> int:
+        body = {"message": "x"}
+        async with client(runtime) as http, http.post(EXECUTE, json=body) as response:
+            headers = response.headers
+            if headers["x-ratelimit-limit-requests"] == "2":
+                seen.append((response.status, headers["RateLimit"], headers["RateLimit-Policy"]))
+                assert headers["x-ratelimit-reset-requests"].endswith("s")
+            return len(seen) == 3
+
+    await until(asked, "three requests under the new limit")
+    assert [status for status, _, _ in seen][-1] == 429
+    assert seen[-1][1].startswith('"executions";r=0;t=')
+    assert {policy for _, _, policy in seen} == {'"executions";q=2;w=60'}
