@@ -121,6 +121,23 @@ namespace and the namespace of the release. */}}
     !({{ .object }}.metadata.name in ['default', {{ .release | squote }}])
 {{- end }}
 
+{{/* The part of an admission policy that keeps the operator in organizations' namespaces; further
+validations may follow. */}}
+{{- define "bulkhead.onlyInOrganizations" -}}
+matchConditions:
+  - name: by-the-operator
+    expression: request.userInfo.username == {{ include "bulkhead.operatorUser" . | squote }}
+variables:
+  {{- include "bulkhead.namespaceVariables" (dict "object" "namespaceObject" "release" .Release.Namespace) | nindent 2 }}
+validations:
+  - expression: variables.made || variables.adopted
+    messageExpression: >-
+      'namespace ' + request.namespace + ' is not an organization\'s: it must be named
+      org-NAME and labelled bulkhead.dev/organization: NAME, or be annotated
+      bulkhead.dev/organization: NAME by a person'
+    reason: Forbidden
+{{- end }}
+
 {{/* Annotations of what runs after `helm uninstall`; takes the order as a string. */}}
 {{- define "bulkhead.uninstallHook" -}}
 helm.sh/hook: post-delete

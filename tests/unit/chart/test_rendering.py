@@ -154,7 +154,7 @@ def test_the_definitions_in_the_chart_are_those_of_the_api(path: Any) -> None:
 
 
 OPTIONAL = {
-    "admissionPolicy": ("ValidatingAdmissionPolicy", 2),
+    "admissionPolicy": ("ValidatingAdmissionPolicy", 3),
     "networkPolicy": ("NetworkPolicy", 1),
     "podDisruptionBudget": ("PodDisruptionBudget", 1),
 }

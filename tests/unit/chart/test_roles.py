@@ -53,6 +53,27 @@ def test_in_an_organization_the_operator_changes_its_own_secrets_only() -> None:
             assert named == SECRETS or set(rule["verbs"]) == {"get", "create"}
 
 
+# Cluster-scoped, or only written of our own kinds, or written in no particular namespace.
+_NOT_CONFINED = {"clusterroles", "organizationruntimes", "events"}
+
+
+def test_every_kind_that_the_operator_writes_is_confined_by_one_policy() -> None:
+    rules = _rules("ClusterRole", "bulkhead-operator") + _rules("ClusterRole", CLUSTER_ROLE)
+    written = {
+        resource
+        for rule in rules
+        for resource in rule["resources"]
+        if not set(rule["verbs"]) <= {"get", "list", "watch"} and "/" not in resource
+    }
+    confined = [
+        resource
+        for policy in RENDERED.of("ValidatingAdmissionPolicy")
+        for rule in policy["spec"]["matchConstraints"]["resourceRules"]
+        for resource in rule["resources"]
+    ]
+    assert sorted(confined) == sorted(written - _NOT_CONFINED)
+
+
 def test_only_the_operators_own_account_is_bound() -> None:
     for binding in RENDERED.of("ClusterRoleBinding") + RENDERED.of("RoleBinding"):
         for subject in binding["subjects"]:
