@@ -4,7 +4,6 @@ The output is cut to what the budgets leave, never raised; what every model that
 counted however the call ends.
 """
 
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.accounts import price_must_be_known, price_unknown
 from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
 from bulkhead_runtime.kernel.execution import Execution
@@ -249,7 +249,7 @@ def ledger_line(
     """Return the ledger's line of one use by an execution."""
     context = execution.context
     return LedgerLine(
-        id=f"use_{secrets.token_hex(12)}",
+        id=new_id("use"),
         type=kind,
         at=time.time_ns() // 1_000_000,
         principal=context.principal.name,

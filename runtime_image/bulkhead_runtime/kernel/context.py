@@ -4,9 +4,9 @@ Logs, spans, events, errors, policies and tools read it; nothing changes it. Wor
 starts gets a child, which can be narrower and never wider.
 """
 
-import secrets
 from dataclasses import dataclass, field, replace
 
+from bulkhead_runtime.identifiers import new_id, random_hex
 from bulkhead_runtime.kernel.allowance import Allowance
 from bulkhead_runtime.telemetry.trace import Trace
 
@@ -16,7 +16,7 @@ EVERYTHING = "*"
 
 def new_run_id() -> str:
     """Return an id that cannot be guessed."""
-    return f"run_{secrets.token_hex(12)}"
+    return new_id("run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ExecutionContext:
         """
         return replace(
             self,
-            trace=replace(self.trace, span_id=secrets.token_hex(8)),
+            trace=replace(self.trace, span_id=random_hex(8)),
             run_id=new_run_id(),
             agent=self.agent if agent is None else agent,
             deadline=self.deadline if deadline is None else min(deadline, self.deadline),

@@ -1,6 +1,5 @@
 """Makes executions with all that belongs to them, and knows which sessions are in a turn here."""
 
-import secrets
 import time
 from dataclasses import replace
 from typing import Final
@@ -9,6 +8,7 @@ from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_api.v1alpha1.budgets import Budgets
 from bulkhead_runtime.config.snapshot import Configuration, Version
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.identifiers import random_hex
 from bulkhead_runtime.kernel import refusals
 from bulkhead_runtime.kernel.accounts import accounts_of, allowance_of
 from bulkhead_runtime.kernel.allowance import Allowance
@@ -24,7 +24,7 @@ _SECONDS: Final = "seconds"
 
 def new_session_id() -> str:
     """Return an id that cannot be guessed."""
-    return f"ses_{secrets.token_hex(16)}"
+    return f"ses_{random_hex(16)}"
 
 
 class Executions:

@@ -5,13 +5,13 @@ account bounds anything: then the end alone tells it what was used.
 """
 
 import asyncio
-import secrets
 import time
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel import accounts as budget
 from bulkhead_runtime.kernel.allowance import Allowance
 from bulkhead_runtime.kernel.bounds import Wanted
@@ -71,7 +71,7 @@ class Purse:
         principal: str,
         agent: str,
     ) -> None:
-        self.id = f"rsv_{secrets.token_hex(12)}"
+        self.id = new_id("rsv")
         self.balances: tuple[Balance, ...] = ()
         self.lines: list[LedgerLine] = []
         self._told = 0

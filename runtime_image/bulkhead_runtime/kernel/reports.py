@@ -1,12 +1,12 @@
 """Tells events and metrics what happens to executions; ids, outcomes and figures, never content."""
 
-import secrets
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event, Events
+from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.context import ExecutionContext
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.purse import BudgetRefusedError
@@ -31,7 +31,7 @@ class Reports:
         """Publish one event of an execution."""
         self._events.publish(
             Event(
-                id=f"evt_{secrets.token_hex(12)}",
+                id=new_id("evt"),
                 type=type_,
                 at=time.time_ns() // 1_000_000,
                 principal=context.principal.name,
@@ -150,7 +150,7 @@ class Reports:
     ) -> None:
         """Publish an event that no execution caused."""
         now = time.time_ns() // 1_000_000
-        event = Event(f"evt_{secrets.token_hex(12)}", type_, now, principal, session_id, data=data)
+        event = Event(new_id("evt"), type_, now, principal, session_id, data=data)
         self._events.publish(event)
 
     def idempotency(self, outcome: IdempotencyOutcome, execution: Execution) -> None:
