@@ -124,6 +124,7 @@ class Runtime:
         self.holder.subscribe(self._follow)
         self.holder.reload()
         await self.store.recover()
+        await self._upkeep.read_policies()
         self.events.start()
         config, secrets = self.settings.config_directory, self.settings.secrets_directory
         self._tasks = [
@@ -196,9 +197,8 @@ class Runtime:
         source = configuration.source
         self.engine.configure(source.tools.policy, source.models.policy)
         self.router.configure(source.models)
-        self.tools.configure(
-            source.tools, {key: version.tools for key, version in configuration.versions.items()}
-        )
+        versions = sorted(configuration.versions.items(), key=lambda item: item[1].weight)
+        self.tools.configure(source.tools, {key: version.tools for key, version in versions})
         self.observability.follow(source.telemetry)
         self.versions.forget_departed(configuration)
         self.metrics.forget_departed(configuration.versions)

@@ -41,13 +41,17 @@ class Upkeep:
                 if released:
                     log.warning("Abandoned work released", extra={"released": released})
 
+    async def read_policies(self) -> None:
+        """Follow the policies that the store holds; until that has worked everything is denied."""
+        try:
+            await self._policies.load()
+        except Problem as problem:
+            log.warning("Policies not read", extra={"reason": problem.message})
+
     async def follow_policies(self) -> None:
         """Follow the policies that the store holds, until cancelled."""
         while True:
-            try:
-                await self._policies.load()
-            except Problem as problem:
-                log.warning("Policies not read", extra={"reason": problem.message})
+            await self.read_policies()
             await asyncio.sleep(POLICIES_SECONDS if self._shared() else ABANDONED_SECONDS)
 
     def _shared(self) -> bool:

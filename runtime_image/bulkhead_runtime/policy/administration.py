@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.policy import added
@@ -12,22 +13,32 @@ from bulkhead_runtime.store.records import PolicyLog, StoredPolicy
 
 _log = logging.getLogger(__name__)
 
+UNREAD: Final = "not-read-yet"
+"""Stands for the added policies in decisions before the store was asked."""
+
 Changed = Callable[[PolicyKind, str, str], None]
 """Is told the kind, the name and the principal of every change."""
 
 
 class PolicyAdministration:
-    """Keeps the added policies in the store and the engine in step with it."""
+    """Keeps the added policies in the store and the engine in step with it.
+
+    Until they were read once everything is denied: one of them may deny it.
+    """
 
     def __init__(self, store: PolicyLog, engine: CompiledPolicies, changed: Changed) -> None:
         self._store = store
         self._engine = engine
         self._changed = changed
+        self._followed: tuple[StoredPolicy, ...] | None = None
+        engine.follow_added((added.closed("tool", UNREAD), added.closed("model", UNREAD)))
 
     async def load(self) -> None:
         """Follow what the store holds; at the start, and when another replica changed it."""
         stored = await self._store.policies()
-        self._engine.follow_added(_read(policy) for policy in stored)
+        if stored != self._followed:
+            self._engine.follow_added(_read(policy) for policy in stored)
+            self._followed = stored
 
     async def list(self, kind: PolicyKind) -> tuple[StoredPolicy, ...]:
         """Return the added policies of one kind, ordered by name."""

@@ -62,6 +62,17 @@ def document(**rule: Any) -> str:
     return json.dumps({"name": "quiet", "rules": [{"name": "r", "effect": "Deny", **rule}]})
 
 
+async def test_until_the_store_was_read_everything_is_denied(
+    administration: PolicyAdministration, engine: CompiledPolicies
+) -> None:
+    context = execution_context()
+    assert not may_calculate(engine)
+    assert engine.decide_model("any/model", "assistant", context).rule.startswith("not-read-yet/")
+    await administration.load()
+    assert may_calculate(engine)
+    assert engine.decide_model("any/model", "assistant", context).proceeds
+
+
 async def test_an_added_policy_is_in_force_at_once_and_gone_when_it_is_removed(
     administration: PolicyAdministration,
     engine: CompiledPolicies,

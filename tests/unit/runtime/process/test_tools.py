@@ -60,6 +60,19 @@ async def run(http: aiohttp.ClientSession, tool: str, **arguments: Any) -> Any:
         return await response.json()
 
 
+async def listed(http: aiohttp.ClientSession) -> dict[str, Any]:
+    """Return the tools by name once the server was asked, which waits for its SDK's import."""
+    tools: dict[str, Any] = {}
+
+    async def asked() -> bool:
+        async with http.get("/v1/tools") as response:
+            tools.update({tool["name"]: tool for tool in (await response.json())["data"]})
+        return "crm__add" in tools
+
+    await until(asked, "the server's tools are listed")
+    return tools
+
+
 async def events(http: aiohttp.ClientSession, name: str) -> list[dict[str, Any]]:
     async with http.get("/v1/runtime/events", params={"type": name}) as response:
         assert response.status == 200, await response.text()
@@ -71,18 +84,18 @@ async def test_a_tool_of_a_server_is_listed_and_run_and_what_it_brings_is_marked
     runtime: RuntimeProcess,
 ) -> None:
     async with client(runtime) as http:
-        async with http.get("/v1/tools") as response:
-            listed = {tool["name"]: tool for tool in (await response.json())["data"]}
+        tools = await listed(http)
         envelope = await run(http, "crm__add", a=20, b=22)
         assert envelope == {"ok": True, "untrusted": True, "data": {"structured": {"result": 42}}}
-    assert {"calculate", "crm__add", "crm__echo", "peek"} <= listed.keys()
-    assert listed["crm__add"]["risk"] == "medium"
+    assert {"calculate", "crm__add", "crm__echo", "peek"} <= tools.keys()
+    assert tools["crm__add"]["risk"] == "medium"
 
 
 async def test_an_agent_is_offered_the_tools_of_its_servers_and_reads_their_answers(
     runtime: RuntimeProcess, provider: StubProvider
 ) -> None:
     async with client(runtime) as http:
+        await listed(http)
         body = {"message": "look"}
         async with http.post("/v1/agents/assistant/execute", json=body) as response:
             assert response.status == 200, await response.text()
@@ -98,6 +111,7 @@ async def test_what_policy_denies_is_not_called_and_is_an_event(
     runtime: RuntimeProcess, server: RunningMcpServer
 ) -> None:
     async with client(runtime) as http:
+        await listed(http)
         envelope = await run(http, "crm__echo", text="x")
         assert envelope["error"]["code"] == "denied"
         assert "rule 'no-echo'" in envelope["error"]["message"]
@@ -117,6 +131,7 @@ async def test_a_policy_of_the_api_narrows_at_once_and_cannot_widen(
     runtime: RuntimeProcess,
 ) -> None:
     async with client(runtime) as http:
+        await listed(http)
         everything = {"name": "all", "rules": [{"name": "all", "effect": "Allow"}]}
         async with http.post("/v1/tool-policies", json=everything) as response:
             assert response.status == 201, await response.text()
@@ -143,6 +158,7 @@ async def test_the_token_of_a_server_is_nowhere_in_logs_or_answers(
     runtime: RuntimeProcess, server: RunningMcpServer
 ) -> None:
     async with client(runtime) as http:
+        await listed(http)
         await run(http, "crm__add", a=1, b=1)
         await server.change_token("another")
         envelope = await run(http, "crm__add", a=1, b=1)
