@@ -242,11 +242,12 @@ async def test_lines_that_come_again_with_the_finish_count_once(store: StoreOfRe
     await store.reserve(
         asked.reservation_id, (), used={}, reserve={}, lease_until=FAR, lines=(first,)
     )
-    ending = finish(asked, turn=remembered(turn, "x"), lines=(first, second))
+    again = replace(first, model="another/model")
+    ending = finish(asked, turn=remembered(turn, "x"), lines=(again, second))
     await store.finish(ending, BOUNDS)
     page = await store.ledger(since=0, until=FAR, principal=None, limit=10, cursor=None)
     session = await store.session("ses_1", "me", BOUNDS)
-    assert [use.id for use in page.items] == ["use_2", "use_1"]
+    assert page.items == (second, first)
     assert (session.input_tokens, session.output_tokens, session.cost) == (6, 10, "0.2")
 
 
