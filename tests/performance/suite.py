@@ -17,6 +17,7 @@ from tests.performance.rows import (
     reconcile,
     rolling_updates,
     runtime_start,
+    session_stores,
     streams,
     turns,
 )
@@ -39,6 +40,7 @@ FAMILIES = (
     Family("LiteLLM proxy", litellm_proxy.BARS, litellm_proxy.measure),
     Family("Embedded store", embedded_store.BARS, embedded_store.measure),
     Family("Durable turns", turns.BARS, turns.measure),
+    Family("Session stores", session_stores.BARS, session_stores.measure),
     Family("Organization ready", organization_ready.BARS, organization_ready.measure),
     Family("Package upgrade", package_upgrade.BARS, package_upgrade.measure, rounds=10),
     Family("Operator writes", operator_writes.BARS, operator_writes.measure, rounds=1),
