@@ -53,8 +53,9 @@ class RequestBudget(ApiModel):
         str,
         Field(
             description=(
-                "US dollars as decimal text. A model whose price is unknown is refused: give it "
-                "one in `spec.models.prices`."
+                "US dollars as decimal text. The default bounds models whose price is known; "
+                "with any other value a model without one is refused: give it one in "
+                "`spec.models.prices`."
             ),
             max_length=16,
             pattern=MONEY,
