@@ -1,4 +1,4 @@
-"""Reconciling against the API server alone: 15 organizations a second, then 1,000 at once."""
+"""Against the API server alone: 15 organizations a second, 1,000 at once, children spoiled."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkhead_api.names import API_VERSION
 from tests.performance.harness.programs import ask
-from tests.performance.harness.results import OURS, Bar, ratio
+from tests.performance.harness.results import OURS, Bar, plain, ratio
 from tests.performance.harness.rounds import Measurement, Round, interleave
 from tests.performance.rows import children
 from tests.performance.rows.control_plane import Cluster, Controller, cluster, operator, peer
@@ -18,6 +18,7 @@ GO = "controller-runtime"
 _AGAINST = "controller-runtime (Go): same children, 50 workers, no client throttle"
 _PACED, _RATE = 300, 15
 _BURST = 1000
+_SPOILED = 200
 _PATIENCE_SECONDS = 900
 """A machine that is busy with other things needs minutes for what takes one when it is quiet."""
 
@@ -28,6 +29,10 @@ BARS = (
         1.3, "lower", ratio("paced_p99_ms", GO), control="paced_p99_ms"),
     Bar("reconcile-burst", "organizations a second, 1,000 at once", _AGAINST, 0.9, "higher",
         ratio("burst_per_second", GO), control="burst_per_second"),
+    Bar("drift-p50", "child changed or deleted by hand until it is back, p50", _AGAINST, 1.15,
+        "lower", ratio("drift_p50_ms", GO), control="drift_p50_ms"),
+    Bar("drift-p99", "child changed or deleted by hand until it is back, p99 in ms",
+        "none: what is promised", 2000, "lower", plain("drift_p99_ms"), summary="worst"),
 )  # fmt: skip
 
 Start = Callable[[Cluster], AbstractContextManager[Controller]]
@@ -75,6 +80,7 @@ def _reconcile(directory: Path, runs: Iterator[int], start: Start, template: Pat
         burst = drive(made, template, "burst", _BURST)
         used = controller.process.cpu_seconds() - before[0]
         server = made.cpu_seconds() - before[1]
+        drift = _spoil(made)
         return {
             "cpu_ms_per_organization": used * 1000 / _BURST,
             "cpu_ms_of_api_server_and_etcd": server * 1000 / _BURST,
@@ -83,7 +89,16 @@ def _reconcile(directory: Path, runs: Iterator[int], start: Start, template: Pat
             "burst_p50_ms": burst["p50_ms"],
             "burst_p99_ms": burst["p99_ms"],
             "burst_per_second": burst["per_second"],
+            "drift_p50_ms": drift["p50_ms"],
+            "drift_p99_ms": drift["p99_ms"],
         }
+
+
+def _spoil(made: Cluster) -> dict[str, Any]:
+    """Spoil and delete children of the paced organizations and return how fast they came back."""
+    arguments: list[str | Path] = ["-kubeconfig", made.plane.kubeconfig, "-prefix", "paced"]
+    arguments += ["-organizations", str(_PACED), "-changes", str(_SPOILED)]
+    return ask("drift", *arguments)
 
 
 def drive(

@@ -4,7 +4,7 @@ import logging
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import orjson
 
@@ -50,6 +50,9 @@ MESSAGE_COLUMNS = "sequence, turn, created_at, role, content, tool_calls, tool_c
 
 Tail = tuple[tuple[int, ModelMessage], ...]
 """The newest messages in order, each with its sequence."""
+
+_DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+"""In the order of the columns of bulkhead.amounts."""
 
 _Refusal = dict[str, Any]
 _PROBLEMS: dict[str, Callable[[_Refusal], errors.Problem]] = {
@@ -109,9 +112,9 @@ def balances(answer: Any, accounts: tuple[Account, ...]) -> tuple[Balance, ...]:
     )
 
 
-def amounts(given: dict[str, str]) -> Amounts:
-    """Return amounts of decimal text."""
-    return cast("Amounts", {dimension: Decimal(amount) for dimension, amount in given.items()})
+def amounts(row: str) -> Amounts:
+    """Return amounts of the text of a row of bulkhead.amounts, as `(3,0.25,0,1,12)`."""
+    return dict(zip(_DIMENSIONS, map(Decimal, row[1:-1].split(",")), strict=True))
 
 
 def tail(rows: list[list[Any]]) -> Tail:
@@ -168,7 +171,7 @@ def calls(text: str | None) -> tuple[ToolCall, ...]:
 
 def _balance(account: Account, row: Any) -> Balance:
     if row is None:
-        nothing = dict.fromkeys(get_args(Dimension), Decimal(0))
+        nothing = dict.fromkeys(_DIMENSIONS, Decimal(0))
         return Balance(account, nothing, nothing)
     return Balance(account, amounts(row["used"]), amounts(row["reserved"]))
 

@@ -30,9 +30,10 @@ RELEASED_AT_ONCE = 200
 _FIRST_PAUSE = 0.05
 
 _BALANCES = (
-    "SELECT scope, key, bulkhead.shown(used) AS used, bulkhead.shown(reserved) AS reserved "
-    "FROM bulkhead.accounts WHERE (scope, key) IN (SELECT given ->> 'scope', given ->> 'key' "
-    "FROM jsonb_array_elements(%s::jsonb -> 'accounts') AS given)"
+    "SELECT scope, key, used::text, reserved::text "
+    "FROM jsonb_array_elements(%s::jsonb -> 'accounts') AS given CROSS JOIN LATERAL ("
+    "SELECT * FROM bulkhead.accounts WHERE scope = given ->> 'scope' AND key = given ->> 'key' "
+    "LIMIT 1) AS held"
 )
 _RELEASE = "SELECT bulkhead.release_abandoned(%s)"
 

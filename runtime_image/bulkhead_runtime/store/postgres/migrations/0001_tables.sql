@@ -68,7 +68,8 @@ CREATE TABLE bulkhead.sessions (
     revision bigint NOT NULL DEFAULT 0,
     -- Grows with every turn that begins and with the archiving: who holds an older one has lost.
     fence bigint NOT NULL DEFAULT 0,
-    -- Not null while a turn holds the session; a turn that hangs holds it until then at most.
+    -- Not null while a turn holds the session; a turn that hangs holds it until then at most. In no
+    -- index, so that the beginning of a turn touches none.
     lock_until bigint,
     -- How the turn of the last fence that finished ended, for who asks again.
     finished_fence bigint NOT NULL DEFAULT 0,
@@ -85,8 +86,6 @@ CREATE INDEX sessions_by_activity ON bulkhead.sessions (organization, updated_at
     WHERE archived_at IS NULL;
 CREATE INDEX sessions_archived ON bulkhead.sessions (organization, archived_at)
     WHERE archived_at IS NOT NULL;
-CREATE INDEX sessions_locked ON bulkhead.sessions (organization, lock_until)
-    WHERE lock_until IS NOT NULL;
 CREATE INDEX sessions_by_version ON bulkhead.sessions (organization, package, version)
     WHERE archived_at IS NULL;
 
@@ -113,8 +112,6 @@ CREATE TABLE bulkhead.accounts (
     updated_at bigint NOT NULL,
     PRIMARY KEY (organization, scope, key)
 ) WITH (fillfactor = 50);
-CREATE INDEX accounts_of_days ON bulkhead.accounts (organization, updated_at)
-    WHERE scope IN ('day', 'agent_day');
 
 CREATE TABLE bulkhead.reservations (
     organization text COLLATE "C" NOT NULL DEFAULT bulkhead.organization(),

@@ -24,17 +24,6 @@ RETURN ROW(
     coalesce((amounts ->> 'seconds')::numeric, 0)
 )::bulkhead.amounts;
 
--- As text, for a JSON number would be read as a float.
-CREATE FUNCTION bulkhead.shown(a bulkhead.amounts) RETURNS jsonb
-LANGUAGE sql IMMUTABLE
-RETURN jsonb_build_object(
-    'tokens', (a).tokens::text,
-    'cost', (a).cost::text,
-    'tool_calls', (a).tool_calls::text,
-    'turns', (a).turns::text,
-    'seconds', (a).seconds::text
-);
-
 -- The first account and dimension without room, null when there is room everywhere.
 CREATE FUNCTION bulkhead.shortage(wanted jsonb, reserve bulkhead.amounts) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
@@ -52,8 +41,11 @@ BEGIN
                 coalesce((to_jsonb(reserve) ->> bound.key)::numeric, 0) AS asked
             FROM jsonb_array_elements(wanted) WITH ORDINALITY AS given (account, position)
             CROSS JOIN LATERAL jsonb_each_text(given.account -> 'limits') AS bound
-            LEFT JOIN bulkhead.accounts AS held
-                ON held.scope = given.account ->> 'scope' AND held.key = given.account ->> 'key'
+            -- One row by its key, whatever the planner thinks of the number of accounts.
+            LEFT JOIN LATERAL (
+                SELECT used, reserved FROM bulkhead.accounts
+                WHERE scope = given.account ->> 'scope' AND key = given.account ->> 'key' LIMIT 1
+            ) AS held ON true
         ) AS room
         WHERE room.asked > room.room
         ORDER BY room.account, room.dimension
@@ -61,7 +53,8 @@ BEGIN
     );
 END $$;
 
--- Changes accounts, makes those that are not there yet, and returns where they stand.
+-- Changes accounts, makes those that are not there yet, and returns where they stand: amounts as
+-- text, for a JSON number would be read as a float.
 CREATE FUNCTION bulkhead.post(wanted jsonb, more bulkhead.amounts, held_more bulkhead.amounts)
 RETURNS jsonb
 LANGUAGE plpgsql AS $$
@@ -79,8 +72,7 @@ BEGIN
         RETURNING held.scope, held.key, held.used, held.reserved
     )
     SELECT jsonb_agg(jsonb_build_object(
-        'scope', scope, 'key', key,
-        'used', bulkhead.shown(used), 'reserved', bulkhead.shown(reserved)
+        'scope', scope, 'key', key, 'used', used::text, 'reserved', reserved::text
     )) INTO balances
     FROM posted;
     RETURN coalesce(balances, '[]');
@@ -105,21 +97,16 @@ END $$;
 CREATE FUNCTION bulkhead.write_events(events jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    written bigint;
+    last bigint;
 BEGIN
+    UPDATE bulkhead.organizations SET last_event = last_event + jsonb_array_length(events)
+    RETURNING last_event - jsonb_array_length(events) INTO STRICT last;
     INSERT INTO bulkhead.events (
         sequence, id, type, at, principal, session_id, trace_id, run_id, data)
     SELECT
-        o.last_event + row_number() OVER (ORDER BY given.position),
-        given.event ->> 'id', given.event ->> 'type', (given.event ->> 'at')::bigint,
-        given.event ->> 'principal', given.event ->> 'session_id', given.event ->> 'trace_id',
-        given.event ->> 'run_id', given.event -> 'data'
-    FROM bulkhead.organizations AS o
-    CROSS JOIN jsonb_array_elements(events) WITH ORDINALITY AS given (event, position)
-    WHERE NOT EXISTS (
-        SELECT FROM bulkhead.events AS known WHERE known.id = given.event ->> 'id');
-    GET DIAGNOSTICS written = ROW_COUNT;
-    IF written > 0 THEN
-        UPDATE bulkhead.organizations SET last_event = last_event + written;
-    END IF;
+        last + given.position, given.event ->> 'id', given.event ->> 'type',
+        (given.event ->> 'at')::bigint, given.event ->> 'principal', given.event ->> 'session_id',
+        given.event ->> 'trace_id', given.event ->> 'run_id', given.event -> 'data'
+    FROM jsonb_array_elements(events) WITH ORDINALITY AS given (event, position)
+    ON CONFLICT (organization, id) DO NOTHING;
 END $$;

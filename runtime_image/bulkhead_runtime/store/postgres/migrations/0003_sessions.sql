@@ -161,7 +161,9 @@ BEGIN
         PERFORM bulkhead.refuse(jsonb_build_object('problem', 'session_full', 'limit', most));
     END IF;
     IF parallel IS NOT NULL
-        AND parallel <= (SELECT count(*) FROM bulkhead.sessions WHERE lock_until > now)
+        AND parallel <= (
+            SELECT count(*) FROM bulkhead.reservations
+            WHERE session_id IS NOT NULL AND lease_until > now)
     THEN
         PERFORM bulkhead.refuse(jsonb_build_object(
             'problem', 'too_many_parallel_sessions', 'limit', parallel));
