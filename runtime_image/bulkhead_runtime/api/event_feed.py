@@ -3,6 +3,7 @@
 A caller sees the events of its own principal; with `sessions:any` those of everybody.
 """
 
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -20,6 +21,7 @@ MAX_FOLLOWERS: Final = 100
 MAX_PAGE: Final = 200
 _DEFAULT_PAGE: Final = 50
 _MAX_SEQUENCE: Final = 2**63 - 1
+_AS_ELSEWHERE: Final = orjson.OPT_UTC_Z
 _PARAMETERS: Final = frozenset(
     {"type", "session_id", "trace_id", "principal", "after", "limit", "follow"}
 )
@@ -50,7 +52,7 @@ class EventFeed:
             "next_after": events[-1].sequence if events else wanted.after,
             "has_more": len(events) == limit,
         }
-        await exchange.respond(200, orjson.dumps(page), headers=None)
+        await exchange.respond(200, orjson.dumps(page, option=_AS_ELSEWHERE), headers=None)
 
     async def _follow(self, exchange: Exchange, wanted: EventFilter) -> None:
         if self._followers >= MAX_FOLLOWERS:
@@ -85,7 +87,7 @@ def _document(stored: StoredEvent) -> dict[str, Any]:
         "sequence": stored.sequence,
         "id": event.id,
         "type": event.type,
-        "at": event.at,
+        "at": datetime.fromtimestamp(event.at / 1000, UTC),
         "principal": event.principal,
         "session_id": event.session_id,
         "trace_id": event.trace_id,
@@ -98,7 +100,7 @@ def _frame(stored: StoredEvent) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (
         stored.sequence,
         stored.event.type.encode(),
-        orjson.dumps(_document(stored)),
+        orjson.dumps(_document(stored), option=_AS_ELSEWHERE),
     )
 
 

@@ -36,7 +36,7 @@ def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:
     app.include_router(catalogue.routes(runtime))
     app.include_router(usage.routes(runtime))
     app.include_router(policies.routes(runtime))
-    app.include_router(keys.routes(stored_keys))
+    app.include_router(keys.routes(runtime, stored_keys))
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_unrouted)

@@ -8,10 +8,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from bulkhead_api.v1alpha1.authentication import Scope
 from bulkhead_runtime.api import scopes
-from bulkhead_runtime.api.rest.parameters import Caller, moment, needs
+from bulkhead_runtime.api.rest.announce import announce
+from bulkhead_runtime.api.rest.parameters import Asked, moment, needs
 from bulkhead_runtime.api.stored_keys import StoredKeys
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
+from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.records import StoredKey
 
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -60,20 +62,22 @@ class KeyListView(BaseModel):
     data: list[KeyView]
 
 
-def routes(keys: StoredKeys) -> APIRouter:
-    """Return the routes over the keys of one runtime."""
+def routes(runtime: Runtime, keys: StoredKeys) -> APIRouter:
+    """Return the routes over one runtime."""
     router = APIRouter(
         prefix="/v1/api-keys", tags=["api-keys"], dependencies=[needs(scopes.KEYS_WRITE)]
     )
 
     @router.post("", status_code=201)
-    async def create_key(body: NewKeyBody, principal: Caller) -> NewKeyView:
+    async def create_key(body: NewKeyBody, exchange: Asked) -> NewKeyView:
         """Make a key; its token is in this answer and nowhere else."""
-        _refuse_more(principal, body)
+        _refuse_more(exchange.principal, body)
         expires_at = _milliseconds(body.expires_at)
         stored, token = await keys.make(
             body.name, body.principal or body.name, frozenset(body.scopes), expires_at
         )
+        data = {"name": stored.name, "scopes": list(stored.scopes)}
+        announce(runtime, exchange, "key.created", data=data)
         return NewKeyView(**_fields(stored), token=token)
 
     @router.get("")
@@ -82,9 +86,10 @@ def routes(keys: StoredKeys) -> APIRouter:
         return KeyListView(data=[KeyView(**_fields(key)) for key in await keys.list()])
 
     @router.delete("/{name}", status_code=204)
-    async def revoke_key(name: KeyName) -> None:
+    async def revoke_key(name: KeyName, exchange: Asked) -> None:
         """Remove a key; every replica refuses it within ten seconds."""
         await keys.revoke(name)
+        announce(runtime, exchange, "key.revoked", data={"name": name})
 
     return router
 

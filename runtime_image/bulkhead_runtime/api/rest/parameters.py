@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.params import Depends as Dependency
 
 from bulkhead_runtime.api import scopes
+from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.kernel.context import Principal
 
 _PLAIN = r"^[!-~]*$"
@@ -23,10 +24,18 @@ SessionId = Annotated[
 ]
 
 
+async def asked(request: Request) -> Exchange:
+    """Return the exchange that a request belongs to."""
+    exchange: Exchange = request.scope["exchange"]
+    return exchange
+
+
 async def caller(request: Request) -> Principal:
     """Return who calls."""
-    principal: Principal = request.scope["exchange"].principal
-    return principal
+    return (await asked(request)).principal
+
+
+Asked = Annotated[Exchange, Depends(asked)]
 
 
 Caller = Annotated[Principal, Depends(caller)]

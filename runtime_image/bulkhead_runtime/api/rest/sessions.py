@@ -8,7 +8,8 @@ from fastapi.responses import StreamingResponse
 
 from bulkhead_runtime.api import scopes
 from bulkhead_runtime.api.rest import views
-from bulkhead_runtime.api.rest.parameters import Caller, Cursor, Limit, SessionId, needs
+from bulkhead_runtime.api.rest.announce import announce
+from bulkhead_runtime.api.rest.parameters import Asked, Caller, Cursor, Limit, SessionId, needs
 from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.kernel.executions import new_session_id
 from bulkhead_runtime.runtime import Runtime
@@ -30,13 +31,13 @@ def routes(runtime: Runtime) -> APIRouter:
 
 def _add_writing(router: APIRouter, runtime: Runtime) -> None:
     @router.post("", status_code=201, dependencies=_WRITE)
-    async def create_session(body: views.NewSessionBody, principal: Caller) -> views.SessionView:
+    async def create_session(body: views.NewSessionBody, exchange: Asked) -> views.SessionView:
         """Begin a conversation without a message."""
         configuration = runtime.holder.require()
         version, _ = runtime.versions.for_new_session(configuration, body.agent)
         new = NewSession(
             new_session_id(),
-            principal.name,
+            exchange.principal.name,
             body.agent,
             version.package,
             version.version,
@@ -44,6 +45,8 @@ def _add_writing(router: APIRouter, runtime: Runtime) -> None:
             body.title,
         )
         session = await runtime.store.create(new, _bounds(runtime))
+        data = {"agent": session.agent, "version": session.version}
+        announce(runtime, exchange, "session.created", session_id=session.id, data=data)
         return views.SessionView.of(session, runtime.context_use(session))
 
     @router.post("/{session_id}/interrupt", status_code=202, dependencies=_WRITE)
@@ -53,9 +56,10 @@ def _add_writing(router: APIRouter, runtime: Runtime) -> None:
         return views.InterruptView()
 
     @router.delete("/{session_id}", status_code=204, dependencies=_WRITE)
-    async def delete_session(session_id: SessionId, principal: Caller) -> None:
+    async def delete_session(session_id: SessionId, exchange: Asked) -> None:
         """Remove a conversation; what it used stays in the ledger."""
-        await runtime.store.delete(session_id, scopes.owner(principal))
+        await runtime.store.delete(session_id, scopes.owner(exchange.principal))
+        announce(runtime, exchange, "session.archived", session_id=session_id)
 
 
 def _add_reading(router: APIRouter, runtime: Runtime) -> None:
@@ -97,9 +101,11 @@ def _add_reading(router: APIRouter, runtime: Runtime) -> None:
         response_class=StreamingResponse,
         responses={200: {"content": {_NDJSON: {}}, "description": "One JSON document per line"}},
     )
-    async def export_session(session_id: SessionId, principal: Caller) -> StreamingResponse:
+    async def export_session(session_id: SessionId, exchange: Asked) -> StreamingResponse:
         """Return a whole conversation, a JSON document per line: the session, then each message."""
+        principal = exchange.principal
         session = await runtime.store.session(session_id, scopes.owner(principal), _bounds(runtime))
+        announce(runtime, exchange, "session.exported", session_id=session_id)
         return StreamingResponse(_lines(runtime, session, principal), media_type=_NDJSON)
 
 

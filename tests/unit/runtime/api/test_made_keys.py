@@ -69,6 +69,19 @@ async def test_a_revoked_key_is_refused_at_once_and_its_name_is_free_again(
     await _make(runtime, "leaver", "*")
 
 
+async def test_who_made_and_revoked_a_key_is_on_record(runtime: RuntimeProcess) -> None:
+    await _make(runtime, "audited", "agents:run")
+    await _ask(runtime, "DELETE", f"{KEYS}/audited")
+
+    async def recorded() -> bool:
+        query = {"type": ["key.created", "key.revoked"], "limit": "200"}
+        _, page = await _ask(runtime, "GET", "/v1/runtime/events", params=query)
+        kinds = [e["type"] for e in page["data"] if e["data"]["name"] == "audited"]
+        return kinds == ["key.created", "key.revoked"]
+
+    await until(recorded, "both events are stored", 10)
+
+
 async def test_a_key_shows_when_it_ends(runtime: RuntimeProcess) -> None:
     token = await _make(runtime, "brief", "*", expires_at="2999-01-01T00:00:00+02:00")
     assert (await _ask(runtime, "GET", "/v1/agents", key=token))[0] == 200
