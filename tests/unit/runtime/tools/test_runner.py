@@ -260,9 +260,14 @@ async def test_a_source_that_fails_in_a_row_is_left_alone_and_costs_no_other(
     assert code(await run(home, {"how": "well"}, elsewhere)) == "ok"
 
 
-async def test_refusals_and_clients_that_leave_open_no_circuit(home: ToolHome) -> None:
-    for _ in range(FAILURES_BEFORE_OPEN + 1):
+async def test_refusals_open_no_circuit(home: ToolHome) -> None:
+    for _ in range(FAILURES_BEFORE_OPEN):
         await run(home, {"how": "refusing"}, REMOTE)
+    assert code(await run(home, {"how": "well"}, REMOTE)) == "ok"
+
+
+async def test_clients_that_leave_open_no_circuit(home: ToolHome) -> None:
+    for _ in range(FAILURES_BEFORE_OPEN):
         task = asyncio.create_task(run(home, {"how": "never"}, REMOTE))
         await asyncio.wait([task], timeout=0.01)
         task.cancel()
