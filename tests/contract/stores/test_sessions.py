@@ -216,8 +216,8 @@ async def test_an_expired_session_reads_as_none_before_any_sweep(store: StoreOfR
 
 
 async def test_a_session_in_a_turn_does_not_expire(store: StoreOfRecord) -> None:
-    await say(store, "quiet", "ses_2", new=True)
     await turn_of(store, begin_turn(new=True))
+    await say(store, "quiet", "ses_2", new=True)
     expired: set[str] = set()
 
     async def other_expired() -> bool:
