@@ -1,5 +1,6 @@
 """A whole runtime inside the test's own event loop, for tests of what clients cannot see."""
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,6 +13,8 @@ from typing import Any
 
 from bulkhead_api.runtime_config import PackageDocument, ProviderConfig
 from bulkhead_api.v1alpha1.models import ModelPrice
+from bulkhead_runtime.events.bus import Subscription
+from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.kernel.execution import discard
 from bulkhead_runtime.kernel.requests import Caller, Repeatable, TurnRequest
@@ -122,6 +125,12 @@ def repeatable(key: str, body: str = "body") -> Repeatable:
         answer=lambda result: RepeatedAnswer(200, "text/plain", result.answer.encode()),
         failure=lambda problem: RepeatedAnswer(problem.status, "text/plain", problem.code.encode()),
     )
+
+
+async def heard(watching: Subscription) -> Event:
+    """Return the next event of a subscription; fail when none comes."""
+    async with asyncio.timeout(10):
+        return await watching.next()
 
 
 async def say(

@@ -16,7 +16,7 @@ from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
 from bulkhead_runtime.store.spending import Account, Balance
 from tests.support.deadline import until
-from tests.support.runtime.in_process import caller, running, say, stubbed
+from tests.support.runtime.in_process import caller, heard, running, say, stubbed
 from tests.support.runtime_process import agent, document
 from tests.support.stub_provider import StubProvider
 
@@ -201,7 +201,7 @@ async def test_steps_warn_once_and_tell_every_caller(
     async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
         watching = runtime.events.subscribe("budget.warning")
         told = [(await say(runtime, "hello")).warnings for _ in range(4)]
-        event = await watching.next()
+        event = await heard(watching)
     assert told[:2] == [(), ()]
     assert told[2] == ("total turns 50% of its budget used",)
     assert told[3] == ("total turns 75% of its budget used",)

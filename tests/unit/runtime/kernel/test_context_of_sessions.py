@@ -7,7 +7,7 @@ from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.sessions import Cleanup, Compaction, Sessions
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds, Session
-from tests.support.runtime.in_process import running, say, stubbed
+from tests.support.runtime.in_process import heard, running, say, stubbed
 from tests.support.stub_provider import Seen, StubProvider
 
 SHORT = Sessions(compaction=Compaction(turns=4, summary_characters=300))
@@ -48,7 +48,7 @@ async def test_old_turns_become_a_summary_that_a_model_writes_after_the_turn(
     async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
         watching = runtime.events.subscribe("session.compacted")
         session_id = await _talk(runtime, 6)
-        event = await watching.next()
+        event = await heard(watching)
         session = await _session(runtime, session_id)
         lines = await runtime.store.ledger(
             since=0, until=2**52, principal=None, limit=50, cursor=None
@@ -80,7 +80,7 @@ async def test_a_summary_is_made_without_a_model_that_fails(
     async with running(tmp_path, **stubbed(provider, "words", sessions=sessions)) as runtime:
         watching = runtime.events.subscribe("session.compacted")
         session = await _session(runtime, await _talk(runtime, 6))
-        event = await watching.next()
+        event = await heard(watching)
     assert event.data["by"] == "fallback"
     assert session.summary is not None
     assert "user: question 0" in session.summary
@@ -95,7 +95,7 @@ async def test_a_summary_that_no_budget_pays_is_made_without_a_model(
     async with running(tmp_path, **fields) as runtime:
         watching = runtime.events.subscribe("session.compacted")
         session = await _session(runtime, await _talk(runtime, 5))
-        event = await watching.next()
+        event = await heard(watching)
     assert event.data["by"] == "fallback"
     assert "user: question 0" in (session.summary or "")
 
@@ -141,7 +141,7 @@ async def test_the_oldest_messages_leave_a_full_window_and_the_newest_five_stay(
     async with running(tmp_path, **fields) as runtime:
         watching = runtime.events.subscribe("session.cleaned")
         session = await _session(runtime, await _talk(runtime, 20, said=" " + "x y " * 300))
-        event = await watching.next()
+        event = await heard(watching)
         use = runtime.context_use(session)
     told = _told(_answered(provider)[-1])
     assert 5 <= len(told) < 20

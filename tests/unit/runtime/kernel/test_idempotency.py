@@ -18,6 +18,7 @@ from tests.support.deadline import until
 from tests.support.runtime.in_process import (
     Trips,
     data_of,
+    heard,
     repeatable,
     running,
     say,
@@ -50,7 +51,7 @@ async def test_a_finished_answer_is_repeated_and_its_model_not_called_again(
         await say(runtime, "hello", key=key)
         before = len(provider.requests)
         answer = await _repeated(runtime, key)
-        types = [(await watching.next()).type for _ in range(2)]
+        types = [(await heard(watching)).type for _ in range(2)]
     assert answer == RepeatedAnswer(200, "text/plain", WORDS)
     assert len(provider.requests) == before
     assert types == ["idempotency.start", "idempotency.complete"]
