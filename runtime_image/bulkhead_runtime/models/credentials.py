@@ -44,8 +44,12 @@ class ProviderKeys:
         try:
             with (self._directory / provider).open("rb") as file:
                 content = file.read(MAX_KEY_BYTES + 1)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError:
+            # Out of descriptors, say: a key that cannot be read now has not been taken away.
+            _log.warning("Provider key cannot be read now", extra={"provider": provider})
+            return self._keys.get(provider)
         key = content.strip().decode("ascii", errors="replace")
         if len(content) > MAX_KEY_BYTES or not key.isascii() or not key.isprintable():
             # Anything else would not survive as an HTTP header, or would change it.

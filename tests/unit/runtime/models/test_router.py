@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -110,6 +111,24 @@ def test_a_key_that_cannot_be_used_counts_as_missing(
     (tmp_path / "up").write_bytes(content)
     router.reload_credentials()
     assert router.missing_credentials() == ("up", "anthropic")
+
+
+def test_a_key_that_cannot_be_read_for_a_moment_is_kept(router: ModelRouter) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        router.reload_credentials()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert router.missing_credentials() == ("anthropic",)
+
+
+def test_a_key_that_was_taken_away_is_not_used_any_more(
+    router: ModelRouter, tmp_path: Path
+) -> None:
+    (tmp_path / "up").unlink()
+    router.reload_credentials()
+    assert "up" in router.missing_credentials()
 
 
 def test_missing_credentials_are_named_until_they_are_mounted(
