@@ -69,7 +69,7 @@ class Entries:
 
 def assemble(near: Neighbours) -> Entries:
     """Return the ways into one kernel."""
-    executions = Executions(near.organization, near.store)
+    executions = Executions(near.organization, near.store, near.background)
     calls = ModelCalls(near.router, near.tracing, near.reports)
     window = ContextWindow(near.router)
     kernel = _kernel(near, executions)
@@ -117,7 +117,7 @@ def _kernel(near: Neighbours, executions: Executions) -> Kernel:
         Injection(reports),
         RateLimit(RateWindow(), near.rates, near.admission),
         Deadline(),
-        OneTurnAtATime(SessionGate()),
+        OneTurnAtATime(SessionGate(), executions),
         Concurrency(near.admission),
         Moderated(near.router, reports),
         *extensions.middlewares(),

@@ -14,6 +14,7 @@ from bulkhead_runtime.kernel.context import ExecutionContext
 from bulkhead_runtime.kernel.purse import Purse
 from bulkhead_runtime.kernel.requests import Repeatable
 from bulkhead_runtime.models.port import Usage
+from bulkhead_runtime.store.port import Turn
 from bulkhead_runtime.store.spending import Claim
 
 Outcome = Literal["completed", "completed_with_errors", "error", "interrupted", "refused"]
@@ -52,7 +53,8 @@ class Execution:
     `texts` are what users wrote, for the limits on input and for safety. `agent`, `package` and
     `version` are labels from the configuration, never a client's text; `definition` is the agent
     as its package has it, None where a model or a tool is addressed. `begun` is True once the
-    store has made or locked the session; `warnings` are for the client.
+    store has made or locked the session, for its `turn`; `followed` once another message waits for
+    that turn's end. `warnings` are for the client.
     """
 
     configuration: Configuration
@@ -69,6 +71,8 @@ class Execution:
     repeatable: Repeatable | None = None
     claim: Claim | None = None
     begun: bool = False
+    turn: Turn | None = None
+    followed: bool = False
     outcome: Outcome = "error"
     usage: UsageTotal = field(default_factory=UsageTotal)
     warnings: list[str] = field(default_factory=list)

@@ -12,12 +12,13 @@ from bulkhead_runtime.identifiers import random_hex
 from bulkhead_runtime.kernel import refusals
 from bulkhead_runtime.kernel.accounts import accounts_of, allowance_of
 from bulkhead_runtime.kernel.allowance import Allowance
+from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.context import ExecutionContext
 from bulkhead_runtime.kernel.execution import DIRECT, Entry, Execution
 from bulkhead_runtime.kernel.idempotency import claim_of
 from bulkhead_runtime.kernel.purse import Purse
 from bulkhead_runtime.kernel.requests import Caller
-from bulkhead_runtime.store.spending import SpendingStore
+from bulkhead_runtime.store.of_record import StoreOfRecord
 
 _SECONDS: Final = "seconds"
 
@@ -30,9 +31,10 @@ def new_session_id() -> str:
 class Executions:
     """The factory of executions of one organization."""
 
-    def __init__(self, organization: str, store: SpendingStore) -> None:
+    def __init__(self, organization: str, store: StoreOfRecord, background: Background) -> None:
         self._organization = organization
         self._store = store
+        self._background = background
         self._running: dict[str, Execution] = {}
 
     def of_agent(
@@ -98,6 +100,13 @@ class Executions:
         """Note that it runs no longer."""
         if execution.session_id is not None:
             self._running.pop(execution.session_id, None)
+
+    def queue_behind(self, session_id: str) -> None:
+        """Show in the store that a message waits for the turn that runs here, once per turn."""
+        execution = self._running.get(session_id)
+        if execution is not None and execution.turn is not None and not execution.followed:
+            execution.followed = True
+            self._background.spawn(self._store.mark(execution.turn, "executing_queued"))
 
     def interrupt(self, session_id: str) -> None:
         """End the turn of a session; raise a 409 `Problem` where none runs in this process."""

@@ -30,6 +30,7 @@ from bulkhead_runtime.kernel.admission import (
     rate_limited,
 )
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
+from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import Repeated
 from bulkhead_runtime.kernel.settlement import Settlement, Work
@@ -239,8 +240,9 @@ class Deadline:
 class OneTurnAtATime:
     """Lets the turns of one session through one after the other."""
 
-    def __init__(self, gate: SessionGate) -> None:
+    def __init__(self, gate: SessionGate, executions: Executions) -> None:
         self._gate = gate
+        self._executions = executions
 
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Run the rest when the turns before have ended."""
@@ -248,6 +250,7 @@ class OneTurnAtATime:
             await proceed()
             return
         waiting = execution.configuration.limits.max_queue_size
+        self._executions.queue_behind(execution.session_id)
         async with self._gate.enter(execution.session_id, waiting):
             await proceed()
 

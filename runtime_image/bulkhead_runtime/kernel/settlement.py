@@ -128,7 +128,7 @@ class Settlement:
         except asyncio.CancelledError:
             self._background.spawn(self._release(begun, execution))
             raise
-        execution.begun = True
+        execution.begun, execution.turn = True, turn
         if granted.seconds is not None:
             execution.hurry(execution.started + float(granted.seconds))
         return turn

@@ -106,6 +106,27 @@ async def test_a_turn_is_interrupted_and_pays_for_what_it_took(
     assert session.input_tokens > 0
 
 
+async def test_a_session_shows_that_a_message_waits_for_its_turn(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    async with running(tmp_path, **stubbed(provider, "words;chunks=4;delay_ms=150")) as runtime:
+        session_id = str((await say(runtime, "first")).session_id)
+        before = len(provider.requests)
+        turn = asyncio.create_task(say(runtime, "second", session_id))
+        await _running(runtime, provider, before)
+        assert (await _session(runtime, session_id)).status == "executing"
+        waiting = asyncio.create_task(say(runtime, "third", session_id))
+
+        async def queued() -> bool:
+            return (await _session(runtime, session_id)).status == "executing_queued"
+
+        await until(queued, "the waiting message is shown")
+        await turn
+        await waiting
+        session = await _session(runtime, session_id)
+    assert (session.status, session.turns) == ("completed", 3)
+
+
 async def test_nobody_interrupts_anothers_turn(tmp_path: Path, provider: StubProvider) -> None:
     before = len(provider.requests)
     async with running(tmp_path, **stubbed(provider, "hang")) as runtime:
