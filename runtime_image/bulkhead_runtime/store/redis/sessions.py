@@ -7,7 +7,7 @@ that it was read at; messages are only ever appended, so the number tells whethe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from redis.asyncio import Redis
@@ -55,10 +55,10 @@ class CachedTail:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is cached of a session: its columns, and its tail where that was short enough."""
+    """What is cached of a session: its columns, and its encoded tail, empty where there is none."""
 
     head: list[Any]
-    tail: CachedTail | None
+    tail: bytes
 
 
 class SessionCache:
@@ -72,24 +72,22 @@ class SessionCache:
         """Return what is cached, None where nothing is; raise `RedisAwayError`."""
         key = self._key(session_id)
 
-        async def command(client: Redis) -> list[bytes | str | None]:
-            return await client.hmget(key, ["head", "tail"])
+        async def command(client: Redis) -> list[bytes | None]:
+            # As bytes, for the client decodes nothing.
+            return cast("list[bytes | None]", await client.hmget(key, ["head", "tail"]))
 
         head, tail = await self._link.ask(command)
         if head is None:
             return None
-        return Entry(orjson.loads(head), None if tail is None else _decode_tail(tail))
+        return Entry(orjson.loads(head), tail or b"")
 
-    async def put(self, head: Sequence[Any], tail: CachedTail | None, *, tell: str = "") -> None:
-        """Keep a session's columns, and its tail where one is given; raise `RedisAwayError`.
+    async def put(self, head: Sequence[Any], tail: bytes, *, tell: str = "") -> None:
+        """Keep a session's columns and, unless it is empty, its tail; raise `RedisAwayError`.
 
         `tell` is a topic whose watchers are woken.
         """
-        encoded = b"" if tail is None else _encode_tail(tail)
-        if len(encoded) > MAX_TAIL_BYTES:
-            encoded = b""
         channel = self._link.prefix + tell if tell else ""
-        values = [head[decoding.REVISION], orjson.dumps(list(head)), encoded, SECONDS, channel]
+        values = [head[decoding.REVISION], orjson.dumps(list(head)), tail, SECONDS, channel]
         await self._write(str(head[0]), values)
 
     async def hide(self, session_id: str, revision: int) -> None:
@@ -103,7 +101,8 @@ class SessionCache:
         return f"{self._link.prefix}session:{self._epoch.number}:{session_id}"
 
 
-def _encode_tail(cached: CachedTail) -> bytes:
+def encode_tail(cached: CachedTail) -> bytes:
+    """Return what is kept of a tail: nothing of one that is too long."""
     rows = [
         (
             sequence,
@@ -114,10 +113,13 @@ def _encode_tail(cached: CachedTail) -> bytes:
         )
         for sequence, message in reversed(cached.tail)
     ]
-    return encoding.encode({"messages": cached.messages, "since": cached.since, "rows": rows})
+    held = {"messages": cached.messages, "since": cached.since, "rows": rows}
+    encoded = encoding.encode(held)
+    return encoded if len(encoded) <= MAX_TAIL_BYTES else b""
 
 
-def _decode_tail(text: bytes | str) -> CachedTail:
+def decode_tail(text: bytes) -> CachedTail:
+    """Return the tail that `encode_tail` encoded."""
     held = orjson.loads(text)
     return CachedTail(held["messages"], held["since"], decoding.tail(held["rows"]))
 

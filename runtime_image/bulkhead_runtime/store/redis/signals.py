@@ -11,6 +11,9 @@ from redis.exceptions import RedisError
 from bulkhead_runtime.store.postgres.signals import Pause, Signal, Signals
 from bulkhead_runtime.store.redis.link import WATCHERS, Link, RedisAwayError
 
+LOOK_AGAIN_SECONDS = 2.0
+"""Who could tell may have died, or may not reach Redis."""
+
 
 class Notifications(Signals):
     """Watches and tells over Redis; as if there were none where it is away or too many watch."""
@@ -65,7 +68,7 @@ class _Subscribed:
         self._subscription = subscription
 
     async def wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
+        end = time.monotonic() + min(seconds, LOOK_AGAIN_SECONDS)
         try:
             while (left := end - time.monotonic()) > 0:
                 if await self._subscription.get_message(timeout=left) is not None:

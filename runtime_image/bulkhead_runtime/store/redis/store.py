@@ -20,7 +20,14 @@ from bulkhead_runtime.store.postgres.signals import claim_topic, session_topic
 from bulkhead_runtime.store.postgres.store import PostgresStore
 from bulkhead_runtime.store.redis.link import Link, RedisAwayError
 from bulkhead_runtime.store.redis.rates import SharedRates
-from bulkhead_runtime.store.redis.sessions import GONE, CachedTail, SessionCache, tail_of
+from bulkhead_runtime.store.redis.sessions import (
+    GONE,
+    CachedTail,
+    SessionCache,
+    decode_tail,
+    encode_tail,
+    tail_of,
+)
 from bulkhead_runtime.store.redis.signals import Notifications
 from bulkhead_runtime.store.spending import (
     Begin,
@@ -55,7 +62,7 @@ class CachedStore(PostgresStore):
         super().__init__(pool, organization)
         self._link = link
         self._cache = SessionCache(link, self._epoch)
-        self._tails: OrderedDict[str, tuple[CachedTail, int]] = OrderedDict()
+        self._tails: OrderedDict[str, tuple[bytes, int]] = OrderedDict()
         self._writing: set[asyncio.Task[None]] = set()
         self._hiding: dict[str, asyncio.Task[None]] = {}
         self.signals = Notifications(link)
@@ -77,7 +84,7 @@ class CachedStore(PostgresStore):
     async def create(self, new: NewSession, bounds: PoolBounds) -> Session:
         """Store a session without any turn; durable when this returns."""
         head = await self._create(new, bounds)
-        self._soon(self._put(head, tail_of((), 1, 0)))
+        self._soon(self._put(head, encode_tail(tail_of((), 1, 0))))
         return decoding.session(head, bounds)
 
     async def delete(self, session_id: str, principal: str | None) -> None:
@@ -147,7 +154,7 @@ class CachedStore(PostgresStore):
             return None
         if entry is None:
             return None
-        if entry.tail is not None:
+        if entry.tail:
             self._remember(session_id, entry.head, entry.tail)
         return entry.head
 
@@ -159,16 +166,13 @@ class CachedStore(PostgresStore):
         self._epoch.learn(epoch, voided=0)
         newest = decoding.tail(rows)
         until = head[decoding.REVISION - 1]
-        tail = CachedTail(
-            head[decoding.MESSAGES],
-            newest[0][0] if len(newest) == TAIL_MESSAGES else until + 1,
-            newest,
-        )
+        since = newest[0][0] if len(newest) == TAIL_MESSAGES else until + 1
+        tail = encode_tail(CachedTail(head[decoding.MESSAGES], since, newest))
         self._remember(session_id, head, tail)
         self._soon(self._put(head, tail))
         return head
 
-    def _remember(self, session_id: str, head: list[Any], tail: CachedTail) -> None:
+    def _remember(self, session_id: str, head: list[Any], tail: bytes) -> None:
         self._tails[session_id] = (tail, head[decoding.REVISION - 1])
         self._tails.move_to_end(session_id)
         if len(self._tails) > REMEMBERED_TAILS:
@@ -176,12 +180,13 @@ class CachedStore(PostgresStore):
 
     def _tail_for(self, turn: BeginTurn) -> CachedTail | None:
         """Return the tail that was read lately where it is all that the turn would load."""
-        tail, summary_until = self._tails.pop(turn.session_id, (None, 0))
-        if tail is None or not tail.reaches(turn.tail, summary_until):
+        encoded, summary_until = self._tails.pop(turn.session_id, (b"", 0))
+        if not encoded:
             return None
-        return tail
+        tail = decode_tail(encoded)
+        return tail if tail.reaches(turn.tail, summary_until) else None
 
-    async def _put(self, head: list[Any], tail: CachedTail | None, tell: str = "") -> None:
+    async def _put(self, head: list[Any], tail: bytes, tell: str = "") -> None:
         """Cache a session, unless a turn holds it: its end hides only what was there before."""
         if head[_STATUS] in states.RUNNING:
             return
@@ -211,11 +216,11 @@ def _session_of(request: Finish) -> str | None:
     return None if request.summary is None else request.summary.session_id
 
 
-def _tail_after(request: Finish, answer: Any) -> CachedTail | None:
-    """Return the tail that the next turn begins with, None where this turn added nothing."""
+def _tail_after(request: Finish, answer: Any) -> bytes:
+    """Return the tail that the next turn begins with, nothing where this turn added nothing."""
     if request.turn is None or answer["turn"] != "stored":
-        return None
+        return b""
     turn, added = request.turn.turn, request.turn.messages
     messages = (*turn.history, *added)[-TAIL_MESSAGES:]
     known = answer["head"][decoding.MESSAGES]
-    return tail_of(messages, known - len(messages) + 1, known)
+    return encode_tail(tail_of(messages, known - len(messages) + 1, known))

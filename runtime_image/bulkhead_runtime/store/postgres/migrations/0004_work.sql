@@ -277,7 +277,6 @@ BEGIN
         WHEN 'delete' THEN RETURN bulkhead.delete_session(item);
         WHEN 'policy' THEN RETURN bulkhead.put_policy(item);
         WHEN 'key' THEN RETURN bulkhead.put_key(item);
-        WHEN 'events' THEN PERFORM bulkhead.write_events(item -> 'events'); RETURN 'true';
     END CASE;
 EXCEPTION
     WHEN SQLSTATE 'BH000' THEN
@@ -295,13 +294,22 @@ DECLARE
     epoch bigint;
     item jsonb;
     answers jsonb[] := '{}';
+    -- Events on their own refuse nothing, so they are written in one go.
+    events jsonb := (
+        SELECT jsonb_agg(event) FROM jsonb_array_elements(items) AS given
+        CROSS JOIN jsonb_array_elements(given -> 'events') AS event
+        WHERE given ->> 'do' = 'events');
 BEGIN
     IF stale THEN
         UPDATE bulkhead.organizations SET cache_epoch = cache_epoch + 1;
     END IF;
     SELECT cache_epoch INTO STRICT epoch FROM bulkhead.organizations FOR NO KEY UPDATE;
+    IF events IS NOT NULL THEN
+        PERFORM bulkhead.write_events(events);
+    END IF;
     FOR item IN SELECT * FROM jsonb_array_elements(items) LOOP
-        answers := answers || bulkhead.do_item(item);
+        answers := answers || CASE item ->> 'do'
+            WHEN 'events' THEN 'true' ELSE bulkhead.do_item(item) END;
     END LOOP;
     RETURN jsonb_build_object('epoch', epoch, 'answers', to_jsonb(answers));
 END $$;
