@@ -9,6 +9,7 @@ from tests.performance.harness.rounds import Round
 from tests.performance.rows import (
     embedded_store,
     litellm_proxy,
+    middleware,
     open_streams,
     operator_growth,
     operator_writes,
@@ -35,6 +36,7 @@ class Family:
 
 FAMILIES = (
     Family("Runtime start", runtime_start.BARS, runtime_start.measure),
+    Family("Middleware", middleware.BARS, middleware.measure),
     Family("Stateless streams", streams.BARS, streams.measure),
     Family("Open streams", open_streams.BARS, open_streams.measure, rounds=3),
     Family("LiteLLM proxy", litellm_proxy.BARS, litellm_proxy.measure),
