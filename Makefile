@@ -13,8 +13,8 @@ RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 OPERATOR_CODE := crds operator charts docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
 	tests/unit/controller tests/integration tests/e2e tests/performance
-RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/faults tests/support/runtime \
-	tests/performance/references
+RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
+	tests/integration/stores tests/support/runtime tests/performance/references
 
 export ORG ONLY
 export PYTHONPATH := crds:operator:runtime_image
@@ -45,11 +45,13 @@ test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
 	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
 		tests/performance tests/cluster/test_parts.py
-	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime tests/faults
+	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime
 
-test-integration: $(OPERATOR) ## Run the tests against a real API server
+test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
 	$(CLUSTER_TOOL) binaries kubernetes helm
-	.venv/bin/pytest -q --durations=5 tests/integration tests/cluster/test_control_plane.py
+	.venv/bin/pytest -q --durations=5 --ignore tests/integration/stores tests/integration \
+		tests/cluster/test_control_plane.py
+	.venv-runtime/bin/pytest -q --durations=5 tests/contract tests/integration/stores tests/faults
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
@@ -73,7 +75,8 @@ format: $(OPERATOR) ## Rewrite the sources in the project's style
 	.venv/bin/ruff format .
 
 typecheck: $(OPERATOR) $(RUNTIME) ## Check types strictly, in both environments
-	.venv/bin/mypy --exclude 'tests/(performance/references|support/runtime)/' $(OPERATOR_CODE)
+	.venv/bin/mypy --exclude 'tests/(performance/references|support/runtime|integration/stores)/' \
+		$(OPERATOR_CODE)
 	.venv-runtime/bin/mypy $(RUNTIME_CODE)
 
 generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
