@@ -85,6 +85,8 @@ class TokenMeasure:
 
 
 def _bytes_of(message: ModelMessage) -> int:
+    if not message.tool_calls:  # most of them; a conversation is counted several times a turn
+        return _size(message.content)
     calls = sum(_size(call.name) + _size(call.arguments) for call in message.tool_calls)
     return _size(message.content) + calls
 
