@@ -13,7 +13,7 @@ from bulkhead_runtime.api.oidc import Issuers, looks_like_jwt
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
 from tests.support import oidc_issuer
-from tests.support.oidc_issuer import AUDIENCE, OidcIssuer
+from tests.support.runtime.oidc_issuer import AUDIENCE, OidcIssuer
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from bulkhead_api.runtime_config import PackageDocument, ProviderConfig
 from bulkhead_api.v1alpha1.agent_package import HttpTool
 from bulkhead_api.v1alpha1.tools import Tools
 from tests.support.deadline import until
-from tests.support.mcp_server import RunningMcpServer, mcp_server
+from tests.support.runtime.mcp_server import RunningMcpServer, mcp_server
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client
 from tests.support.stub_provider import StubProvider
 

@@ -16,7 +16,7 @@ from bulkhead_runtime.tools.mcp.sdk import MAX_ANSWER_BYTES, call_tool
 from bulkhead_runtime.tools.port import ToolEnvelope
 from tests.support.deadline import until
 from tests.support.hostile_mcp import HostileMcp, hostile_mcp
-from tests.support.mcp_server import RunningMcpServer, mcp_server
+from tests.support.runtime.mcp_server import RunningMcpServer, mcp_server
 from tests.support.tool_homes import ToolHome, tool_context, tool_home
 
 TOKEN = "mcp-secret-1"
@@ -106,7 +106,7 @@ async def test_a_call_is_one_request_that_carries_token_and_trace(
 async def test_a_server_of_the_former_protocol_is_spoken_to_as_well(
     server: RunningMcpServer,
 ) -> None:
-    endpoint = Endpoint("crm", server.url, TOKEN, 5, LEGACY)
+    endpoint = Endpoint("crm", server.url, TOKEN, LEGACY)
     arguments = {"a": 2, "b": 3}
     trace = tool_context().context.trace.traceparent
     result = await call_tool(endpoint, "add", arguments, traceparent=trace, listed=False)
@@ -219,7 +219,10 @@ async def test_many_calls_at_once_get_their_own_answers(
 ) -> None:
     follow(home, server.url)
     await home.registry.prepare()
-    answers = await asyncio.gather(*(call(home, "echo", text=str(n)) for n in range(40)))
+    context = tool_context(seconds=60)
+    answers = await asyncio.gather(
+        *(home.registry.run("crm__echo", {"text": str(n)}, context) for n in range(40))
+    )
     assert [answer.data["structured"]["result"] for answer in answers] == [
         str(number) for number in range(40)
     ]
@@ -290,5 +293,5 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 
 def test_an_endpoint_never_shows_its_token() -> None:
-    endpoint = Endpoint("crm", "http://x/", TOKEN, 5)
+    endpoint = Endpoint("crm", "http://x/", TOKEN)
     assert TOKEN not in repr(replace(endpoint, era=LEGACY))

@@ -1,6 +1,6 @@
 """An MCP server that is not ours: the official SDK over streamable HTTP, as a process.
 
-`python -m tests.support.mcp_server --port N [--token T]`; with a token it lets in nobody else. It
+`python -m tests.support.runtime.mcp_server --port N [--token T]`; with a token it lets in nobody else. It
 speaks both eras of the protocol. `/stub/token` (POST) changes the token, `/stub/seen` (GET) tells
 the headers and methods of the requests so far.
 """
@@ -114,7 +114,7 @@ class RunningMcpServer:
         await until(self._answers, "the MCP server answers")
 
     def _spawn(self) -> None:
-        program = [sys.executable, "-m", "tests.support.mcp_server"]
+        program = [sys.executable, "-m", "tests.support.runtime.mcp_server"]
         arguments = ["--port", str(self.port), "--token", self._token or ""]
         self._process = subprocess.Popen([*program, *arguments], stderr=subprocess.DEVNULL)
 
