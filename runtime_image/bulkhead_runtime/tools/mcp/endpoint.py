@@ -17,5 +17,4 @@ class Endpoint:
     name: str
     url: str
     token: str | None = field(repr=False)
-    timeout_seconds: float
     era: str = AUTOMATIC

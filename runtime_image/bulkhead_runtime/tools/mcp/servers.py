@@ -93,7 +93,7 @@ class _Server:
         token = None
         if configured.credentials_ref is not None:
             token = self._credentials.value(configured.name)
-        return Endpoint(configured.name, configured.url, token, configured.timeout_seconds, era)
+        return Endpoint(configured.name, configured.url, token, era)
 
     def _tool(self, offered: "mcp_types.Tool") -> Tool | None:
         """Return an offered tool under our name; None for one that no model could be given."""
