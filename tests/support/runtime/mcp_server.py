@@ -1,7 +1,7 @@
 """An MCP server that is not ours: the official SDK over streamable HTTP, as a process.
 
-`python -m tests.support.runtime.mcp_server --port N [--token T]`; with a token it lets in nobody else. It
-speaks both eras of the protocol. `/stub/token` (POST) changes the token, `/stub/seen` (GET) tells
+`python -m tests.support.runtime.mcp_server --port N [--token T]`; with a token it lets in nobody
+else. It speaks both eras of the protocol. `/stub/token` (POST) changes the token, `/stub/seen` (GET) tells
 the headers and methods of the requests so far.
 """
 
@@ -111,7 +111,7 @@ class RunningMcpServer:
     async def start(self) -> None:
         """Start, and return when it answers."""
         self._spawn()
-        await until(self._answers, "the MCP server answers")
+        await until(self._answers, "the MCP server answers", seconds=90)
 
     def _spawn(self) -> None:
         program = [sys.executable, "-m", "tests.support.runtime.mcp_server"]
