@@ -1,8 +1,8 @@
 """An MCP server that is not ours: the official SDK over streamable HTTP, as a process.
 
 `python -m tests.support.runtime.mcp_server --port N [--token T]`; with a token it lets in nobody
-else. It speaks both eras of the protocol. `/stub/token` (POST) changes the token, `/stub/seen` (GET)
-tells the headers and methods of the requests so far.
+else. It speaks both eras of the protocol. `/stub/token` (POST) changes the token, `/stub/seen`
+(GET) tells the headers and methods of the requests so far.
 """
 
 import argparse
