@@ -12,7 +12,7 @@ from bulkhead_runtime.api.keyring import fingerprint_of_token
 from bulkhead_runtime.api.oidc import Issuers, looks_like_jwt
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
-from tests.support import oidc_issuer
+from tests.support.runtime import oidc_issuer
 from tests.support.runtime.oidc_issuer import AUDIENCE, OidcIssuer
 
 
