@@ -19,6 +19,15 @@ ANNOTATION_ORGANIZATION: Final = f"{GROUP}/organization"
 ANNOTATION_ROTATE_API_KEY: Final = f"{GROUP}/rotate-api-key"
 """On an OrganizationRuntime: every new value asks for one new API key."""
 
+ANNOTATION_ROLLBACK_TO: Final = f"{GROUP}/rollback-to"
+"""On an AgentPackage: the former version to go back to, until the spec names another."""
+
+ANNOTATION_RETRY: Final = f"{GROUP}/retry"
+"""On an AgentPackage: every new value tries a version again that was taken back."""
+
+ANNOTATION_APPROVE_STEP: Final = f"{GROUP}/approve-step"
+"""On an AgentPackage: the step, counted from 1, up to which a person lets the rollout go on."""
+
 ANNOTATION_CONFIGURATION_HASH: Final = f"{GROUP}/configuration-hash"
 """On pods: touched by the operator so that the kubelet syncs mounted files at once."""
 
@@ -78,6 +87,9 @@ TOOLS_FOLDER: Final = "tools"
 
 MCP_FOLDER: Final = "mcp"
 """One file per MCP server with a credential, named like it."""
+
+REGISTRIES_FOLDER: Final = "registries"
+"""One file per pull Secret of an OCI source, named like it: its `.dockerconfigjson`."""
 
 POSTGRES_DSN_FILE: Final = "postgres/dsn"
 REDIS_URL_FILE: Final = "redis/url"

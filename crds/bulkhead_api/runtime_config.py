@@ -17,11 +17,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bulkhead_api.schema import ApiModel
-from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
+from bulkhead_api.v1alpha1.agents import Agent, HttpTool
 from bulkhead_api.v1alpha1.authentication import Authentication
 from bulkhead_api.v1alpha1.budgets import Budgets
 from bulkhead_api.v1alpha1.limits import Limits
 from bulkhead_api.v1alpha1.models import CircuitBreaker, ModelPrice
+from bulkhead_api.v1alpha1.package_dependencies import Dependency, ExecutionConfig
+from bulkhead_api.v1alpha1.package_health import HealthCheck
+from bulkhead_api.v1alpha1.package_source import OciSource
 from bulkhead_api.v1alpha1.policies import ModelPolicy
 from bulkhead_api.v1alpha1.safety import Safety
 from bulkhead_api.v1alpha1.sessions import Sessions
@@ -66,6 +69,8 @@ class VersionRoute(ApiModel):
     version: str
     checksum: str
     weight: Annotated[int, Field(ge=0, le=100)]
+    check: str = ""
+    """Every new value asks for one run of the version's health checks; empty asks for none."""
 
 
 class PackageRoute(ApiModel):
@@ -105,14 +110,24 @@ class RuntimeConfig(ApiModel):
         return self.model_copy(update={"hash": _digest(content)[:32]})
 
 
-class PackageDocument(ApiModel):
+class PackageContent(ApiModel):
+    """What a version holds, besides how it is delivered."""
+
+    agents: tuple[Agent, ...] = ()
+    tools: tuple[HttpTool, ...] = ()
+    oci: OciSource | None = None
+    """Where agents and tools lie when they are not here: the runtime fetches them by digest."""
+    dependencies: tuple[Dependency, ...] = ()
+    health_checks: tuple[HealthCheck, ...] = ()
+    execution_config: ExecutionConfig = ExecutionConfig()
+
+
+class PackageDocument(PackageContent):
     """One version of one package as the runtime loads it."""
 
     package: str
     version: str
     checksum: str
-    agents: tuple[Agent, ...]
-    tools: tuple[HttpTool, ...] = ()
 
     @classmethod
     def of(
@@ -123,13 +138,14 @@ class PackageDocument(ApiModel):
         tools: tuple[HttpTool, ...] = (),
     ) -> "PackageDocument":
         """Return the document with the checksum of its content."""
-        return cls(
-            package=package,
-            version=version,
-            agents=agents,
-            tools=tools,
-            checksum=checksum(package, version, agents, tools),
-        )
+        return cls.holding(package, version, PackageContent(agents=agents, tools=tools))
+
+    @classmethod
+    def holding(cls, package: str, version: str, content: PackageContent) -> "PackageDocument":
+        """Return the document of a content, with its checksum."""
+        parts = {name: getattr(content, name) for name in PackageContent.model_fields}
+        unsigned = cls(package=package, version=version, checksum="", **parts)
+        return unsigned.model_copy(update={"checksum": unsigned.computed_checksum()})
 
     def written(self) -> str:
         """Return the JSON that is put into the file."""
@@ -137,25 +153,18 @@ class PackageDocument(ApiModel):
 
     def intact(self) -> bool:
         """Tell whether the content is what the checksum says."""
-        return self.checksum == checksum(self.package, self.version, self.agents, self.tools)
+        return self.checksum == self.computed_checksum()
 
+    def computed_checksum(self) -> str:
+        """Return `sha256:` and the digest over the canonical JSON of the content."""
+        content = self.model_dump(
+            by_alias=True, exclude={"checksum"}, exclude_defaults=True, mode="json"
+        )
+        return f"sha256:{_digest(content)}"
 
-def checksum(
-    package: str, version: str, agents: tuple[Agent, ...], tools: tuple[HttpTool, ...] = ()
-) -> str:
-    """Return `sha256:` and the digest over a package version's canonical JSON."""
-    content: dict[str, object] = {
-        "package": package,
-        "version": version,
-        "agents": [_content(agent) for agent in agents],
-    }
-    if tools:
-        content["tools"] = [_content(tool) for tool in tools]
-    return f"sha256:{_digest(content)}"
-
-
-def _content(part: ApiModel) -> dict[str, object]:
-    return part.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    def configured(self) -> tuple[Agent, ...]:
+        """Return the agents with what `execution_config` says, where it is narrower."""
+        return tuple(self.execution_config.applied_to(agent) for agent in self.agents)
 
 
 def _digest(content: object) -> str:

@@ -153,6 +153,7 @@ ORGANIZATION: dict[str, Any] = {
         "injection": "Refuse",
         "moderation": {"provider": "hosted", "model": "moderator", "onFailure": "Allow"},
     },
+    "integrations": [{"name": "crm", "version": "3.1.0"}],
 }
 
 PACKAGE: dict[str, Any] = {
@@ -187,6 +188,53 @@ PACKAGE: dict[str, Any] = {
             "idempotent": True,
         }
     ],
+    "dependencies": [
+        {
+            "type": "Integration",
+            "name": "crm",
+            "version": ">=3 <4",
+            "required": False,
+            "healthCheck": {"http": {"url": "https://crm.example.com/health"}},
+        }
+    ],
+    "runtimeRequirements": {
+        "memoryMB": 256,
+        "cpuMillicores": 500,
+        "python": ">=3.11",
+        "runtime": ">=0.1",
+    },
+    "executionConfig": {"timeoutSeconds": 30, "budget": _ALLOWANCE},
+    "healthChecks": [
+        {
+            "name": "answers",
+            "prompt": {
+                "agent": "helper",
+                "message": "Who are you?",
+                "contains": ["helper"],
+                "notContains": ["error"],
+                "maxSeconds": 5,
+                "maxCost": "0.01",
+            },
+            "timeoutSeconds": 20,
+            "attempts": 2,
+        }
+    ],
+    "rollout": {
+        "strategy": "Canary",
+        "steps": [{"weight": 5, "pauseSeconds": 60}, {"weight": 50, "approval": True}],
+        "analysis": {
+            "maxErrorPercent": 5,
+            "maxLatencySeconds": 10,
+            "maxCostPerRun": "0.05",
+            "maxToolDenialPercent": 10,
+            "minimumExecutions": 20,
+        },
+        "progressDeadlineSeconds": 300,
+        "automaticRollback": False,
+        "drainDeadlineSeconds": 3600,
+    },
+    "revisionHistoryLimit": 5,
+    "suspend": True,
 }
 
 POOL: dict[str, Any] = {"maxMemoryMB": 100, "defaultRetentionSeconds": 3600}

@@ -1,13 +1,11 @@
 """AgentPackage: a version of one or more agents, delivered like software."""
 
-import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from bulkhead_api.schema import (
     LIST_ATOMIC,
-    LIST_SET,
     ApiModel,
     Column,
     CustomResource,
@@ -15,217 +13,52 @@ from bulkhead_api.schema import (
     rule,
     rules,
 )
-from bulkhead_api.v1alpha1.budgets import Allowance
-from bulkhead_api.v1alpha1.patterns import DNS_LABEL, GLOB, MODEL_NAME, TOOL_NAME, URL_TEMPLATE
-from bulkhead_api.v1alpha1.policies import Risk
+from bulkhead_api.v1alpha1.agents import Agent, HttpTool
+from bulkhead_api.v1alpha1.package_dependencies import (
+    Dependency,
+    ExecutionConfig,
+    RuntimeRequirements,
+)
+from bulkhead_api.v1alpha1.package_health import HealthCheck
+from bulkhead_api.v1alpha1.package_rollout import CheckSummary, Revision, Rollout, RolloutStatus
+from bulkhead_api.v1alpha1.package_source import PackageSource
+from bulkhead_api.v1alpha1.patterns import SEMVER
 from bulkhead_api.v1alpha1.status import CommonStatus
 
-SEMVER = (
-    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
-    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+__all__ = ["Agent", "AgentPackage", "AgentPackageSpec", "AgentPackageStatus", "HttpTool"]
+
+_SAME_CONTENT = (
+    "self.agents == oldSelf.agents && self.tools == oldSelf.tools && "
+    "self.dependencies == oldSelf.dependencies && self.healthChecks == oldSelf.healthChecks && "
+    "self.executionConfig == oldSelf.executionConfig && "
+    "(has(self.source) ? has(oldSelf.source) && self.source == oldSelf.source "
+    ": !has(oldSelf.source))"
 )
-"""Semantic Versioning 2.0.0 without build metadata, which has no place in its precedence."""
-
-HEADER_NAME = r"^[A-Za-z0-9-]+$"
-MAX_PARAMETERS_BYTES = 16384
-MAX_PARAMETERS_DEPTH = 16
-
-
-class Agent(ApiModel):
-    """One agent: how it behaves, on which model, with which tools."""
-
-    name: Annotated[
-        str,
-        Field(
-            description="Name in URLs and as a model's name; unique in the organization.",
-            min_length=1,
-            max_length=63,
-            pattern=DNS_LABEL,
-        ),
-    ]
-    description: Annotated[
-        str, Field(description="One sentence for people and other agents.", max_length=512)
-    ] = ""
-    instructions: Annotated[
-        str,
-        Field(description="System prompt. Users' text never becomes part of it.", max_length=16384),
-    ] = ""
-    model: Annotated[
-        str | None,
-        Field(
-            description="Model as PROVIDER/MODEL; the organization's default when absent.",
-            max_length=256,
-            pattern=MODEL_NAME,
-        ),
-    ] = None
-    tools: Annotated[
-        tuple[Annotated[str, Field(max_length=64, pattern=TOOL_NAME)], ...],
-        Field(
-            description="Tools that the agent may call; none when empty.",
-            max_length=32,
-            json_schema_extra=LIST_SET,
-        ),
-    ] = ()
-    max_iterations: Annotated[
-        int, Field(description="Rounds of model and tools for one message.", ge=1, le=50)
-    ] = 5
-    max_output_tokens: Annotated[
-        int, Field(description="Output tokens asked of the model per call.", ge=1, le=131072)
-    ] = 2048
-    timeout_seconds: Annotated[
-        int | None,
-        Field(
-            description="Seconds for one message; the organization's limit where that is lower.",
-            ge=1,
-            le=3600,
-        ),
-    ] = None
-    allowed_models: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=256, pattern=GLOB)], ...],
-        Field(
-            description=(
-                "Models that the agent may be answered by ('*' for any characters); all that the "
-                "organization allows when empty."
-            ),
-            max_length=16,
-            json_schema_extra=LIST_SET,
-        ),
-    ] = ()
-    fallbacks: Annotated[
-        tuple[Annotated[str, Field(max_length=256, pattern=MODEL_NAME)], ...],
-        Field(
-            description=(
-                "Models that are asked in this order when the agent's own fails before its first "
-                "token; the organization's fallbacks when empty."
-            ),
-            max_length=8,
-            json_schema_extra=LIST_ATOMIC,
-        ),
-    ] = ()
-    cache_seconds: Annotated[
-        int,
-        Field(
-            description="Seconds for which an answer is given again to the same question; 0 never.",
-            ge=0,
-            le=86400,
-        ),
-    ] = 0
-    budget: Annotated[
-        Allowance,
-        Field(description="What one request to the agent may use, within the organization's."),
-    ] = Allowance()
-
-
-class HttpTool(ApiModel):
-    """A tool that is an HTTP call: arguments in, JSON or text out."""
-
-    name: Annotated[
-        str, Field(description="Name by which agents call it.", max_length=64, pattern=TOOL_NAME)
-    ]
-    description: Annotated[
-        str,
-        Field(
-            description="What models are told that it does, and when to call it.",
-            min_length=1,
-            max_length=1024,
-        ),
-    ]
-    parameters: Annotated[
-        dict[str, Any],
-        Field(
-            default={"type": "object"},
-            description=(
-                "JSON schema (an object) of the arguments; at most 16 KiB of JSON and 16 levels."
-            ),
-            json_schema_extra={"x-kubernetes-preserve-unknown-fields": True, "maxProperties": 32},
-        ),
-    ]
-    method: Annotated[
-        Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
-        Field(
-            description="HTTP method; arguments that the URL does not use go into the query with "
-            "GET and DELETE and into a JSON body otherwise."
-        ),
-    ] = "GET"
-    url: Annotated[
-        str,
-        Field(
-            description=(
-                "Address; '{name}' in its path stands for the argument of that name. Public "
-                "addresses only, but for `spec.tools.privateHosts` of the organization."
-            ),
-            min_length=8,
-            max_length=1024,
-            pattern=URL_TEMPLATE,
-        ),
-    ]
-    credential: Annotated[
-        str | None,
-        Field(
-            description="One of `spec.tools.credentials` of the organization.",
-            min_length=1,
-            max_length=63,
-            pattern=DNS_LABEL,
-        ),
-    ] = None
-    header_name: Annotated[
-        str,
-        Field(
-            description="Header that carries the credential: in Authorization after 'Bearer ', in "
-            "any other as it is.",
-            min_length=1,
-            max_length=64,
-            pattern=HEADER_NAME,
-        ),
-    ] = "Authorization"
-    risk: Annotated[Risk, Field(description="How much harm a wrong call may do.")] = "medium"
-    timeout_seconds: Annotated[
-        int, Field(description="Seconds that one call may take.", ge=1, le=300)
-    ] = 15
-    idempotent: Annotated[
-        bool,
-        Field(
-            description="Whether calling twice does what calling once does, so that a failed "
-            "call may be tried again."
-        ),
-    ] = False
-
-    @field_validator("parameters")
-    @classmethod
-    def _bounded(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        size = len(json.dumps(parameters))
-        if size > MAX_PARAMETERS_BYTES:
-            message = f"takes {size} bytes of JSON, at most {MAX_PARAMETERS_BYTES} are allowed"
-            raise ValueError(message)
-        if parameters.get("type", "object") != "object":
-            message = "must describe an object (type: object), because arguments have names"
-            raise ValueError(message)
-        if _depth(parameters) > MAX_PARAMETERS_DEPTH:
-            message = f"is nested deeper than {MAX_PARAMETERS_DEPTH} levels"
-            raise ValueError(message)
-        return parameters
-
-
-def _depth(value: Any) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
 
 
 class AgentPackageSpec(ApiModel):
-    """What one version holds."""
+    """What one version holds, and how it takes over from the former one."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "self.version != oldSelf.version || "
-                "(self.agents == oldSelf.agents && self.tools == oldSelf.tools)",
-                "must change together with `spec.agents` and `spec.tools`: the content of a "
-                "version is immutable; give the new content a new version",
+                f"self.version != oldSelf.version || ({_SAME_CONTENT})",
+                "must change together with `spec.agents`, `spec.tools`, `spec.source`, "
+                "`spec.dependencies`, `spec.healthChecks` and `spec.executionConfig`: the content "
+                "of a version is immutable; give the new content a new version",
                 value="self.version",
                 field_path=".version",
+            ),
+            rule(
+                "(self.agents.size() > 0) != has(self.source)",
+                "must be given unless `spec.source` is, and only then: the agents of a version "
+                "have one place",
+                field_path=".agents",
+            ),
+            rule(
+                "self.tools.size() == 0 || !has(self.source)",
+                "must be empty with `spec.source`, which holds the tools too",
+                field_path=".tools",
             ),
         )
     )
@@ -242,12 +75,11 @@ class AgentPackageSpec(ApiModel):
     agents: Annotated[
         tuple[Agent, ...],
         Field(
-            description="The agents of this version.",
-            min_length=1,
+            description="The agents of this version; empty when `spec.source` holds them.",
             max_length=16,
             json_schema_extra=list_map("name"),
         ),
-    ]
+    ] = ()
     tools: Annotated[
         tuple[HttpTool, ...],
         Field(
@@ -256,6 +88,54 @@ class AgentPackageSpec(ApiModel):
             json_schema_extra=list_map("name"),
         ),
     ] = ()
+    source: Annotated[
+        PackageSource | None,
+        Field(description="Where agents and tools lie when they are not written here."),
+    ] = None
+    dependencies: Annotated[
+        tuple[Dependency, ...],
+        Field(
+            description="What must be there for the version to work.",
+            max_length=32,
+            json_schema_extra=list_map("type", "name"),
+        ),
+    ] = ()
+    runtime_requirements: Annotated[
+        RuntimeRequirements, Field(description="What the runtime must offer.")
+    ] = RuntimeRequirements()
+    execution_config: Annotated[
+        ExecutionConfig,
+        Field(description="How all its agents run, where an agent does not say it more narrowly."),
+    ] = ExecutionConfig()
+    health_checks: Annotated[
+        tuple[HealthCheck, ...],
+        Field(
+            description=(
+                "What must hold before the version gets traffic, and before it gets it back."
+            ),
+            max_length=16,
+            json_schema_extra=list_map("name"),
+        ),
+    ] = ()
+    rollout: Annotated[
+        Rollout, Field(description="How the version takes over from the former one.")
+    ] = Rollout()
+    revision_history_limit: Annotated[
+        int,
+        Field(
+            description="Versions that are kept to go back to, those in use included.",
+            ge=1,
+            le=50,
+        ),
+    ] = 10
+    suspend: Annotated[
+        bool,
+        Field(
+            description=(
+                "Holds a rollout where it stands and begins none; what is in service stays."
+            )
+        ),
+    ] = False
 
 
 class VersionInService(ApiModel):
@@ -292,6 +172,33 @@ class AgentPackageStatus(CommonStatus):
             json_schema_extra=list_map("version"),
         ),
     ] = ()
+    rollout: Annotated[
+        RolloutStatus | None, Field(description="Where the present or last rollout stands.")
+    ] = None
+    checks: Annotated[
+        tuple[CheckSummary, ...],
+        Field(
+            description="What the health checks said last.",
+            max_length=64,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
+    unmet_optional: Annotated[
+        tuple[Annotated[str, Field(max_length=512)], ...],
+        Field(
+            description="Optional dependencies that are not there, and why.",
+            max_length=32,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
+    history: Annotated[
+        tuple[Revision, ...],
+        Field(
+            description="The newest versions that the package had, newest first.",
+            max_length=10,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ] = ()
 
 
 class AgentPackage(CustomResource):
@@ -305,6 +212,7 @@ class AgentPackage(CustomResource):
     columns: ClassVar[tuple[Column, ...]] = (
         Column("Version", ".spec.version"),
         Column("In service", ".status.version"),
+        Column("Rollout", ".status.rollout.phase"),
         Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         Column("Reason", ".status.conditions[?(@.type=='Ready')].reason"),
         Column("Age", ".metadata.creationTimestamp", type="date"),

@@ -1,7 +1,7 @@
 """Budgets: how much an organization's work may use, reserved before it is spent."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -41,6 +41,16 @@ class Allowance(ApiModel):
         """Return the bounded dimensions: dollars for cost, whole numbers for the others."""
         given = {name: getattr(self, name) for name in DIMENSIONS}
         return {name: Decimal(value) for name, value in given.items() if value is not None}
+
+    def within(self, other: "Allowance") -> "Allowance":
+        """Return the narrower of both in each dimension."""
+        mine, theirs = self.amounts(), other.amounts()
+        narrower: dict[str, Any] = {
+            name: getattr(other, name)
+            for name, amount in theirs.items()
+            if name not in mine or amount < mine[name]
+        }
+        return self.model_copy(update=narrower)
 
 
 class RequestBudget(ApiModel):

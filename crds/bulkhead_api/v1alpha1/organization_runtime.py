@@ -6,9 +6,10 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from bulkhead_api.names import SYSTEM_NAMESPACES
-from bulkhead_api.schema import ApiModel, Column, CustomResource, rule, rules
+from bulkhead_api.schema import ApiModel, Column, CustomResource, list_map, rule, rules
 from bulkhead_api.v1alpha1.authentication import Authentication
 from bulkhead_api.v1alpha1.budgets import Budgets
+from bulkhead_api.v1alpha1.integrations import Integration
 from bulkhead_api.v1alpha1.limits import Limits, Requests
 from bulkhead_api.v1alpha1.models import Models, Provider
 from bulkhead_api.v1alpha1.network import EgressRule, Network
@@ -162,6 +163,16 @@ class OrganizationRuntimeSpec(ApiModel):
     safety: Annotated[
         Safety, Field(description="What is done about suspicious and harmful input.")
     ] = Safety()
+    integrations: Annotated[
+        tuple[Integration, ...],
+        Field(
+            description=(
+                "What packages can depend on by version; one name may have several versions."
+            ),
+            max_length=64,
+            json_schema_extra=list_map("name", "version"),
+        ),
+    ] = ()
 
 
 class OrganizationRuntimeStatus(CommonStatus):

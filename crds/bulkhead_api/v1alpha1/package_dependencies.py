@@ -4,33 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bulkhead_api.schema import LIST_ATOMIC, ApiModel
+from bulkhead_api.schema import ApiModel
+from bulkhead_api.v1alpha1.agents import Agent
 from bulkhead_api.v1alpha1.budgets import Allowance
 from bulkhead_api.v1alpha1.package_health import DependencyCheck
 from bulkhead_api.v1alpha1.patterns import DEPENDENCY_NAME, VERSION_RANGE
 
 _RANGE = "as Helm and Flux write it: '^1.4', '>=3 <4', '~1.2.3', '1.x' or '1.4.2'"
-
-
-class Installation(ApiModel):
-    """A command that must succeed before the version gets traffic."""
-
-    command: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...],
-        Field(
-            description=(
-                "Program and arguments, run once per version in a pod of the organization with "
-                "the runtime's image, without privileges and under the organization's network "
-                "policy."
-            ),
-            min_length=1,
-            max_length=32,
-            json_schema_extra=LIST_ATOMIC,
-        ),
-    ]
-    timeout_seconds: Annotated[
-        int, Field(description="Seconds after which it has failed.", ge=1, le=3600)
-    ] = 300
 
 
 class Dependency(ApiModel):
@@ -76,9 +56,6 @@ class Dependency(ApiModel):
     health_check: Annotated[
         DependencyCheck | None,
         Field(description="How to see that it works; not looked at when absent."),
-    ] = None
-    installation: Annotated[
-        Installation | None, Field(description="What has to be run before traffic moves.")
     ] = None
 
 
@@ -128,14 +105,20 @@ class ExecutionConfig(ApiModel):
     timeout_seconds: Annotated[
         int | None, Field(description="Seconds for one message.", ge=1, le=3600)
     ] = None
-    retries: Annotated[
-        int | None,
-        Field(
-            description="How often a model call that failed before its first token is repeated.",
-            ge=0,
-            le=10,
-        ),
-    ] = None
     budget: Annotated[
         Allowance, Field(description="What one request to any of its agents may use.")
     ] = Allowance()
+
+    def applied_to(self, agent: Agent) -> Agent:
+        """Return the agent under these bounds; its own hold where they are narrower."""
+        return agent.model_copy(
+            update={
+                "timeout_seconds": _lower(agent.timeout_seconds, self.timeout_seconds),
+                "budget": agent.budget.within(self.budget),
+            }
+        )
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    given = [value for value in (one, other) if value is not None]
+    return min(given, default=None)

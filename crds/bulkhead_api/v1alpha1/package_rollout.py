@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from bulkhead_api.schema import LIST_ATOMIC, ApiModel, StatusModel, rule, rules
+from bulkhead_api.schema import LIST_ATOMIC, ApiModel, StatusModel, list_map, rule, rules
 from bulkhead_api.v1alpha1.patterns import MONEY
 
 Phase = Literal["Load", "HealthCheck", "Shift", "Complete", "Restore", "Restored"]
@@ -28,7 +28,11 @@ class RolloutStep(ApiModel):
     ]
     pause_seconds: Annotated[
         int | None,
-        Field(description="Seconds that the share is held at least; 0 when absent.", ge=0),
+        Field(
+            description="Seconds that the share is held at least; 0 when absent.",
+            ge=0,
+            le=604800,
+        ),
     ] = None
     approval: Annotated[
         bool,
@@ -161,6 +165,18 @@ class RolloutFailure(StatusModel):
     message: Annotated[str, Field(description="One sentence for people.", max_length=2048)]
 
 
+class ProcessCount(StatusModel):
+    """What one process of the runtime had counted of the target when the step began."""
+
+    process: Annotated[str, Field(description="The pod and when it began.", max_length=128)]
+    executions: Annotated[int, Field(description="Executions that ended.", ge=0)] = 0
+    failures: Annotated[int, Field(description="Those of them that failed.", ge=0)] = 0
+    slow: Annotated[int, Field(description="Those that took too long.", ge=0)] = 0
+    cost: Annotated[str, Field(description="US dollars as decimal text.", max_length=32)] = "0"
+    tool_calls: Annotated[int, Field(description="Tool calls.", ge=0)] = 0
+    tool_denials: Annotated[int, Field(description="Tool calls that were denied.", ge=0)] = 0
+
+
 class RolloutStatus(StatusModel):
     """Where a rollout stands; the operator goes on from here after a restart."""
 
@@ -170,6 +186,7 @@ class RolloutStatus(StatusModel):
         VersionIdentity | None,
         Field(description="The version that serves until then, and again if it fails."),
     ] = None
+    started_at: Annotated[int, Field(description="When it began, Unix seconds.", ge=0)] = 0
     since: Annotated[int, Field(description="When the phase or step began, Unix seconds.", ge=0)]
     step: Annotated[int, Field(description="Index of the step, from 0.", ge=0)] = 0
     weight: Annotated[
@@ -178,6 +195,9 @@ class RolloutStatus(StatusModel):
     approved: Annotated[
         int, Field(description="The step, from 1, up to which a person let it go on.", ge=0)
     ] = 0
+    waits_for_approval: Annotated[
+        bool, Field(description="Whether only a person lets it go on.")
+    ] = False
     failure: Annotated[
         RolloutFailure | None, Field(description="Why the target was taken back.")
     ] = None
@@ -187,3 +207,64 @@ class RolloutStatus(StatusModel):
     suspended_at: Annotated[
         int | None, Field(description="When it was suspended, Unix seconds.", ge=0)
     ] = None
+    rollback_to: Annotated[
+        str,
+        Field(description="The last bulkhead.dev/rollback-to that was followed.", max_length=256),
+    ] = ""
+    instead_of: Annotated[
+        VersionIdentity | None,
+        Field(
+            description=(
+                "What the spec named when a person went back; once it names another version, "
+                "the annotation does not hold any more."
+            )
+        ),
+    ] = None
+    baseline: Annotated[
+        tuple[ProcessCount, ...],
+        Field(
+            description="What was counted when the step began; only what came since is judged.",
+            max_length=64,
+            json_schema_extra=list_map("process"),
+        ),
+    ] = ()
+
+
+class Revision(StatusModel):
+    """A version that the package had, kept so that it can be gone back to."""
+
+    revision: Annotated[int, Field(description="Grows with every version.", ge=0)]
+    version: Annotated[str, Field(description="The version.", max_length=64)]
+    checksum: Annotated[str, Field(description="SHA-256 of its content.", max_length=71)]
+    at: Annotated[
+        str,
+        Field(description="When its rollout began.", json_schema_extra={"format": "date-time"}),
+    ] = "1970-01-01T00:00:00Z"
+    cause: Annotated[
+        str, Field(description="What asked for it: Spec, Rollback or Retry.", max_length=32)
+    ] = "Spec"
+    by: Annotated[
+        str,
+        Field(
+            description=(
+                "Field manager that asked for it, as the client called itself: unauthenticated. "
+                "Who it was stands in the cluster's audit log."
+            ),
+            max_length=160,
+        ),
+    ] = ""
+    outcome: Annotated[
+        str,
+        Field(
+            description="InProgress, Succeeded, Superseded, or why it was taken back.",
+            max_length=64,
+        ),
+    ] = "InProgress"
+
+
+class CheckSummary(StatusModel):
+    """What a health check said last."""
+
+    name: Annotated[str, Field(description="Name of the check.", max_length=128)]
+    passed: Annotated[bool, Field(description="Whether it passed.")]
+    message: Annotated[str, Field(description="What was seen.", max_length=512)] = ""

@@ -29,6 +29,12 @@ SECURE_URL = (
 )
 """Plain http only where it does not leave the cluster: keys that prove identity come from it."""
 
+SEMVER = (
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+)
+"""Semantic Versioning 2.0.0 without build metadata, which has no place in its precedence."""
+
 DEPENDENCY_NAME = r"^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$"
 """Names of Python distributions are the widest of all that can be depended on."""
 

@@ -30,7 +30,7 @@ class Version:
     @classmethod
     def of(cls, document: PackageDocument, weight: int) -> "Version":
         """Return the version that a document describes."""
-        agents = {agent.name: agent for agent in document.agents}
+        agents = {agent.name: agent for agent in document.configured()}
         return cls(
             document.package,
             document.version,

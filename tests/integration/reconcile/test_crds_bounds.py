@@ -47,7 +47,7 @@ def broken_values(node: Object) -> Iterator[tuple[str, Any]]:
         if "maxLength" in node and "enum" not in node:
             yield "too long", "a" * (node["maxLength"] + 1)
         if "pattern" in node:
-            yield "against its pattern", "~ ~"
+            yield "against its pattern", "~ ~;"
         if "enum" in node:
             yield "not one of its values", "Nonsense"
     if node.get("type") == "array":

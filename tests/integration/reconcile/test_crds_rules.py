@@ -47,6 +47,26 @@ ACCEPTED = [
     ),
     pytest.param("memorypools", {}, id="a pool of the default size"),
     pytest.param("agentpackages", agents(), id="a package with one plain agent"),
+    pytest.param(
+        "agentpackages",
+        {"version": "1.0.0", "source": {"configMap": {"name": "bundle"}}},
+        id="agents in a ConfigMap",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}},
+        id="a canary with a step",
+    ),
+    pytest.param(
+        "organizationruntimes",
+        {
+            "integrations": [
+                {"name": "crm", "version": "2.9.0"},
+                {"name": "crm", "version": "3.0.0"},
+            ]
+        },
+        id="an integration in two versions",
+    ),
 ]
 
 REFUSED = [
@@ -132,6 +152,75 @@ REFUSED = [
         id="two agents of one name",
     ),
     pytest.param(
+        "agentpackages",
+        {"version": "1.0.0"},
+        ["spec.agents", "unless `spec.source` is"],
+        id="a package without content",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "source": {"configMap": {"name": "bundle"}}},
+        ["spec.agents", "one place"],
+        id="agents in two places",
+    ),
+    pytest.param(
+        "agentpackages",
+        {
+            "version": "1.0.0",
+            "tools": [{"name": "a", "description": "b", "url": "https://a.example.com"}],
+            "source": {"configMap": {"name": "bundle"}},
+        },
+        ["spec.tools", "must be empty with `spec.source`"],
+        id="tools in two places",
+    ),
+    pytest.param(
+        "agentpackages",
+        {"version": "1.0.0", "source": {}},
+        ["spec.source", "exactly one of `configMap` and `oci`"],
+        id="a source without a place",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "healthChecks": [{"name": "a"}]},
+        ["spec.healthChecks[0]", "exactly one of `http`, `tool` and `prompt`"],
+        id="a health check of nothing",
+    ),
+    pytest.param(
+        "agentpackages",
+        {
+            **agents(),
+            "dependencies": [
+                {"type": "Integration", "name": "a", "version": "1", "healthCheck": {}}
+            ],
+        },
+        ["spec.dependencies[0].healthCheck", "exactly one of `http` and `tool`"],
+        id="a dependency's check of nothing",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "rollout": {"strategy": "Canary"}},
+        ["spec.rollout.steps", "at least one step"],
+        id="a canary without steps",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "rollout": {"steps": [{"weight": 5}]}},
+        ["spec.rollout.steps", "take 'Canary'"],
+        id="steps all at once",
+    ),
+    pytest.param(
+        "agentpackages",
+        {
+            **agents(),
+            "rollout": {
+                "strategy": "Canary",
+                "steps": [{"weight": 5, "approval": True, "pauseSeconds": 1}],
+            },
+        },
+        ["spec.rollout.steps[0]", "a person decides"],
+        id="a step with a pause and an approval",
+    ),
+    pytest.param(
         "agentpackages", {"version": "1.0", "agents": [{"name": "a"}]}, ["spec.version"], id="1.0"
     ),
 ]
@@ -215,6 +304,52 @@ async def test_the_content_of_a_version_is_immutable(world: World) -> None:
     assert "give the new content a new version" in answer["message"]
     await world.api.merge(path, {"spec": {"version": "1.0.1", **changed["spec"]}})
     await world.api.expect("DELETE", path)
+
+
+CONTENT = [
+    pytest.param({"dependencies": []}, id="its dependencies"),
+    pytest.param({"healthChecks": []}, id="its health checks"),
+    pytest.param({"executionConfig": {"timeoutSeconds": 9}}, id="how it runs"),
+    pytest.param({"agents": [], "source": {"configMap": {"name": "b"}}}, id="its source"),
+]
+DELIVERY = [
+    pytest.param({"suspend": True}, id="whether it is held"),
+    pytest.param({"rollout": {"progressDeadlineSeconds": 60}}, id="how it takes over"),
+    pytest.param({"revisionHistoryLimit": 3}, id="how many are kept"),
+    pytest.param({"runtimeRequirements": {"memoryMB": 128}}, id="what it asks for"),
+]
+
+
+async def with_everything(world: World) -> Object:
+    manifest = package("default", "whole", "1.0.0", helper={})
+    manifest["spec"] |= {
+        "dependencies": [{"type": "Integration", "name": "crm", "version": ">=3"}],
+        "healthChecks": [{"name": "up", "http": {"url": "https://a.example.com"}}],
+    }
+    await world.api.create(manifest)
+    return manifest
+
+
+@pytest.mark.parametrize("changed", CONTENT)
+async def test_no_part_of_the_content_changes_within_a_version(
+    world: World, changed: Object
+) -> None:
+    manifest = await with_everything(world)
+    status, answer = await world.api.call(
+        "PATCH", path_of(manifest), {"spec": changed}, "application/merge-patch+json"
+    )
+    await world.api.expect("DELETE", path_of(manifest))
+    assert status == 422
+    assert "give the new content a new version" in answer["message"]
+
+
+@pytest.mark.parametrize("changed", DELIVERY)
+async def test_how_a_version_is_delivered_may_change_at_any_time(
+    world: World, changed: Object
+) -> None:
+    manifest = await with_everything(world)
+    await world.api.merge(path_of(manifest), {"spec": changed})
+    await world.api.expect("DELETE", path_of(manifest))
 
 
 async def test_a_fresh_object_never_reads_as_healthy(world: World) -> None:

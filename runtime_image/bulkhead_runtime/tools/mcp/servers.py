@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from bulkhead_api.v1alpha1.agent_package import MAX_PARAMETERS_BYTES
+from bulkhead_api.v1alpha1.agents import MAX_PARAMETERS_BYTES
 from bulkhead_api.v1alpha1.tools import McpServer
 from bulkhead_runtime.tools.credentials import Credentials
 from bulkhead_runtime.tools.errors import ToolError
