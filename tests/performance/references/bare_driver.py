@@ -25,10 +25,9 @@ class BareDriver:
         """Insert one row."""
         await self._pool.execute("INSERT INTO bare_sessions VALUES ($1, $2)", session_id, content)
 
-    async def load(self, session_id: str) -> bytes | None:
+    async def load(self, session_id: str) -> object:
         """Get one value of Redis."""
-        found: bytes | None = await self._redis.get(session_id)
-        return found
+        return await self._redis.get(session_id)
 
     async def resume(self, session_id: str) -> int:
         """Select fifty rows."""

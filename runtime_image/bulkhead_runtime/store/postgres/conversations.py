@@ -1,8 +1,10 @@
 """Sessions in PostgreSQL, outside and around their turns."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.store import cursors, states
@@ -31,11 +33,7 @@ ACCOUNT_DAYS = 400
 
 _DAY_MS = 24 * 3600 * 1000
 
-_SESSION = (
-    f"SELECT {decoding.SESSION_COLUMNS} FROM bulkhead.sessions "  # noqa: S608 (constant)
-    "WHERE id = %s AND archived_at IS NULL AND principal = coalesce(%s, principal) "
-    "AND updated_at >= %s"
-)
+_SESSION = "SELECT bulkhead.head(%s)::text"
 _SESSIONS = (
     f"SELECT {decoding.SESSION_COLUMNS} FROM bulkhead.sessions "  # noqa: S608 (constant)
     "WHERE archived_at IS NULL {mine}AND (created_at, id) < (%s, %s) AND updated_at >= %s "
@@ -67,10 +65,8 @@ class Conversations:
 
     async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
-        found = await self._pool.ask(_SESSION, (session_id, principal, not_before(bounds)))
-        if not found:
-            raise errors.unknown_session()
-        return decoding.session(found[0], bounds)
+        ((head,),) = await self._pool.ask(_SESSION, (session_id,))
+        return visible(None if head is None else orjson.loads(head), principal, bounds)
 
     async def sessions(
         self, principal: str | None, bounds: PoolBounds, *, limit: int, cursor: str | None
@@ -166,6 +162,16 @@ class Conversations:
         answer = await self._lane.do(encoding.encode(item))
         columns: list[Any] = decoding.checked(answer, bounds)
         return columns
+
+
+def visible(head: Sequence[Any] | None, principal: str | None, bounds: PoolBounds) -> Session:
+    """Return the session of these columns; raise a 404 `Problem` when it is not to be seen."""
+    if head is None or principal not in {None, head[decoding.PRINCIPAL]}:
+        raise errors.unknown_session()
+    session = decoding.session(head, bounds)
+    if session.updated_at < not_before(bounds):
+        raise errors.unknown_session()
+    return session
 
 
 def not_before(bounds: PoolBounds) -> int:

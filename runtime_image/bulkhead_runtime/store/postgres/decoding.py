@@ -41,8 +41,7 @@ SESSION_COLUMNS = (
     "input_tokens, output_tokens, cost::text, metadata::text, title, autonomy_level, compactions, "
     "context_tokens, summary, summary_until, revision"
 )
-REVISION = 20
-MESSAGES = 9
+PRINCIPAL, STATUS, MESSAGES, SUMMARY_UNTIL, REVISION = 1, 5, 9, 19, 20
 _METADATA = 13
 _UPDATED_AT = 7
 

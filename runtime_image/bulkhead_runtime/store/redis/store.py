@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
-from bulkhead_runtime import errors
+import orjson
+
 from bulkhead_runtime.store import states
 from bulkhead_runtime.store.port import BeginTurn, NewSession, PoolBounds, Session, Swept
 from bulkhead_runtime.store.postgres import conversations, decoding, encoding
@@ -45,14 +46,8 @@ TAIL_MESSAGES = 50
 REMEMBERED_TAILS = 200
 """Tails that were read with a session's head and wait for its turn to begin."""
 
-_LOAD = (
-    f"SELECT {decoding.SESSION_COLUMNS}, "  # noqa: S608 (constant)
-    f"bulkhead.tail(id, summary_until, {TAIL_MESSAGES}), "
-    "(SELECT cache_epoch FROM bulkhead.organizations) FROM bulkhead.sessions "
-    "WHERE id = %s AND archived_at IS NULL"
-)
-_PRINCIPAL = 1
-_STATUS = 5
+_ANY_AGE = PoolBounds("", 0, None)
+_LOAD = "SELECT bulkhead.load(%s, %s)::text"
 
 
 class CachedStore(PostgresStore):
@@ -75,11 +70,7 @@ class CachedStore(PostgresStore):
 
     async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
-        head = await self._head(session_id, principal)
-        session = decoding.session(head, bounds)
-        if session.updated_at < conversations.not_before(bounds):
-            raise errors.unknown_session()
-        return session
+        return conversations.visible(await self._head(session_id), principal, bounds)
 
     async def create(self, new: NewSession, bounds: PoolBounds) -> Session:
         """Store a session without any turn; durable when this returns."""
@@ -89,7 +80,7 @@ class CachedStore(PostgresStore):
 
     async def delete(self, session_id: str, principal: str | None) -> None:
         """Archive a session: it reads as none from now on, whatever turn it is in."""
-        await self._head(session_id, principal)
+        conversations.visible(await self._head(session_id), principal, _ANY_AGE)
         await self._hide(session_id, GONE)
         await super().delete(session_id, principal)
 
@@ -138,11 +129,8 @@ class CachedStore(PostgresStore):
         await super().close()
         await self._link.close()
 
-    async def _head(self, session_id: str, principal: str | None) -> list[Any]:
-        head = await self._cached(session_id) or await self._load(session_id)
-        if principal not in {None, head[_PRINCIPAL]}:
-            raise errors.unknown_session()
-        return head
+    async def _head(self, session_id: str) -> list[Any] | None:
+        return await self._cached(session_id) or await self._load(session_id)
 
     async def _cached(self, session_id: str) -> list[Any] | None:
         quiet = time.monotonic() - self._epoch.learned_at
@@ -158,22 +146,23 @@ class CachedStore(PostgresStore):
             self._remember(session_id, entry.head, entry.tail)
         return entry.head
 
-    async def _load(self, session_id: str) -> list[Any]:
-        found = await self._pool.ask(_LOAD, (session_id,))
-        if not found:
-            raise errors.unknown_session()
-        *head, rows, epoch = found[0]
-        self._epoch.learn(epoch, voided=0)
-        newest = decoding.tail(rows)
-        until = head[decoding.REVISION - 1]
-        since = newest[0][0] if len(newest) == TAIL_MESSAGES else until + 1
+    async def _load(self, session_id: str) -> list[Any] | None:
+        ((text,),) = await self._pool.ask(_LOAD, (session_id, TAIL_MESSAGES))
+        if text is None:
+            return None
+        found = orjson.loads(text)
+        self._epoch.learn(found["epoch"], voided=0)
+        head: list[Any] = found["head"]
+        newest = decoding.tail(found["tail"])
+        whole = len(newest) < TAIL_MESSAGES
+        since = head[decoding.SUMMARY_UNTIL] + 1 if whole else newest[0][0]
         tail = encode_tail(CachedTail(head[decoding.MESSAGES], since, newest))
         self._remember(session_id, head, tail)
         self._soon(self._put(head, tail))
         return head
 
     def _remember(self, session_id: str, head: list[Any], tail: bytes) -> None:
-        self._tails[session_id] = (tail, head[decoding.REVISION - 1])
+        self._tails[session_id] = (tail, head[decoding.SUMMARY_UNTIL])
         self._tails.move_to_end(session_id)
         if len(self._tails) > REMEMBERED_TAILS:
             self._tails.popitem(last=False)
@@ -188,7 +177,7 @@ class CachedStore(PostgresStore):
 
     async def _put(self, head: list[Any], tail: bytes, tell: str = "") -> None:
         """Cache a session, unless a turn holds it: its end hides only what was there before."""
-        if head[_STATUS] in states.RUNNING:
+        if head[decoding.STATUS] in states.RUNNING:
             return
         try:
             await self._cache.put(head, tail, tell=tell)

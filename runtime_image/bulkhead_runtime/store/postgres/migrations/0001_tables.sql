@@ -53,6 +53,8 @@ CREATE TABLE bulkhead.sessions (
     metadata jsonb NOT NULL,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
+    -- Indexed in place of updated_at: a turn within the same hour changes no index at all.
+    active_hour bigint NOT NULL GENERATED ALWAYS AS (updated_at / 3600000) STORED,
     archived_at bigint,
     turns bigint NOT NULL DEFAULT 0,
     messages bigint NOT NULL DEFAULT 0,
@@ -82,7 +84,7 @@ CREATE INDEX sessions_by_owner
 CREATE INDEX sessions_by_creation
     ON bulkhead.sessions (organization, created_at DESC, id DESC)
     WHERE archived_at IS NULL;
-CREATE INDEX sessions_by_activity ON bulkhead.sessions (organization, updated_at)
+CREATE INDEX sessions_by_activity ON bulkhead.sessions (organization, active_hour)
     WHERE archived_at IS NULL;
 CREATE INDEX sessions_archived ON bulkhead.sessions (organization, archived_at)
     WHERE archived_at IS NOT NULL;

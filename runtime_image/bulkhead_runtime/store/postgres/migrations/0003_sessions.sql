@@ -102,7 +102,8 @@ BEGIN
     UPDATE bulkhead.organizations SET used_bytes = used_bytes + size, sessions = sessions + 1;
 END $$;
 
--- What a reader sees of a session, as an array; null where there is none to be seen.
+-- What a reader sees of a session, as an array; null where there is none to be seen. A function,
+-- for it keeps its plan: planning under row-level security takes longer than reading.
 CREATE FUNCTION bulkhead.head(wanted text) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -140,6 +141,20 @@ BEGIN
             LIMIT length
         ) AS newest
     );
+END $$;
+
+-- What a reader and the next turn need of a session, for a cache; null where there is none.
+CREATE FUNCTION bulkhead.load(wanted text, length integer) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    found jsonb := bulkhead.head(wanted);
+BEGIN
+    IF found IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN jsonb_build_object(
+        'head', found, 'tail', bulkhead.tail(wanted, (found ->> 19)::bigint, length),
+        'epoch', (SELECT cache_epoch FROM bulkhead.organizations));
 END $$;
 
 CREATE FUNCTION bulkhead.refuse_turn(held bulkhead.sessions, turn jsonb, bounds jsonb) RETURNS void

@@ -63,9 +63,9 @@ BEGIN
     PERFORM FROM bulkhead.organizations FOR NO KEY UPDATE;
     FOR quiet IN
         SELECT id, principal FROM bulkhead.sessions
-        WHERE archived_at IS NULL AND updated_at < now - idle_ms
-            AND coalesce(lock_until < now, true)
-        ORDER BY updated_at LIMIT most
+        WHERE archived_at IS NULL AND active_hour <= (now - idle_ms) / 3600000
+            AND updated_at < now - idle_ms AND coalesce(lock_until < now, true)
+        ORDER BY active_hour LIMIT most
     LOOP
         PERFORM bulkhead.archive_session(quiet.id);
         expired := expired || jsonb_build_array(jsonb_build_array(quiet.id, quiet.principal));
@@ -82,7 +82,10 @@ BEGIN
         WHERE scope IN ('day', 'agent_day') AND updated_at < now - keep_days_ms LIMIT most);
     RETURN jsonb_build_object(
         'expired', expired, 'removed', removed, 'due_at', least(
-            (SELECT min(updated_at) FROM bulkhead.sessions WHERE archived_at IS NULL) + idle_ms,
+            (SELECT min(updated_at) FROM bulkhead.sessions
+            WHERE archived_at IS NULL AND active_hour = (
+                SELECT min(active_hour) FROM bulkhead.sessions WHERE archived_at IS NULL))
+                + idle_ms,
             (SELECT min(archived_at) FROM bulkhead.sessions WHERE archived_at IS NOT NULL)
                 + retain_ms));
 END $$;
