@@ -22,8 +22,9 @@ RuleName = Annotated[
 Glob = Annotated[str, Field(min_length=1, max_length=256, pattern=GLOB)]
 _MODE = Field(
     description=(
-        "Enforce carries decisions out. Audit lets every call through and reports what would "
-        "have been decided."
+        "Enforce carries decisions out. Audit lets every call through that only the "
+        "organization's own rules would stop, and reports what they would have decided; policies "
+        "that a request selects or the API added are still enforced."
     )
 )
 
