@@ -1,6 +1,18 @@
 """Fault tests: one case of each class by default, every case with `--every-fault`."""
 
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
 import pytest
+
+from tests.support import stub_provider
+from tests.support.fault_table import FaultTable
+from tests.support.postgres import Postgres
+from tests.support.redis_server import Redis
+from tests.support.runtime.places import Place, shared
+from tests.support.stub_provider import StubProvider
+
+_TABLE = pytest.StashKey[FaultTable]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -11,7 +23,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    table = config.stash.setdefault(_TABLE, FaultTable())
+    if table.rows:
+        terminalreporter.section("faults")
+        terminalreporter.line(table.text())
+
+
 @pytest.fixture
 def every_fault(request: pytest.FixtureRequest) -> bool:
     """Tell whether every fault point is wanted."""
     return bool(request.config.getoption("--every-fault"))
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> FaultTable:
+    """The table that is shown after all tests."""
+    return request.config.stash.setdefault(_TABLE, FaultTable())
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[StubProvider]:
+    with stub_provider.running() as stub:
+        yield stub
+
+
+@pytest.fixture
+async def postgres() -> AsyncIterator[Postgres]:
+    """A PostgreSQL that a test may stop; what it acknowledged is on disk."""
+    server = Postgres(durable=True)
+    await server.migrate()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """A Redis that a test may stop."""
+    server = Redis()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def shared_place(tmp_path: Path, postgres: Postgres, redis: Redis) -> Place:
+    """An organization on both."""
+    return await shared(tmp_path, postgres, redis)

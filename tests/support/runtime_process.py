@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -23,10 +24,12 @@ from bulkhead_api.runtime_config import (
     VersionRoute,
 )
 from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.organization_runtime import Limits
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
+_PORTS = (10_000, 32_000)
 KEY = "bh_test-key"
 INTERNAL_TOKEN = "bh_internal-token"
 ORGANIZATION = "acme"
@@ -47,6 +50,7 @@ def configuration(
     limits: dict[str, int] | None = None,
     pool: dict[str, int] | None = None,
     providers: tuple[ProviderConfig, ...] = (),
+    prices: tuple[ModelPrice, ...] = (),
     default_model: str = "offline/echo",
     organization: str = ORGANIZATION,
     **sections: Any,
@@ -60,7 +64,7 @@ def configuration(
         organization=organization,
         runtime_id="rt-test",
         limits=Limits.model_validate({"rateLimitPerMinute": 1_000_000, **(limits or {})}),
-        models=ModelsConfig(default=default_model, providers=providers),
+        models=ModelsConfig(default=default_model, providers=providers, prices=prices),
         pool=PoolConfig.model_validate({"name": "default", "maxMemoryMB": 64, **(pool or {})}),
         routes=tuple(
             PackageRoute(package=package, versions=tuple(versions))
@@ -100,9 +104,14 @@ class Mount:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port below those that the system hands out, lest one of them takes it meanwhile."""
+    while True:
+        port = random.randint(*_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
