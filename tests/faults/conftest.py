@@ -9,6 +9,7 @@ from tests.support import stub_provider
 from tests.support.fault_table import FaultTable
 from tests.support.postgres import Postgres
 from tests.support.redis_server import Redis
+from tests.support.runtime.forking import Forks
 from tests.support.runtime.places import Place, shared
 from tests.support.stub_provider import StubProvider
 
@@ -26,28 +27,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    table = config.stash.setdefault(_TABLE, FaultTable())
-    if table.rows:
+    table = config.stash.get(_TABLE, None)
+    if table is not None and table.rows:
         terminalreporter.section("faults")
         terminalreporter.line(table.text())
 
 
-@pytest.fixture
-def every_fault(request: pytest.FixtureRequest) -> bool:
-    """Tell whether every fault point is wanted."""
-    return bool(request.config.getoption("--every-fault"))
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def faults(request: pytest.FixtureRequest) -> FaultTable:
     """The table that is shown after all tests."""
-    return request.config.stash.setdefault(_TABLE, FaultTable())
+    table = FaultTable(every=bool(request.config.getoption("--every-fault")))
+    request.config.stash[_TABLE] = table
+    return table
 
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[StubProvider]:
     with stub_provider.running() as stub:
         yield stub
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as started:
+        yield started
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from bulkhead_runtime.store.spending import Account
 from tests.support.deadline import until
 from tests.support.fault_table import FaultTable
 from tests.support.postgres import Postgres
+from tests.support.runtime.forking import Forks
 from tests.support.runtime.places import Place, answered, embedded, stubbed
 from tests.support.runtime_events import events
 from tests.support.runtime_process import agent, client, document
@@ -59,12 +60,19 @@ class Death:
         return WAYS[self.way], body, {"Idempotency-Key": f"{self.way}-{self.point}"}
 
 
+@dataclass(frozen=True)
+class _Scene:
+    place: Place
+    provider: StubProvider
+    forks: Forks
+
+
 async def test_a_turn_on_the_embedded_store_is_there_once_wherever_the_process_dies(
-    tmp_path: Path, provider: StubProvider, faults: FaultTable, every_fault: bool
+    tmp_path: Path, provider: StubProvider, forks: Forks, faults: FaultTable
 ) -> None:
     place = embedded(tmp_path)
     _configure(place, provider)
-    deaths = await _deaths(place, provider, every_fault=every_fault)
+    deaths = await _deaths(_Scene(place, provider, forks), every_fault=faults.every)
     lost, doubled = await _after_the_restart(place, provider, deaths)
     faults.add("kill -9 in a turn, embedded store", len(deaths), lost=lost, doubled=doubled)
 
@@ -73,12 +81,12 @@ async def test_a_turn_on_shared_stores_is_there_once_wherever_the_process_dies(
     shared_place: Place,
     postgres: Postgres,
     provider: StubProvider,
+    forks: Forks,
     faults: FaultTable,
-    every_fault: bool,
 ) -> None:
     place = shared_place
     _configure(place, provider)
-    deaths = await _deaths(place, provider, every_fault=every_fault)
+    deaths = await _deaths(_Scene(place, provider, forks), every_fault=faults.every)
     await until(partial(_leases_are_over, postgres), "all leases are over", LEASE_SECONDS)
     lost, doubled = await _after_the_restart(place, provider, deaths)
     faults.add("kill -9 in a turn, PostgreSQL + Redis", len(deaths), lost=lost, doubled=doubled)
@@ -101,12 +109,12 @@ def _configure(place: Place, provider: StubProvider) -> None:
     )
 
 
-async def _deaths(place: Place, provider: StubProvider, *, every_fault: bool) -> list[Death]:
+async def _deaths(scene: _Scene, *, every_fault: bool) -> list[Death]:
     """Let a process die at every step of every way's turn, and once after its last."""
     found = []
     for way in WAYS:
         for point in range(1, MOST_POINTS) if every_fault else (ONE_POINT, MOST_POINTS):
-            found.append(await _death(place, provider, way, point))
+            found.append(await _death(scene, way, point))
             if found[-1].acknowledged:
                 break
         else:
@@ -114,7 +122,8 @@ async def _deaths(place: Place, provider: StubProvider, *, every_fault: bool) ->
     return found
 
 
-async def _death(place: Place, provider: StubProvider, way: str, point: int) -> Death:
+async def _death(scene: _Scene, way: str, point: int) -> Death:
+    place, provider = scene.place, scene.provider
     armed = place.files.directory / "armed"
     armed.unlink(missing_ok=True)
     environment = {
@@ -122,7 +131,9 @@ async def _death(place: Place, provider: StubProvider, way: str, point: int) -> 
         "BULKHEAD_TEST_DIRECTORY": str(place.files.directory),
     }
     with place.process(
-        module="tests.support.runtime.dying_runtime", environment=environment
+        module="tests.support.runtime.dying_runtime",
+        environment=environment,
+        start=scene.forks.start,
     ) as runtime:
         async with client(runtime) as http:
             first = await answered(http, WAYS["answered"], {"message": "the first"})

@@ -12,9 +12,13 @@ class _Row:
 
 
 class FaultTable:
-    """What was tried, and what became of what had been acknowledged."""
+    """What was tried, and what became of what had been acknowledged.
 
-    def __init__(self) -> None:
+    `every` tells whether every fault point is wanted, or one of each class.
+    """
+
+    def __init__(self, *, every: bool) -> None:
+        self.every = every
         self.rows: list[_Row] = []
 
     def add(self, faults: str, points: int, *, lost: int = 0, doubled: int = 0) -> None:

@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Protocol, Self
 
 import aiohttp
 
@@ -146,6 +147,29 @@ class RuntimeFiles:
         return config
 
 
+class RunningProcess(Protocol):
+    """A process, however it was started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+
+Starter = Callable[[str, dict[str, str], IO[bytes]], RunningProcess]
+"""Runs a module with an environment and a standard error."""
+
+
+def _start(module: str, variables: dict[str, str], log: IO[bytes]) -> RunningProcess:
+    return subprocess.Popen([sys.executable, "-m", module], env=variables, stderr=log)
+
+
 class RuntimeProcess:
     """`python -m bulkhead_runtime`, or another module that runs it, on free ports."""
 
@@ -156,6 +180,7 @@ class RuntimeProcess:
         drain_seconds: float = 0.0,
         environment: dict[str, str] | None = None,
         module: str = "bulkhead_runtime",
+        start: Starter = _start,
     ) -> None:
         self.files = files
         self.port = free_port()
@@ -178,11 +203,7 @@ class RuntimeProcess:
             "BULKHEAD_INTERNAL_PORT": str(self.internal_port),
             **(environment or {}),
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env=variables,
-            stderr=self._log,
-        )
+        self.process = start(module, variables, self._log)
 
     def __enter__(self) -> Self:
         self.wait_until_listening()
