@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 
 from bulkhead_runtime.errors import StartError
 
-# The same for every process: "bulkhead" in the middle of a keyboard would do as well.
+# "bulk" in ASCII: any number does that no other program takes a lock of this database with.
 _ADVISORY_LOCK = 0x62756C6B
 
 _HISTORY = """
