@@ -1,7 +1,10 @@
 """The composition root: everything one process is made of, opened and closed in one place."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import platform
+import time
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -22,6 +25,9 @@ from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.window import ContextUse
 from bulkhead_runtime.models.router import ModelRouter
 from bulkhead_runtime.observability import Observability
+from bulkhead_runtime.packages.attempts import Attempts
+from bulkhead_runtime.packages.health_checks import HealthChecks
+from bulkhead_runtime.packages.libraries import libraries
 from bulkhead_runtime.policy.administration import PolicyAdministration
 from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.readiness import Readiness
@@ -88,7 +94,12 @@ class Runtime:
         self.tools = ToolRegistry(
             ToolRunner(
                 self.engine,
-                ToolReports(self.events, self.metrics.tools, self.observability.tracing),
+                ToolReports(
+                    self.events,
+                    self.metrics.tools,
+                    self.metrics.versions,
+                    self.observability.tracing,
+                ),
             ),
             Surroundings(secrets, settings.documents_directory),
         )
@@ -113,6 +124,8 @@ class Runtime:
         )
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
+        self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools))
+        self._started_at = datetime.now(UTC).isoformat()
         self._health = Health(self.holder, stores, self.router, self.tools, self.api_key)
         self._sweep = RetentionSweep(self.store, self.holder, reports.expired)
         self._upkeep = Upkeep(self.store, self.policies, self.holder)
@@ -126,6 +139,10 @@ class Runtime:
         await self.store.recover()
         await self._upkeep.read_policies()
         self.events.start()
+        # Not before policies are read: until then everything is denied.
+        self.holder.subscribe(self._checks.follow)
+        if self.holder.current is not None:
+            self._checks.follow(self.holder.current)
         config, secrets = self.settings.config_directory, self.settings.secrets_directory
         self._tasks = [
             asyncio.create_task(watch(lambda: [config], self.holder.reload)),
@@ -143,6 +160,7 @@ class Runtime:
         """Let what runs in the background end, then close everything."""
         for task in self._tasks:
             task.cancel()
+        await self._checks.aclose()
         await self.background.finish()
         await self.router.aclose()
         await self.tools.aclose()
@@ -164,8 +182,17 @@ class Runtime:
         """Return the state of every dependency by name."""
         return Readiness(self.draining, await self._health.dependencies())
 
-    async def state(self) -> RuntimeState:
-        """Return what the operator asks for."""
+    async def wait_for(self, wanted_hash: str, seconds: float) -> None:
+        """Return once that configuration is followed or refused and its health checks have ended.
+
+        Returns when time is over all the same.
+        """
+        until = time.monotonic() + seconds
+        await self.holder.wait_for(wanted_hash, seconds)
+        await self._checks.wait(until - time.monotonic())
+
+    async def state(self, included: Collection[str] = ()) -> RuntimeState:
+        """Return what the operator asks for, with the parts that it wants included."""
         configuration = self.holder.current
         usage, sessions = await self._usage()
         return RuntimeState(
@@ -178,6 +205,11 @@ class Runtime:
             pool=usage,
             missing_credentials=self.router.missing_credentials(),
             draining=self.draining,
+            started_at=self._started_at,
+            python=platform.python_version(),
+            checks=self._checks.reports(),
+            measurements=self.metrics.versions.told() if "measurements" in included else (),
+            libraries=await asyncio.to_thread(libraries) if "libraries" in included else {},
         )
 
     async def render_metrics(self) -> bytes:
@@ -201,7 +233,7 @@ class Runtime:
         self.tools.configure(source.tools, {key: version.tools for key, version in versions})
         self.observability.follow(source.telemetry)
         self.versions.forget_departed(configuration)
-        self.metrics.forget_departed(configuration.versions)
+        self.metrics.keep(configuration.versions)
         self.admission.resize(configuration.limits.max_concurrent_agents)
 
     def _reload_secrets(self) -> None:

@@ -13,6 +13,7 @@ from bulkhead_api.v1alpha1.policies import ModelPolicy, ToolPolicy, ToolRule
 from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.policy.engine import CompiledPolicies
+from bulkhead_runtime.telemetry.measurements import VersionMeasurements
 from bulkhead_runtime.telemetry.spans import Tracing
 from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
 from bulkhead_runtime.tools.port import ToolContext
@@ -74,7 +75,9 @@ def tool_home(
     """Return a home whose folders lie in `directory`; the predicates say what may be reached."""
     policies, heard, metrics = CompiledPolicies(), Heard(), CollectorRegistry()
     policies.configure(ToolPolicy(rules=tuple(rules)), ModelPolicy())
-    runner = ToolRunner(policies, ToolReports(heard, ToolMetrics(metrics), Tracing()))
+    runner = ToolRunner(
+        policies, ToolReports(heard, ToolMetrics(metrics), VersionMeasurements(), Tracing())
+    )
     surroundings = Surroundings(
         secrets=directory / "secrets",
         documents=directory / "documents",

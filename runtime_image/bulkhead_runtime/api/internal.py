@@ -45,8 +45,8 @@ class InternalApp:
         wanted = query.get("hash", [""])[0][:_MAX_HASH_LENGTH]
         seconds = _wait_seconds(query.get("waitSeconds", ["0"])[0])
         if wanted and seconds:
-            await exchange.until_gone(self._runtime.holder.wait_for(wanted, seconds))
-        state = await self._runtime.state()
+            await exchange.until_gone(self._runtime.wait_for(wanted, seconds))
+        state = await self._runtime.state(frozenset(query.get("include", ())))
         body = state.model_dump_json(by_alias=True).encode()
         await exchange.respond(200, body, headers=None)
 

@@ -111,7 +111,7 @@ def _known(
     known = former.versions.get(key) if former else None
     if known is None or known.checksum != wanted.checksum:
         return None
-    return replace(known, weight=wanted.weight)
+    return replace(known, weight=wanted.weight, check=wanted.check)
 
 
 def _load_version(root: Path, package: str, wanted: VersionRoute) -> Version:
@@ -128,7 +128,7 @@ def _load_version(root: Path, package: str, wanted: VersionRoute) -> Version:
         raise Refused(name, f"{name} is damaged: its content does not match its checksum")
     if document.checksum != wanted.checksum:
         raise Refused(name, f"{name} has another checksum than the route names")
-    return Version.of(document, wanted.weight)
+    return replace(Version.of(document, wanted.weight), check=wanted.check)
 
 
 def _refuse_ambiguous_agents(configuration: Configuration) -> None:

@@ -10,6 +10,8 @@ from types import MappingProxyType
 from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
 from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
 from bulkhead_api.v1alpha1.organization_runtime import Limits
+from bulkhead_api.v1alpha1.package_dependencies import Dependency
+from bulkhead_api.v1alpha1.package_health import HealthCheck
 
 MIN_BODY_BYTES = 1024 * 1024
 BYTES_PER_CHARACTER = 12
@@ -18,7 +20,10 @@ BYTES_PER_CHARACTER = 12
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of one package, loaded; `weight` is its percentage of new sessions."""
+    """One version of one package, loaded; `weight` is its percentage of new sessions.
+
+    `check` names one run of its health checks that is asked for, empty where none is.
+    """
 
     package: str
     version: str
@@ -26,6 +31,9 @@ class Version:
     weight: int
     agents: Mapping[str, Agent]
     tools: tuple[HttpTool, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    health_checks: tuple[HealthCheck, ...] = ()
+    check: str = ""
 
     @classmethod
     def of(cls, document: PackageDocument, weight: int) -> "Version":
@@ -38,6 +46,8 @@ class Version:
             weight,
             MappingProxyType(agents),
             document.tools,
+            document.dependencies,
+            document.health_checks,
         )
 
 

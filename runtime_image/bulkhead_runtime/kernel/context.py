@@ -5,6 +5,7 @@ starts gets a child, which can be narrower and never wider.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from bulkhead_runtime.identifiers import new_id, random_hex
 from bulkhead_runtime.kernel.allowance import Allowance
@@ -30,6 +31,12 @@ class Principal:
     def may(self, scope: str) -> bool:
         """Tell whether this principal has a scope."""
         return scope in self.scopes or EVERYTHING in self.scopes
+
+
+HEALTH_CHECK: Final = Principal(
+    "health-check", frozenset({"agents:run", "tools:run"}), "health-check"
+)
+"""Runs health checks of package versions. Known by identity: a key may have the same name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,11 @@ class UsageTotal:
         self._cost = self._cost + usage.cost if known else None  # type: ignore[operator]  # `known`
 
     @property
+    def known_cost(self) -> Decimal | None:
+        """Return US dollars, None once a price was not known."""
+        return self._cost
+
+    @property
     def cost(self) -> str | None:
         """Return US dollars as decimal text."""
         return None if self._cost is None else format(self._cost, "f")

@@ -10,6 +10,7 @@ from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.context import ExecutionContext
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.purse import BudgetRefusedError
+from bulkhead_runtime.kernel.verdicts import failed
 from bulkhead_runtime.models.circuit import CircuitState
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import Switch
@@ -53,6 +54,7 @@ class Reports:
         metrics.execution_ended(
             execution.agent, execution.package, execution.version, execution.outcome
         )
+        self._measured(execution, error, seconds)
         metrics.duration.labels(execution.agent).observe(seconds)
         metrics.tokens.labels(execution.agent, "input").inc(usage.input_tokens)
         metrics.tokens.labels(execution.agent, "output").inc(usage.output_tokens)
@@ -72,6 +74,16 @@ class Reports:
         data["code"] = getattr(error, "code", type(error).__name__)
         data["status"] = getattr(error, "status", None)
         self.publish("request.error", execution.context, data)
+
+    def _measured(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
+        verdict = failed(execution, error)
+        if verdict is not None:
+            self._metrics.versions.ended(
+                (execution.package, execution.version),
+                failed=verdict,
+                seconds=seconds,
+                cost=execution.usage.known_cost,
+            )
 
     def refused(self, execution: Execution, problem: Problem) -> None:
         """Say that a budget had no room; other refusals are told by how the execution ends."""

@@ -1,6 +1,7 @@
 """Tools addressed by name, without a model: POST /v1/tools/run."""
 
 from bulkhead_runtime.config.holder import ConfigurationHolder
+from bulkhead_runtime.config.snapshot import Version
 from bulkhead_runtime.kernel.bounds import Wanted
 from bulkhead_runtime.kernel.calls import tool_context
 from bulkhead_runtime.kernel.execution import Execution
@@ -26,6 +27,20 @@ class ToolRuns:
     async def run(self, request: ToolRequest) -> ToolEnvelope:
         """Run one tool; what goes wrong inside it is in the envelope, what is refused raises."""
         execution = self._executions.direct(self._holder.require(), request.caller, "tools:run")
+        return await self._kernel.run(execution, _ToolWork(self._tools, execution, request))
+
+    async def check(self, version: Version, request: ToolRequest) -> ToolEnvelope:
+        """Run one tool as the version's first agent that has it, or else without an agent."""
+        configuration, caller = self._holder.require(), request.caller
+        owners = (agent for agent in version.agents.values() if request.tool in agent.tools)
+        agent = next(owners, None)
+        if agent is None:
+            execution = self._executions.direct(configuration, caller, "tools:run")
+            execution.package, execution.version = version.package, version.version
+        else:
+            execution = self._executions.of_agent(
+                configuration, version, agent, caller, texts=(), session_id=None
+            )
         return await self._kernel.run(execution, _ToolWork(self._tools, execution, request))
 
 

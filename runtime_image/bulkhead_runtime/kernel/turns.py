@@ -10,7 +10,14 @@ from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls
 from bulkhead_runtime.kernel.compaction import tail_of
 from bulkhead_runtime.kernel.compactor import Compactor
-from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Started, UsageTotal
+from bulkhead_runtime.kernel.execution import (
+    Emit,
+    Execution,
+    Outcome,
+    Started,
+    UsageTotal,
+    discard,
+)
 from bulkhead_runtime.kernel.executions import Executions, new_session_id
 from bulkhead_runtime.kernel.heads import BYTES_PER_TOKEN, Head, SessionHeads
 from bulkhead_runtime.kernel.loop import AgentLoop, LoopState
@@ -105,6 +112,23 @@ class AgentTurns:
         """Run an agent over a conversation that the client brings."""
         configuration = self._holder.require()
         version, agent = self._versions.for_new_session(configuration, request.agent)
+        return await self._answered(configuration, version, agent, request, emit)
+
+    async def check(self, version: Version, request: StatelessRequest) -> TurnResult:
+        """Run an agent of this version, whatever the version's share of new sessions is."""
+        agent = version.agents.get(request.agent)
+        if agent is None:
+            raise errors.unknown_agent(request.agent)
+        return await self._answered(self._holder.require(), version, agent, request, discard)
+
+    async def _answered(
+        self,
+        configuration: Configuration,
+        version: Version,
+        agent: Agent,
+        request: StatelessRequest,
+        emit: Emit,
+    ) -> TurnResult:
         written = tuple(m.content for m in request.messages if m.role == "user")
         execution = self._executions.of_agent(
             configuration, version, agent, request.caller, texts=written, session_id=None

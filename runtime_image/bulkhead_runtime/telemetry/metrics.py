@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bulkhead_runtime.telemetry.measurements import VersionMeasurements
 from bulkhead_runtime.telemetry.work_metrics import (
     ContextMetrics,
     ModelMetrics,
@@ -81,6 +82,7 @@ class Metrics:
         self.spending = SpendingMetrics(self.registry)
         self.context = ContextMetrics(self.registry)
         self.stores = StoreMetrics(self.registry)
+        self.versions = VersionMeasurements()
         self._labels: set[tuple[str, str, str, str]] = set()
         self.registry.register(_GaugeCollector(gauges))
 
@@ -94,9 +96,10 @@ class Metrics:
         self._labels.add(labels)
         self.executions.labels(*labels).inc()
 
-    def forget_departed(self, versions: Iterable[tuple[str, str]]) -> None:
-        """Drop the series of package versions other than these."""
+    def keep(self, versions: Iterable[tuple[str, str]]) -> None:
+        """Count for these package versions and drop the series of all others."""
         loaded = set(versions)
+        self.versions.keep(loaded)
         departed = {labels for labels in self._labels if labels[1] and labels[1:3] not in loaded}
         for labels in departed:
             self.executions.remove(*labels)

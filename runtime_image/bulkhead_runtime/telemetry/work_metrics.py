@@ -1,4 +1,4 @@
-"""Metrics of what executions use and are refused: tools, models, budgets, context, stores.
+"""Metrics of what executions use and are refused: tools, models, budgets, context, events.
 
 Every label is a word of the code or a name of the configuration, or goes through `BoundedNames`.
 Names of GenAI instruments keep OpenTelemetry's stems, so that scraped and pushed figures agree.
@@ -13,7 +13,6 @@ from bulkhead_runtime.telemetry.labels import BoundedNames
 
 CALL_BUCKETS: Final = (0.01, 0.04, 0.16, 0.64, 2.56, 10.24, 40.96)
 FIRST_PART_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-STORE_BUCKETS: Final = (0.001, 0.004, 0.016, 0.064, 0.25, 1, 4)
 
 _TOOLS: Final = 64
 _MODELS: Final = 64
@@ -117,8 +116,8 @@ class ModelMetrics:
         """Show whether a provider is left alone."""
         self._circuit.labels(provider).set(1 if is_open else 0)
 
-    def cache(self, result: Literal["hit", "miss", "shared"]) -> None:
-        """Count one lookup; `shared` waited for the same call of another."""
+    def cache(self, result: Literal["hit", "miss"]) -> None:
+        """Count one lookup."""
         self._cache.labels(result).inc()
 
 
@@ -201,45 +200,14 @@ class ContextMetrics:
 
 
 class StoreMetrics:
-    """The stores and the event log."""
+    """The event log."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._duration = Histogram(
-            "bulkhead_store_duration_seconds",
-            "Time of one round trip.",
-            ("store", "operation"),
-            buckets=STORE_BUCKETS,
-            registry=registry,
-        )
-        self._errors = Counter(
-            "bulkhead_store_errors",
-            "Round trips that failed.",
-            ("store", "operation"),
-            registry=registry,
-        )
-        self._cache = Counter(
-            "bulkhead_session_cache_lookups",
-            "Lookups of sessions in Redis; bypassed while it is away.",
-            ("result",),
-            registry=registry,
-        )
         self._events_lost = Counter(
             "bulkhead_events_lost",
             "Events that the store did not take in time.",
             registry=registry,
         )
-
-    def took(self, store: str, operation: str, seconds: float) -> None:
-        """Count one round trip."""
-        self._duration.labels(store, operation).observe(seconds)
-
-    def failed(self, store: str, operation: str) -> None:
-        """Count one round trip that failed."""
-        self._errors.labels(store, operation).inc()
-
-    def cache(self, result: Literal["hit", "miss", "bypassed"]) -> None:
-        """Count one lookup."""
-        self._cache.labels(result).inc()
 
     def events_lost(self, events: int) -> None:
         """Count events that are gone."""

@@ -118,6 +118,15 @@ class ToolRegistry:
             return failed("unknown_tool", self._unknown(name, context))
         return await self._runner.run(tool, arguments, context)
 
+    async def probe(self, url: str) -> int:
+        """Return the status with which an address answers, under the rules of tools.
+
+        Raises `ToolError` where nothing answers or the address may not be asked.
+        """
+        from bulkhead_runtime.tools.web.probe import status_of  # noqa: PLC0415 (aiohttp)
+
+        return await status_of(url, self._settings, self._outside())
+
     async def aclose(self) -> None:
         """Close every connection."""
         self._servers.close()

@@ -14,6 +14,7 @@ from bulkhead_runtime.events.bus import new_event_id
 from bulkhead_runtime.events.port import Event, Events
 from bulkhead_runtime.models.circuit import CircuitState
 from bulkhead_runtime.policy.port import Decision
+from bulkhead_runtime.telemetry.measurements import VersionMeasurements
 from bulkhead_runtime.telemetry.spans import Span, Tracing
 from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
 from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope, ToolFailure
@@ -27,9 +28,16 @@ Ended = Callable[[ToolEnvelope, float], None]
 class ToolReports:
     """Tells those who watch."""
 
-    def __init__(self, events: Events, metrics: ToolMetrics, tracing: Tracing) -> None:
+    def __init__(
+        self,
+        events: Events,
+        metrics: ToolMetrics,
+        versions: VersionMeasurements,
+        tracing: Tracing,
+    ) -> None:
         self._events = events
         self._metrics = metrics
+        self._versions = versions
         self._tracing = tracing
 
     @contextmanager
@@ -37,6 +45,7 @@ class ToolReports:
         self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, rule: str
     ) -> Iterator[Ended]:
         """Report a call that begins here; what is yielded reports its result."""
+        self._measured(context, denied=False)
         self._publish("tool.pre_call", context, tool=tool.name, risk=tool.risk, rule=rule)
         with self._tracing.tool(tool.name, {"bulkhead.tool.source": tool.source}) as span:
             if span.captures_content:
@@ -64,6 +73,7 @@ class ToolReports:
         )
         if not decision.audit:
             self._metrics.denied(tool.name, decision.rule)
+            self._measured(context, denied=True)
 
     def flagged(self, tool: Tool, context: ToolContext, patterns: tuple[str, ...]) -> None:
         """Report that a result holds what looks like orders to an agent."""
@@ -77,6 +87,9 @@ class ToolReports:
         if state != "half_open":
             name = "tool.circuit_open" if state == "open" else "tool.circuit_closed"
             self._events.publish(Event(new_event_id(), name, _now(), data={"source": source}))
+
+    def _measured(self, context: ToolContext, *, denied: bool) -> None:
+        self._versions.tool_called((context.package, context.version), denied=denied)
 
     def _ended(
         self,
