@@ -1,7 +1,8 @@
 """Writes docs/reference from the sources of what it describes; run by `make generate`.
 
 The resources come from the same pydantic models as the CustomResourceDefinitions, the chart's
-values from its schema. Nothing in docs/reference but openapi.json is written by another hand.
+values from its schema, the operator's metrics from their registry. generate_api.py writes the pages
+about runtimes; nothing in docs/reference is written by hand.
 """
 
 # ruff: noqa: INP001 (a script beside what it writes; nothing imports it)
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from metric_rows import HEADER, metric_rows
 
 from bulkhead_api.crd import KINDS, definition
 from bulkhead_api.schema import CustomResource
+from bulkhead_operator.metrics import Metrics
 
 DOCS = Path(__file__).resolve().parent
 CHART = DOCS.parent / "charts" / "bulkhead"
@@ -167,12 +170,23 @@ def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     return schema
 
 
+def metrics_page() -> str:
+    """Return the page of the operator's metrics."""
+    head = [
+        NOTE,
+        "# Metrics of the operator\n",
+        "On port 9090. A histogram has `_bucket`, `_sum` and `_count`.\n",
+    ]
+    return "\n".join([*head, *HEADER, *metric_rows(Metrics("").registry), ""])
+
+
 def main(folder: Path) -> None:
     """Write every page into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:
         (folder / f"{kind.singular}.md").write_text(resource_page(kind))
     (folder / "chart.md").write_text(chart_page())
+    (folder / "operator-metrics.md").write_text(metrics_page())
 
 
 if __name__ == "__main__":
