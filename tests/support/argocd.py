@@ -22,7 +22,7 @@ class ScriptError(Exception):
 
 def run(script: str, live: Mapping[str, Any], parameters: Mapping[str, str] | None = None) -> Any:
     """Return what a script returns for an object, as JSON would hold it."""
-    runtime = lua51.LuaRuntime()
+    runtime = lua51.LuaRuntime(unpack_returned_tuples=False)
     runtime.execute(_TAKEN_AWAY)
     names = runtime.globals()
     names["obj"] = runtime.table_from(live, recursive=True)
