@@ -1,5 +1,6 @@
 from collections import Counter
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,43 @@ def test_a_canary_of_one_percent_is_never_next_to_another() -> None:
         100,
         100,
     ]
+
+
+@pytest.mark.parametrize("weight", [5, 25, 50])
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_canary_gets_its_share_of_ten_thousand_sessions_to_one_percent(
+    weight: int, replicas: int
+) -> None:
+    followed = _configuration(100 - weight, weight)
+    routers = [VersionRouter() for _ in range(replicas)]
+    chance = Random(weight)
+    chosen = Counter(
+        chance.choice(routers).for_new_session(followed, "assistant")[0].version
+        for _ in range(10_000)
+    )
+    assert abs(chosen["2.0.0"] - weight * 100) <= 100
+
+
+def test_agents_whose_sessions_alternate_get_their_shares_each() -> None:
+    documents = [(document(v, agent(), agent("writer")), 50) for v in ("1.0.0", "2.0.0")]
+    versions = {("helper", item.version): Version.of(item, weight) for item, weight in documents}
+    router, followed = VersionRouter(), Configuration(configuration(*documents), versions)
+    chosen = Counter(
+        (name, router.for_new_session(followed, name)[0].version)
+        for _ in range(100)
+        for name in ("assistant", "writer")
+    )
+    assert set(chosen.values()) == {50}
+
+
+def test_a_share_that_changes_is_exact_from_there_on() -> None:
+    router = VersionRouter()
+    for weight in (5, 25, 50, 0):
+        followed = _configuration(100 - weight, weight)
+        chosen = Counter(
+            router.for_new_session(followed, "assistant")[0].version for _ in range(200)
+        )
+        assert abs(chosen["2.0.0"] - 2 * weight) <= 1
 
 
 def test_a_session_stays_with_the_version_that_it_began_with() -> None:
