@@ -20,6 +20,7 @@ class Redis:
 
     def __init__(self) -> None:
         self.server = Server("redis", user="redis")
+        self._users: dict[str, str] = {}
         self.start()
 
     @property
@@ -30,10 +31,15 @@ class Redis:
     def add_organization(self, name: str, password: str | None = None) -> str:
         """Make an organization's user, as the documentation says; return its address."""
         password = password or secrets.token_hex(12)
-        rules = f"reset on >{password} ~bulkhead:{name}:* &bulkhead:{name}:* {_ALLOWED}"
-        with redis.Redis.from_url(self.url) as client:
-            client.execute_command("ACL", "SETUSER", name, *rules.split())
+        self._users[name] = f"reset on >{password} ~bulkhead:{name}:* &bulkhead:{name}:* {_ALLOWED}"
+        self.restore_users()
         return f"redis://{name}:{password}@127.0.0.1:{self.server.port}"
+
+    def restore_users(self) -> None:
+        """Make all users, whom a restarted server that keeps nothing has forgotten."""
+        with redis.Redis.from_url(self.url) as client:
+            for name, rules in self._users.items():
+                client.execute_command("ACL", "SETUSER", name, *rules.split())
 
     def start(self) -> None:
         """Start it, empty."""

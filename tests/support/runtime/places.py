@@ -1,7 +1,9 @@
 """Where the runtime processes of one organization live: its files, and its stores beside them."""
 
+import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,15 @@ class Place:
         }
         return RuntimeProcess(self.files, environment=environment, **options)
 
+    @asynccontextmanager
+    async def replicas(self, count: int) -> AsyncIterator[tuple[RuntimeProcess, ...]]:
+        """Run so many processes; the event loop goes on while they start."""
+        async with AsyncExitStack() as stack:
+            started = tuple(stack.enter_context(_ended(self.process())) for _ in range(count))
+            for process in started:
+                await asyncio.to_thread(process.wait_until_listening)
+            yield started
+
     async def balances(self, *accounts: Account) -> tuple[Balance, ...]:
         """Return where accounts stand, asked of the store itself, as one more replica can."""
         store = self._open()
@@ -71,6 +82,14 @@ class Place:
             return SqliteStore(self.files.data)
         mounted = self.files.directory / "secrets"
         return open_store(self.organization, mounted, connections=1, cache=False)
+
+
+@contextmanager
+def _ended(process: RuntimeProcess) -> Iterator[RuntimeProcess]:
+    try:
+        yield process
+    finally:
+        process.kill()
 
 
 def embedded(directory: Path) -> Place:
