@@ -108,7 +108,15 @@ async def _turn_work(
 
     async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
         message = "\n".join(message.content for message in messages)
-        request = TurnRequest(body.model, message, caller, session_id, metadata)
+        request = TurnRequest(
+            body.model,
+            message,
+            caller,
+            session_id,
+            metadata,
+            max_output_tokens=body.max_output_tokens,
+            temperature=body.temperature,
+        )
 
         async def run(emit: Emit) -> TurnResult:
             async def heard(event: Event) -> None:

@@ -3,14 +3,13 @@
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.context import EVERYTHING, Principal
+from bulkhead_runtime.kernel.context import EVERYTHING, SESSIONS_ANY, Principal
 
 AGENTS_RUN: Final = "agents:run"
 MODELS_CALL: Final = "models:call"
 TOOLS_RUN: Final = "tools:run"
 SESSIONS_READ: Final = "sessions:read"
 SESSIONS_WRITE: Final = "sessions:write"
-SESSIONS_ANY: Final = "sessions:any"
 USAGE_READ: Final = "usage:read"
 EVENTS_READ: Final = "events:read"
 POLICIES_WRITE: Final = "policies:write"
@@ -47,4 +46,4 @@ def require(principal: Principal, scope: str) -> None:
 
 def owner(principal: Principal) -> str | None:
     """Return whose sessions, uses and events a principal sees; None is everybody's."""
-    return None if principal.may(SESSIONS_ANY) else principal.name
+    return principal.whose_sessions

@@ -14,6 +14,9 @@ from bulkhead_runtime.telemetry.trace import Trace
 EVERYTHING = "*"
 """The scope that holds every other."""
 
+SESSIONS_ANY = "sessions:any"
+"""The scope to see and continue the sessions of other principals."""
+
 
 def new_run_id() -> str:
     """Return an id that cannot be guessed."""
@@ -31,6 +34,11 @@ class Principal:
     def may(self, scope: str) -> bool:
         """Tell whether this principal has a scope."""
         return scope in self.scopes or EVERYTHING in self.scopes
+
+    @property
+    def whose_sessions(self) -> str | None:
+        """Return whose sessions it sees and continues: its own, or None for everybody's."""
+        return None if self.may(SESSIONS_ANY) else self.name
 
 
 HEALTH_CHECK: Final = Principal(

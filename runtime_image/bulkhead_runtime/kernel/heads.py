@@ -44,10 +44,10 @@ class SessionHeads:
     def __init__(self) -> None:
         self._heads: OrderedDict[str, Head] = OrderedDict()
 
-    def get(self, session_id: str, principal: str) -> Head | None:
-        """Return what is known of a principal's session."""
+    def get(self, session_id: str, principal: str | None) -> Head | None:
+        """Return what is known of a session of this principal, of anybody's where it is None."""
         head = self._heads.get(session_id)
-        if head is None or head.principal != principal:
+        if head is None or principal not in {None, head.principal}:
             return None
         self._heads.move_to_end(session_id)
         return head

@@ -55,7 +55,8 @@ class Caller:
 class TurnRequest:
     """A message to an agent, in the session that `session_id` names or in a new one.
 
-    `metadata`, `title` and `autonomy_level` belong to a new session.
+    `metadata`, `title` and `autonomy_level` belong to a new session; `max_output_tokens` only
+    lowers the agent's own.
     """
 
     agent: str
@@ -65,6 +66,8 @@ class TurnRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     autonomy_level: AutonomyLevel = "L1"
+    max_output_tokens: int | None = None
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

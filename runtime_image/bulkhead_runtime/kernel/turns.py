@@ -151,7 +151,7 @@ class AgentTurns:
         """Return what is known of the session that the request continues."""
         if request.session_id is None:
             return None
-        principal = request.caller.principal.name
+        principal = request.caller.principal.whose_sessions
         head = self._parts.heads.get(request.session_id, principal)
         if head is None:
             bounds = PoolBounds.configured(configuration.source)
@@ -185,7 +185,9 @@ class _AgentWork:
         self._agent = execution.definition
         self._emit = emit
 
-    def _state(self, messages: tuple[ModelMessage, ...], added: int) -> LoopState:
+    def _state(
+        self, messages: tuple[ModelMessage, ...], added: int, asked: TurnRequest | StatelessRequest
+    ) -> LoopState:
         """Return the loop's state; the last `added` messages are this turn's own."""
         return LoopState(
             model=self._execution.model,
@@ -193,7 +195,11 @@ class _AgentWork:
             known=len(messages) - added,
             tools=self._specs(),
             max_iterations=self._agent.max_iterations,
-            max_output_tokens=self._agent.max_output_tokens,
+            max_output_tokens=min(
+                self._agent.max_output_tokens,
+                asked.max_output_tokens or self._agent.max_output_tokens,
+            ),
+            temperature=asked.temperature,
         )
 
     def _specs(self) -> tuple[ToolSpec, ...]:
@@ -261,6 +267,7 @@ class _SessionTurn(_AgentWork):
         super().__init__(parts, execution, emit)
         self._request = request
         self._head = head
+        self._owner = request.caller.principal.name if head is None else head.principal
         self._pending = ModelMessage("user", request.message)
         self._turn: Turn | None = None
         self._state_of_loop: LoopState | None = None
@@ -269,7 +276,7 @@ class _SessionTurn(_AgentWork):
     def opening(self) -> Opening:
         """Return what is reserved: the history counts as what the last turn sent."""
         told = Conversation(self._agent.instructions, None, (), self._pending).messages()
-        state = self._state(told, added=1)
+        state = self._state(told, 1, self._request)
         need = self._parts.calls.planned(self._execution, state.request()).need
         if self._head is not None:
             need = self._with_history(need, self._head.told_tokens)
@@ -293,7 +300,7 @@ class _SessionTurn(_AgentWork):
         if fitted.removed:
             self._parts.reports.cleaned(execution.context, fitted.removed, fitted.tokens)
         self._context_tokens = fitted.tokens
-        state = self._state_of_loop = self._state(fitted.messages, added=1)
+        state = self._state_of_loop = self._state(fitted.messages, 1, self._request)
         state.cache = self._cache(first=turn.number == 1)
         return await self._drive(state)
 
@@ -313,7 +320,7 @@ class _SessionTurn(_AgentWork):
         self._parts.heads.put(
             turn.session_id,
             Head(
-                self._request.caller.principal.name,
+                self._owner,
                 execution.agent,
                 execution.package,
                 execution.version,
@@ -331,13 +338,13 @@ class _SessionTurn(_AgentWork):
 
     def _begin(self) -> BeginTurn:
         execution, request = self._execution, self._request
-        session_id, principal = execution.session_id, request.caller.principal.name
+        session_id = execution.session_id
         assert session_id is not None
         new = None
         if request.session_id is None:
             new = NewSession(
                 session_id,
-                principal,
+                self._owner,
                 execution.agent,
                 execution.package,
                 execution.version,
@@ -347,7 +354,7 @@ class _SessionTurn(_AgentWork):
             )
         return BeginTurn(
             session_id=session_id,
-            principal=principal,
+            principal=self._owner,
             package=execution.package,
             version=execution.version,
             new=new,
@@ -389,8 +396,4 @@ class _StatelessTurn(_AgentWork):
         told = self._request.messages
         if self._agent.instructions:
             told = (ModelMessage("system", self._agent.instructions), *told)
-        state = self._state(told, added=0)
-        state.temperature = self._request.temperature
-        if self._request.max_output_tokens is not None:
-            state.max_output_tokens = min(state.max_output_tokens, self._request.max_output_tokens)
-        return state
+        return self._state(told, 0, self._request)

@@ -105,7 +105,7 @@ def _refuse_more(principal: Principal, body: NewKeyBody) -> None:
             field="scopes",
         )
     other = (body.principal or body.name) != principal.name
-    if other and not principal.may(scopes.SESSIONS_ANY):
+    if other and scopes.owner(principal) is not None:
         raise Problem(
             403,
             "missing_scope",

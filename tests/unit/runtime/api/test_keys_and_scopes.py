@@ -30,7 +30,7 @@ def runtime(files: RuntimeFiles) -> Iterator[RuntimeProcess]:
         files,
         _entry("run", "agents:run", "sessions:read", principal="team-a"),
         _entry("read", "sessions:read"),
-        _entry("any", "sessions:read", "sessions:any"),
+        _entry("any", "agents:run", "sessions:read", "sessions:any"),
         _entry("old", "*", expiresAt=past),
         _entry("missing", "*"),
     )
@@ -167,3 +167,17 @@ async def test_answers_tell_what_is_left_of_the_rate(
     assert [status for status, _, _ in seen][-1] == 429
     assert seen[-1][1].startswith('"executions";r=0;t=')
     assert {policy for _, _, policy in seen} == {'"executions";q=2;w=60'}
+
+
+async def test_whoever_may_see_all_sessions_continues_them_and_they_stay_their_owners(
+    runtime: RuntimeProcess,
+) -> None:
+    _, begun = await _ask(runtime, RUN, "POST", EXECUTE, json={"message": "first"})
+    session_id = begun["session_id"]
+    again = {"message": "second", "session_id": session_id}
+    continued, _ = await _ask(runtime, ANY, "POST", EXECUTE, json=again)
+    owner, session = await _ask(runtime, RUN, "GET", f"/v1/sessions/{session_id}")
+    own, _ = await _ask(runtime, RUN, "POST", EXECUTE, json=again)
+
+    assert (continued, owner, own) == (200, 200, 200)
+    assert session["turns"] == 2
