@@ -22,6 +22,7 @@ from bulkhead_runtime.kernel.admission import Admission
 from bulkhead_runtime.kernel.assembly import Neighbours, assemble
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.watched_models import WatchedModels
 from bulkhead_runtime.kernel.window import ContextUse
 from bulkhead_runtime.models.router import ModelRouter
 from bulkhead_runtime.observability import Observability
@@ -88,7 +89,7 @@ class Runtime:
         self.router = ModelRouter(
             secrets / names.PROVIDERS_FOLDER,
             organization=settings.organization,
-            policy=self.engine,
+            policy=WatchedModels(self.engine, reports),
             on_circuit=reports.circuit,
         )
         self.tools = ToolRegistry(

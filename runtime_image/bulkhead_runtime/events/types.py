@@ -7,26 +7,31 @@ from typing import Final
 EVENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "request.start": "An execution was accepted (agent, model).",
-        "request.complete": "An execution ended well (agent, version, outcome, tokens, seconds).",
-        "request.error": "An execution failed or was refused (agent, code, status, seconds).",
+        "request.complete": (
+            "An execution ended well (agent, version, outcome, input_tokens, output_tokens, "
+            "seconds)."
+        ),
+        "request.error": (
+            "An execution failed or was refused (as request.complete, and code, status)."
+        ),
         "session.created": "A session began (agent, version).",
-        "session.archived": "A session was deleted by its owner; its audit trail stays.",
-        "session.expired": "Sessions ended after inactivity (sessions).",
-        "session.interrupted": "A running turn was stopped by a person.",
+        "session.archived": "A session was deleted through the API; its audit trail stays.",
+        "session.expired": "A session was archived because nothing happened in it.",
+        "session.interrupted": "A running turn was stopped through the API.",
         "session.exported": "A session's history was exported.",
-        "session.compacted": "Older turns became a summary (turns, by model or fallback).",
+        "session.compacted": "Older turns became a summary (turns; by: model or fallback).",
         "session.cleaned": "Old messages left the model's context (messages, tokens).",
         "tool.pre_call": "A tool is about to run (tool, risk, rule).",
         "tool.post_call": "A tool ended (tool, ok, code, seconds).",
-        "tool.denied": "Policy denied a tool (tool, rule, reason, audit).",
+        "tool.denied": "Policy denied a tool, or would have (tool, rule, reason, audit).",
         "tool.circuit_open": "A source of tools failed too often and is left alone (source).",
         "tool.circuit_closed": "A source of tools answers again (source).",
-        "model.denied": "Policy denied a model (model, rule, reason, audit).",
+        "model.denied": "A model was denied, or would have been (model, reason, audit).",
         "model.fallback": "Another model answered (from, to, reason).",
-        "model.circuit_open": "A provider failed too often and is left alone (provider, seconds).",
+        "model.circuit_open": "A provider failed too often and is left alone (provider).",
         "model.circuit_closed": "A provider answers again (provider).",
         "budget.warning": "An account passed a step (scope, key, dimension, percent).",
-        "budget.throttled": "An account passed a step that slows it down (scope, key, percent).",
+        "budget.throttled": "A step slows down: a request was refused (scope, key, percent).",
         "budget.cheaper_model": "A step changed the model (scope, key, percent, from, to).",
         "budget.refused": "An account has no room (scope, key, dimension, left).",
         "policy.changed": "A policy was added or removed through the API (kind, name).",

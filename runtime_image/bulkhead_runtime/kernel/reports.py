@@ -14,6 +14,7 @@ from bulkhead_runtime.kernel.verdicts import failed
 from bulkhead_runtime.models.circuit import CircuitState
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import Switch
+from bulkhead_runtime.policy.port import Decision
 from bulkhead_runtime.store.port import ExpiredSession
 from bulkhead_runtime.store.spending import Account, Dimension
 from bulkhead_runtime.telemetry.metrics import Metrics
@@ -128,8 +129,13 @@ class Reports:
 
     def model_denied(self, execution: Execution, error: ModelError) -> None:
         """Say that a model may not be used."""
-        data = {"model": execution.model, "reason": error.message}
+        data = {"model": execution.model, "reason": error.message, "audit": False}
         self.publish("model.denied", execution.context, data)
+
+    def model_watched(self, model: str, decision: Decision, context: ExecutionContext) -> None:
+        """Say that a model answers which would not but for the mode Audit."""
+        reason = f"{decision.reason} (rule {decision.rule})"
+        self.publish("model.denied", context, {"model": model, "reason": reason, "audit": True})
 
     def fell_back(self, execution: Execution, switch: Switch) -> None:
         """Say that the next model of a plan is asked."""
@@ -144,6 +150,11 @@ class Reports:
         self._metrics.models.circuit(provider, is_open=state == "open")
         if state != "half_open":
             self._process(f"model.circuit_{state}", {"provider": provider})
+
+    def session_created(self, execution: Execution) -> None:
+        """Say that a session began with its first message."""
+        data = {"agent": execution.agent, "version": execution.version}
+        self.publish("session.created", execution.context, data)
 
     def expired(self, session: ExpiredSession) -> None:
         """Say that a session was archived because nothing happened in it."""

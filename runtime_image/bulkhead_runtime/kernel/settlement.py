@@ -129,6 +129,8 @@ class Settlement:
             self._background.spawn(self._release(begun, execution))
             raise
         execution.begun, execution.turn = True, turn
+        if opening.turn is not None and opening.turn.new is not None:
+            self._reports.session_created(execution)
         if granted.seconds is not None:
             execution.hurry(execution.started + float(granted.seconds))
         return turn

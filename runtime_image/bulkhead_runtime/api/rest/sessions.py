@@ -50,9 +50,10 @@ def _add_writing(router: APIRouter, runtime: Runtime) -> None:
         return views.SessionView.of(session, runtime.context_use(session))
 
     @router.post("/{session_id}/interrupt", status_code=202, dependencies=_WRITE)
-    async def interrupt_session(session_id: SessionId, principal: Caller) -> views.InterruptView:
+    async def interrupt_session(session_id: SessionId, exchange: Asked) -> views.InterruptView:
         """Stop the turn that runs; its caller is told, and nothing of it is remembered."""
-        await runtime.turns.interrupt(session_id, scopes.owner(principal))
+        await runtime.turns.interrupt(session_id, scopes.owner(exchange.principal))
+        announce(runtime, exchange, "session.interrupted", session_id=session_id)
         return views.InterruptView()
 
     @router.delete("/{session_id}", status_code=204, dependencies=_WRITE)

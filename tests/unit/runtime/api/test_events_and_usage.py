@@ -9,8 +9,17 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bulkhead_api.runtime_config import ProviderConfig
 from tests.support.deadline import until
-from tests.support.runtime_process import KEY, RuntimeFiles, RuntimeProcess, client, document
+from tests.support.runtime_process import (
+    KEY,
+    RuntimeFiles,
+    RuntimeProcess,
+    agent,
+    client,
+    document,
+)
+from tests.support.stub_provider import StubProvider
 
 EXECUTE = "/v1/agents/assistant/execute"
 EVENTS = "/v1/runtime/events"
@@ -66,6 +75,7 @@ async def test_a_turns_events_are_listed_in_order_and_filtered(runtime: RuntimeP
     events = await _events(runtime, session_id=session_id)
     types = [event["type"] for event in events]
     assert types.index("request.start") < types.index("request.complete")
+    assert types.count("session.created") == 1
     assert [e["sequence"] for e in events] == sorted(e["sequence"] for e in events)
     assert {event["session_id"] for event in events} == {session_id}
     _, page = await _get(runtime, EVENTS, session_id=session_id, type="request.start")
@@ -122,6 +132,31 @@ async def test_a_follower_hears_what_happens_and_resumes_where_it_stopped(
     sequences = [event["sequence"] for event in heard]
     assert sequences == sorted(set(sequences)), "none twice, none out of order"
     assert {event["principal"] for event in heard} == {"bob"}
+
+
+async def test_an_interruption_is_told_of_the_one_who_interrupts(
+    files: RuntimeFiles, provider: StubProvider
+) -> None:
+    hanging = document("1.0.0", agent(model="stub/hang"))
+    config = ProviderConfig(name="stub", type="OpenAICompatible", base_url=provider.base_url)
+    files.follow((hanging, 100), providers=(config,))
+    with RuntimeProcess(files) as runtime:
+        async with client(runtime) as http:
+            async with http.post("/v1/sessions", json={"agent": "assistant"}) as response:
+                session = (await response.json())["id"]
+            body = {"message": "x", "session_id": session}
+            turn = asyncio.create_task(http.post(EXECUTE, json=body).__aenter__())
+            assert await provider.asked()
+            async with http.post(f"/v1/sessions/{session}/interrupt", json={}) as response:
+                assert response.status == 202
+            assert (await turn).status == 409
+        wanted = {"session_id": session, "type": "session.interrupted"}
+
+        async def told() -> bool:
+            _, page = await _get(runtime, EVENTS, **wanted)
+            return [event["principal"] for event in page["data"]] == ["api-key"]
+
+        await until(told, "the interruption is stored", 10)
 
 
 INVALID = {
