@@ -1,4 +1,7 @@
-"""`python -m bulkhead_operator`: reads the environment, then runs until SIGTERM."""
+"""`python -m bulkhead_operator`: reads the environment, then runs until SIGTERM.
+
+`python -m bulkhead_operator package` is the packaging command, which needs neither.
+"""
 
 import gc
 import sys
@@ -34,6 +37,10 @@ async def _run(settings: Settings) -> None:
 
 def main() -> None:
     """Run the operator; ends with a message when the environment does not suffice."""
+    if sys.argv[1:2] == ["package"]:
+        from bulkhead_operator.packaging import command  # noqa: PLC0415 (yaml: not the operator's)
+
+        sys.exit(command.run(sys.argv[2:]))
     try:
         settings = Settings.from_environment()
     except ValidationError as error:
