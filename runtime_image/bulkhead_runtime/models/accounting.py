@@ -16,9 +16,15 @@ class Accounting:
         """Return the usage of the tokens that the provider told."""
         return self._usage(model, counts, estimated=False)
 
-    def bounded(self, model: str, input_tokens: int, output_bytes: int) -> Usage:
-        """Return the usage of the most tokens that there can be of so many bytes."""
-        return self._usage(model, (input_tokens, output_bytes), estimated=True)
+    def bounded(
+        self, model: str, input_tokens: int, output_bytes: int, max_output_tokens: int
+    ) -> Usage:
+        """Return the usage of the most tokens that there can be of so many bytes.
+
+        There are not more than were asked for, which is what had been reserved.
+        """
+        output_tokens = min(output_bytes, max_output_tokens)
+        return self._usage(model, (input_tokens, output_tokens), estimated=True)
 
     def _usage(self, model: str, counts: tuple[int, int], *, estimated: bool) -> Usage:
         price = self._prices.facts(f"{self._provider}/{model}").price

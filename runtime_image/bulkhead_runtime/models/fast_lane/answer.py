@@ -13,6 +13,12 @@ from bulkhead_runtime.models.fast_lane.events import DONE
 from bulkhead_runtime.models.port import FinishReason, TextDelta, ToolCall
 
 MAX_ANSWER_BYTES: Final = 4_194_304
+MAX_TOKEN_BYTES: Final = 256
+"""Twice what the longest tokens of known vocabularies take."""
+
+SPARE_BYTES: Final = 4_096
+"""For roles and names around the tokens."""
+
 MAX_TOOL_CALLS: Final = 64
 
 _REASONS: Final[dict[str, FinishReason]] = {
@@ -34,7 +40,8 @@ class _OpenCall:
 class AnswerReader:
     """Collects one answer; `done` is True once the provider has said that it ended."""
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(self, failures: Failures, max_output_tokens: int) -> None:
+        self._max_output_tokens = max_output_tokens
         self.done = False
         self.model = ""
         self.output_bytes = 0
@@ -57,8 +64,7 @@ class AnswerReader:
     def read(self, events: list[bytes]) -> TextDelta | None:
         """Take the events of one read and return the text in them; raise `ModelError`."""
         text = "".join(self._text_of(data) for data in events if not self.done)
-        if self.output_bytes > MAX_ANSWER_BYTES:
-            raise self._failures.garbage(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        require_bounded(self.output_bytes, self._max_output_tokens, self._failures)
         return TextDelta(text) if text else None
 
     def tool_calls(self) -> list[ToolCall]:
@@ -131,6 +137,16 @@ def decoded_chunk(data: bytes, failures: Failures) -> dict[str, Any]:
     if chunk.get("error"):
         raise failures.of_frame(chunk["error"])
     return chunk
+
+
+def require_bounded(output_bytes: int, max_output_tokens: int, failures: Failures) -> None:
+    """Raise `ModelError` for an answer that is longer than what was asked for can be."""
+    limit = min(MAX_ANSWER_BYTES, SPARE_BYTES + max_output_tokens * MAX_TOKEN_BYTES)
+    if output_bytes > limit:
+        raise failures.garbage(
+            f"an answer of more than {limit} bytes where at most {max_output_tokens} tokens were "
+            "asked for"
+        )
 
 
 def usage_of(chunk: dict[str, Any]) -> tuple[int, int] | None:

@@ -34,7 +34,7 @@ class FastLaneClient:
         Closing the iterator closes the connection, which ends the call at the provider.
         """
         body = request_body(request, self._limit_name)
-        answer = AnswerReader(self._upstream.failures)
+        answer = AnswerReader(self._upstream.failures, request.max_output_tokens)
         try:
             async with self._upstream.open(body, request, meter) as stream:
                 while not answer.done and (events := await _next(stream, answer)) is not None:
@@ -59,7 +59,9 @@ class FastLaneClient:
         model = request.model.partition("/")[2]
         if answer.usage is not None:
             return self.accounting.counted(model, answer.usage)
-        return self.accounting.bounded(model, input_bound(request), answer.output_bytes)
+        return self.accounting.bounded(
+            model, input_bound(request), answer.output_bytes, request.max_output_tokens
+        )
 
 
 async def _next(stream: UpstreamStream, answer: AnswerReader) -> list[bytes] | None:

@@ -13,9 +13,9 @@ from bulkhead_runtime.models.counting import input_bound
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.answer import (
-    MAX_ANSWER_BYTES,
     bytes_of_delta,
     decoded_chunk,
+    require_bounded,
     usage_of,
 )
 from bulkhead_runtime.models.fast_lane.events import DONE
@@ -63,7 +63,9 @@ class FastLanePassthrough:
         name = request.model.partition("/")[2]
         if frames.usage is not None:
             return self._accounting.counted(name, frames.usage)
-        return self._accounting.bounded(name, input_bound(request), frames.output_bytes)
+        return self._accounting.bounded(
+            name, input_bound(request), frames.output_bytes, request.max_output_tokens
+        )
 
 
 async def _forward(
@@ -96,6 +98,7 @@ class _Reframing:
         self._model = request.model
         self._id = request.answer_id
         self._include_usage = request.include_usage
+        self._max_output_tokens = request.max_output_tokens
         self._failures = failures
 
     def at_end(self) -> bytes:
@@ -116,8 +119,7 @@ class _Reframing:
                 chunk["id"] = self._id
                 chunk["model"] = self._model
                 frames.append(orjson.dumps(chunk))
-        if self.output_bytes > MAX_ANSWER_BYTES:
-            raise self._failures.garbage(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+        require_bounded(self.output_bytes, self._max_output_tokens, self._failures)
         if not frames:
             return b""
         return b"data: " + b"\n\ndata: ".join(frames) + b"\n\n"

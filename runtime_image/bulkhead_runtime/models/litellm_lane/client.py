@@ -133,7 +133,9 @@ class LiteLLMClient:
             case wire.Ended(input_tokens=int(read), output_tokens=int(written)):
                 return self._accounting.counted(model, (read, written))
             case _:
-                return self._accounting.bounded(model, input_bound(request), output_bytes)
+                return self._accounting.bounded(
+                    model, input_bound(request), output_bytes, request.max_output_tokens
+                )
 
 
 def _bytes_of(part: TextDelta | ToolCall) -> int:
