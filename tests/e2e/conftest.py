@@ -10,6 +10,15 @@ from tests.support.cluster import Endpoint, Kubectl, organization, package, read
 from tests.support.deadline import until
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quiet-seconds",
+        type=int,
+        default=15,
+        help="how long nothing may be written while Git and operator disagree (default: 15)",
+    )
+
+
 @pytest.fixture(scope="session")
 def kubectl() -> Kubectl:
     return Kubectl()
@@ -32,11 +41,15 @@ class Organizations:
         self._kubectl = kubectl
         self._stack = stack
 
-    def make(self, name: str, version: str = "1.0.0", **spec: object) -> Endpoint:
-        """Bring an organization with the agent `assistant` up; returns its endpoint."""
+    def empty(self, name: str, **spec: object) -> None:
+        """Make an organization without packages; its namespace is there afterwards."""
         self._stack.callback(self.remove, name)
         self._kubectl.apply(organization(name, **spec))
         self._kubectl("wait", "--for=create", f"namespace/org-{name}", "--timeout=30s")
+
+    def make(self, name: str, version: str = "1.0.0", **spec: object) -> Endpoint:
+        """Bring an organization with the agent `assistant` up; returns its endpoint."""
+        self.empty(name, **spec)
         self._kubectl.apply(package(f"org-{name}", version))
         ready(self._kubectl, name, f"org-{name}", version)
         endpoint = Endpoint.of(name)

@@ -60,8 +60,20 @@ class Kubectl:
     def apply(self, *manifests: dict[str, Any]) -> str:
         return self("apply", "-f", "-", stdin="\n".join(json.dumps(each) for each in manifests))
 
+    def apply_as(self, manager: str, namespace: str, *manifests: dict[str, Any]) -> None:
+        """Apply all that a manager has in a namespace, server-side; what it left out goes.
+
+        No conflict is forced. Needs KUBECTL_APPLYSET=true in the environment.
+        """
+        self(
+            *("apply", "--server-side", f"--field-manager={manager}", f"--namespace={namespace}"),
+            *("--prune", f"--applyset=configmap/{manager}", "-f", "-"),
+            stdin="\n".join(json.dumps(each) for each in manifests),
+        )
+
     def get(self, *arguments: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self("get", *arguments, "-o", "json"))
+        """Return what is there; nothing where that is allowed by `--ignore-not-found`."""
+        found: dict[str, Any] = json.loads(self("get", *arguments, "-o", "json") or "{}")
         return found
 
     def exists(self, *arguments: str) -> bool:

@@ -1,0 +1,186 @@
+"""Git decides what runs: commits, bad commits, reverts, and two who apply in different ways."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkhead_api.names import FIELD_MANAGER
+from tests.e2e.conftest import Organizations
+from tests.support import argocd
+from tests.support.api_observer import Object
+from tests.support.audit import Writes
+from tests.support.cluster import ROOT, Endpoint, Kubectl, package, settled
+from tests.support.deadline import until
+from tests.support.git import Agent, Repository, following
+from tests.support.kstatus import assert_sane, kstatus
+from tests.support.load import talking
+from tests.support.timeline import recorded
+
+NAMESPACE = "org-piedpiper"
+PACKAGE = ("agentpackage/assistant", "-n", NAMESPACE, "--show-managed-fields")
+FLUX = "kustomize-controller"
+_HEALTH = ROOT / "contrib/argocd/resource_customizations/bulkhead.dev/AgentPackage/health.lua"
+
+
+@pytest.fixture
+def quiet_seconds(request: pytest.FixtureRequest) -> float:
+    seconds: int = request.config.getoption("--quiet-seconds")
+    return seconds
+
+
+@pytest.fixture
+def piedpiper(kubectl: Kubectl, organizations: Organizations) -> Endpoint:
+    """An organization without packages: they come from Git."""
+    organizations.empty("piedpiper")
+    kubectl("wait", "--for=condition=Ready", "orgrt/piedpiper", "--timeout=120s")
+    return Endpoint.of("piedpiper")
+
+
+def _in_argo_cd(live: Object) -> str:
+    told: dict[str, str] = argocd.run(_HEALTH.read_text(), live)
+    return told["status"]
+
+
+def _reads(kubectl: Kubectl, version: str, reading: str) -> bool:
+    """Tell whether Helm, Flux and kubectl read that of the package in that version."""
+    found = kubectl.get(*PACKAGE, "--ignore-not-found")
+    return bool(found and found["spec"]["version"] == version and kstatus(found) == reading)
+
+
+async def _delivered(
+    kubectl: Kubectl, repository: Repository, agent: Agent, manifest: dict[str, Any]
+) -> None:
+    version = manifest["spec"]["version"]
+    repository.commit("assistant.json", manifest)
+    await agent.sync()
+    await settled(lambda: _reads(kubectl, version, "Current"), f"version {version} is in service")
+
+
+async def test_a_commit_deploys_and_a_bad_one_is_taken_back_until_git_takes_it_back(
+    kubectl: Kubectl, piedpiper: Endpoint, tmp_path: Path, quiet_seconds: float
+) -> None:
+    repository = Repository(tmp_path / "repository")
+    async with (
+        recorded(kubectl.kubeconfig, NAMESPACE, "assistant") as seen,
+        following(repository, kubectl.kubeconfig, NAMESPACE, tmp_path / "agent.log") as agent,
+    ):
+        deploying = Writes(NAMESPACE)
+        for version in ("1.0.0", "2.0.0"):
+            await _delivered(kubectl, repository, agent, package(NAMESPACE, version))
+            assert (await piedpiper.execute("Hello."))["version"] == version
+        assert any("agentpackages" in write for write in deploying.made())
+
+        async with talking(piedpiper) as talk:
+            repository.commit("assistant.json", package(NAMESPACE, "3.0.0", model="nowhere/x"))
+            await agent.sync()
+            await settled(lambda: _reads(kubectl, "3.0.0", "Failed"), "version 3.0.0 is taken back")
+        assert talk.failures == []
+        assert set(talk.versions) == {"2.0.0"}
+
+        before = kubectl.get(*PACKAGE)
+        await _nobody_writes(agent, quiet_seconds)
+        live = kubectl.get(*PACKAGE)
+        assert live == before
+        assert (live["spec"]["version"], live["status"]["version"]) == ("3.0.0", "2.0.0")
+        assert _in_argo_cd(live) == "Degraded"
+        _assert_that_git_owns_the_spec(live)
+
+        repository.revert()
+        await agent.sync()
+        await settled(lambda: _reads(kubectl, "2.0.0", "Current"), "version 2.0.0 is wanted again")
+        assert (await piedpiper.execute("Hello."))["version"] == "2.0.0"
+    _assert_that_nobody_was_misled(seen)
+
+
+async def _nobody_writes(agent: Agent, seconds: float) -> None:
+    """Let the agent look again and again at what it cannot have; fail at the first write.
+
+    The agent itself sends a patch whenever the API server added defaults to a list, as every
+    client-side apply does. That it changes nothing shows in the resource version.
+    """
+    writes = Writes(NAMESPACE)
+    end = time.monotonic() + seconds
+
+    async def over() -> bool:
+        await agent.sync()
+        made = await asyncio.to_thread(writes.made)
+        # How full a pool is, is written down once a minute while it changes.
+        assert [one for one in made if not ("gitops-agent" in one or "memorypools" in one)] == []
+        return time.monotonic() > end
+
+    await until(over, "the quiet time is over", seconds + 30)
+
+
+def _assert_that_git_owns_the_spec(live: Object) -> None:
+    """What the operator wrote is the status and nothing else, whoever looks at managedFields."""
+    owned = {
+        (entry["manager"], entry.get("subresource", ""))
+        for entry in live["metadata"]["managedFields"]
+    }
+    assert {subresource for manager, subresource in owned if manager == FIELD_MANAGER} == {"status"}
+    assert any(manager != FIELD_MANAGER for manager, _ in owned)
+
+
+def _assert_that_nobody_was_misled(seen: Sequence[Object]) -> None:
+    """Every status that was ever shown is sane, and tools read of it what was true."""
+    readings = []
+    for live in seen:
+        if live["status"].get("conditions"):
+            assert_sane(live)
+        readings.append((live["spec"]["version"], kstatus(live), _in_argo_cd(live)))
+    assert [reading for reading, _ in groupby(readings)] == [
+        ("1.0.0", "InProgress", "Progressing"),
+        ("1.0.0", "Current", "Healthy"),
+        ("2.0.0", "InProgress", "Progressing"),
+        ("2.0.0", "Current", "Healthy"),
+        ("3.0.0", "InProgress", "Progressing"),
+        ("3.0.0", "Failed", "Degraded"),
+        ("2.0.0", "InProgress", "Progressing"),
+        ("2.0.0", "Current", "Healthy"),
+    ]
+
+
+def _clerk() -> dict[str, Any]:
+    manifest = package(NAMESPACE)
+    manifest["metadata"]["name"] = manifest["spec"]["agents"][0]["name"] = "clerk"
+    return manifest
+
+
+async def test_flux_applies_without_conflicts_and_prunes_what_git_no_longer_has(
+    kubectl: Kubectl, piedpiper: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECTL_APPLYSET", "true")
+    kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "1.0.0"), _clerk())
+    await settled(lambda: _reads(kubectl, "1.0.0", "Current"), "version 1.0.0 is in service")
+    kubectl("wait", "--for=condition=Ready", "agpkg/clerk", "-n", NAMESPACE, "--timeout=60s")
+    children = kubectl("get", "configmaps,services,deployments", "-n", NAMESPACE, "-o", "name")
+
+    kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "2.0.0"))
+    await settled(lambda: _reads(kubectl, "2.0.0", "Current"), "version 2.0.0 is in service")
+    assert not kubectl.exists("agpkg/clerk", "-n", NAMESPACE)
+    await until(lambda: _is_gone(piedpiper, "clerk"), "the agent of the pruned package is gone")
+    assert children == kubectl(
+        "get", "configmaps,services,deployments", "-n", NAMESPACE, "-o", "name"
+    )
+
+    before = kubectl.get(*PACKAGE)["metadata"]
+    for _ in range(3):
+        kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "2.0.0"))
+    live = kubectl.get(*PACKAGE)
+    assert live["metadata"]["resourceVersion"] == before["resourceVersion"]
+    owners = {entry["manager"]: entry for entry in live["metadata"]["managedFields"]}
+    assert owners[FLUX]["operation"] == "Apply"
+    _assert_that_git_owns_the_spec(live)
+
+
+async def _is_gone(endpoint: Endpoint, agent: str) -> bool:
+    async with (
+        endpoint.session() as session,
+        session.post(f"/v1/agents/{agent}/execute", json={"message": "Hello?"}) as response,
+    ):
+        return response.status == 404
