@@ -136,12 +136,12 @@ def stubbed(stub: StubProvider, modes: Iterable[str], **fields: Any) -> dict[str
             **fields,
         }
     )
-    return {"providers": (provider,), "prices": prices(modes)}
+    return {"providers": (provider,), "prices": prices(f"stub/{mode}" for mode in modes)}
 
 
-def prices(modes: Iterable[str]) -> tuple[ModelPrice, ...]:
-    """What the stub's models cost."""
-    return tuple(ModelPrice.model_validate({"model": f"stub/{mode}", **PRICED}) for mode in modes)
+def prices(models: Iterable[str]) -> tuple[ModelPrice, ...]:
+    """What models cost."""
+    return tuple(ModelPrice.model_validate({"model": model, **PRICED}) for model in models)
 
 
 async def answered(
