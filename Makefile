@@ -12,7 +12,7 @@ OPERATOR := .venv/.synced
 RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 OPERATOR_CODE := crds operator charts contrib docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
-	tests/unit/controller tests/unit/gitops tests/integration tests/e2e tests/performance
+	tests/unit/controller tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
 RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
 	tests/integration/stores tests/support/runtime tests/performance/references
 
@@ -44,7 +44,7 @@ test: check test-unit test-integration test-e2e ## Run every test; brings up its
 test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
 	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
-		tests/unit/gitops tests/performance tests/cluster/test_parts.py
+		tests/unit/docs tests/unit/gitops tests/performance tests/cluster/test_parts.py
 	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime
 
 test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
