@@ -4,6 +4,7 @@ Pydantic speaks JSON schema, the API server "structural" OpenAPI v3: no referenc
 null, no titles. The differences are exactly the steps below.
 """
 
+import json
 from typing import Any
 
 from bulkhead_api.names import CATEGORY, GROUP, VERSION
@@ -55,7 +56,7 @@ def _structural_node(node: dict[str, Any], definitions: dict[str, Any]) -> dict[
     if isinstance(node.get("additionalProperties"), dict):
         result["additionalProperties"] = _inline(node["additionalProperties"], definitions)
     if isinstance(node.get("items"), dict):
-        result["items"] = _inline(node["items"], definitions)
+        result["items"] = _told_defaults(_inline(node["items"], definitions))
     if result.get("default", ...) is None:
         del result["default"]
     if "default" in result:
@@ -64,6 +65,22 @@ def _structural_node(node: dict[str, Any], definitions: dict[str, Any]) -> dict[
     if "const" in result:
         result["enum"] = [result.pop("const")]
     return result
+
+
+def _told_defaults(node: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list's items with defaults that are told instead of filled in.
+
+    Who applies client-side, as Argo CD does by default, sends a list as a whole: what the API
+    server had added to its items would differ from Git forever. Our models fill it in.
+    """
+    told = {key: value for key, value in node.items() if key != "default"}
+    if node.get("default"):
+        told["description"] = f"{node['description']} {json.dumps(node['default'])} when absent."
+    if "properties" in node:
+        told["properties"] = {
+            name: _told_defaults(child) for name, child in node["properties"].items()
+        }
+    return told
 
 
 def _without_null(value: Any) -> Any:

@@ -28,7 +28,7 @@ class Provider(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "self.type != 'OpenAICompatible' || has(self.baseURL)",
+                "(has(self.type) && self.type != 'OpenAICompatible') || has(self.baseURL)",
                 "`baseURL` must be given for type 'OpenAICompatible', for example "
                 "'https://api.example.com/v1'",
             ),

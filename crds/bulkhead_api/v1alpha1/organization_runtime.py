@@ -58,7 +58,7 @@ class OrganizationRuntimeSpec(ApiModel):
                 field_path=".namespace",
             ),
             rule(
-                "!self.models.providers.exists(p, p.type == 'LiteLLM') || "
+                "!self.models.providers.exists(p, has(p.type) && p.type == 'LiteLLM') || "
                 "self.limits.maxMemoryMB >= 512",
                 "must be at least 512 while `spec.models.providers` has one of type 'LiteLLM'",
                 field_path=".limits.maxMemoryMB",
@@ -88,7 +88,7 @@ class OrganizationRuntimeSpec(ApiModel):
             rule(
                 "!has(self.safety.moderation) || "
                 "self.models.providers.exists(p, p.name == self.safety.moderation.provider && "
-                "p.type == 'OpenAICompatible')",
+                "(!has(p.type) || p.type == 'OpenAICompatible'))",
                 "must name one of `spec.models.providers` of type 'OpenAICompatible'",
                 field_path=".safety.moderation.provider",
             ),

@@ -16,7 +16,7 @@ class RolloutStep(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "!(self.approval && has(self.pauseSeconds))",
+                "!(has(self.approval) && self.approval && has(self.pauseSeconds))",
                 "`pauseSeconds` must not be given together with `approval`: a person decides "
                 "when it goes on",
             ),
@@ -175,6 +175,7 @@ class ProcessCount(StatusModel):
     cost: Annotated[str, Field(description="US dollars as decimal text.", max_length=32)] = "0"
     tool_calls: Annotated[int, Field(description="Tool calls.", ge=0)] = 0
     tool_denials: Annotated[int, Field(description="Tool calls that were denied.", ge=0)] = 0
+    crashes: Annotated[int, Field(description="Executions that ended their process.", ge=0)] = 0
 
 
 class RolloutStatus(StatusModel):

@@ -68,19 +68,19 @@ class ArgumentCondition(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "self.operator == 'Exists' ? self.values.size() == 0 : self.values.size() > 0",
+                "(has(self.values) && self.values.size() > 0) != (self.operator == 'Exists')",
                 "must be empty for the operator 'Exists' and name at least one value for every "
                 "other",
                 field_path=".values",
             ),
             rule(
-                "self.operator != 'Equals' || self.values.size() == 1",
+                "self.operator != 'Equals' || !has(self.values) || self.values.size() <= 1",
                 "must be one value for the operator 'Equals': use 'In' for several",
                 field_path=".values",
             ),
             rule(
                 "!(self.operator in ['LessOrEqual', 'GreaterOrEqual']) || "
-                "(self.values.size() == 1 && "
+                "(has(self.values) && self.values.size() == 1 && "
                 "self.values[0].matches('^-?[0-9]{1,15}([.][0-9]{1,6})?$'))",
                 "must be one number for the operators 'LessOrEqual' and 'GreaterOrEqual'",
                 field_path=".values",

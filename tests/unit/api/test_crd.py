@@ -60,6 +60,16 @@ def test_a_fresh_object_never_reads_as_healthy(kind: type[CustomResource]) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=IDS)
+def test_nothing_is_added_to_a_list_that_git_would_see_as_a_difference(
+    kind: type[CustomResource],
+) -> None:
+    added = [
+        path for path, node in nodes("", schema_of(kind)) if "[]" in path and "default" in node
+    ]
+    assert added == []
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
 def test_the_schema_is_structural(kind: type[CustomResource]) -> None:
     forbidden = {"$ref", "anyOf", "allOf", "title", "const", "additionalProperties"}
     found = {
