@@ -72,14 +72,18 @@ func content(object *unstructured.Unstructured, field string) any {
 
 // repaired spoils one child and returns how long it took to be back.
 func repaired(ctx context.Context, client dynamic.ResourceInterface, v victim) (time.Duration, error) {
-	before, err := client.Get(ctx, v.name, metav1.GetOptions{})
+	// A list, because its version is of now; that of an object may be too old to watch from.
+	only := metav1.ListOptions{FieldSelector: "metadata.name=" + v.name}
+	found, err := client.List(ctx, only)
 	if err != nil {
 		return 0, err
 	}
-	watcher, err := client.Watch(ctx, metav1.ListOptions{
-		FieldSelector:   "metadata.name=" + v.name,
-		ResourceVersion: before.GetResourceVersion(),
-	})
+	if len(found.Items) != 1 {
+		return 0, fmt.Errorf("there is no %s %s", v.resource.Resource, v.name)
+	}
+	before := &found.Items[0]
+	only.ResourceVersion = found.GetResourceVersion()
+	watcher, err := client.Watch(ctx, only)
 	if err != nil {
 		return 0, err
 	}
