@@ -70,5 +70,6 @@ def test_flux_waits_for_what_is_in_git() -> None:
 def test_the_expressions_differ_from_kstatus_only_where_a_person_is_waited_for(path: Path) -> None:
     (expressions,) = _kustomization()["spec"]["healthCheckExprs"]
     (live,) = _documents(path)
-    waits = live["status"].get("rollout", {}).get("waitsForApproval", False)
+    rollout = live["status"].get("rollout", {})
+    waits = rollout.get("waitsForApproval") and "failure" not in rollout
     assert health(expressions, live) == ("Current" if waits else kstatus(live))

@@ -19,8 +19,8 @@ end
 
 -- Waiting for a person is not progress: without an answer it would go on for ever.
 local rollout = status.rollout or {}
-local underWay = rollout.phase == "Load" or rollout.phase == "HealthCheck" or rollout.phase == "Shift"
-if rollout.waitsForApproval or (underWay and obj.spec.suspend) then
+local held = obj.spec.suspend and conditions.Reconciling and rollout.phase ~= "Restore"
+if rollout.waitsForApproval or held then
   return { status = "Suspended", message = ready.message }
 end
 
