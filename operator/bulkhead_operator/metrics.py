@@ -47,6 +47,36 @@ class ConditionsCollector(Collector):
         return ()
 
 
+class RolloutsCollector(Collector):
+    """One series per package: the phase in which its present or last rollout is."""
+
+    def __init__(self) -> None:
+        self._phases: dict[Key, str] = {}
+
+    def set(self, key: Key, phase: str) -> None:
+        """Replace a package's phase."""
+        self._phases[key] = phase
+
+    def remove(self, key: Key) -> None:
+        """Drop the series of a package that is gone."""
+        self._phases.pop(key, None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return the series; called from the metrics server's thread."""
+        family = GaugeMetricFamily(
+            "bulkhead_rollout_phase",
+            "Rollouts of packages: 1 for the phase that holds.",
+            labels=("namespace", "name", "phase"),
+        )
+        for key, phase in list(self._phases.items()):
+            family.add_metric((key.namespace or "", key.name, phase), 1)
+        yield family
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Return nothing, so that registering does not collect."""
+        return ()
+
+
 class Metrics:
     """Every metric of the operator, on a registry of its own."""
 
@@ -54,6 +84,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.conditions = ConditionsCollector()
         self.registry.register(self.conditions)
+        self.rollouts = RolloutsCollector()
+        self.registry.register(self.rollouts)
+        self.rollouts_ended = Counter(
+            "bulkhead_rollouts",
+            "Rollouts that ended, by outcome: completed or rolled_back.",
+            ("outcome",),
+            registry=self.registry,
+        )
         self.reconciles = Counter(
             "controller_runtime_reconcile",
             "Reconciles by result: success, requeue_after or error.",

@@ -6,12 +6,21 @@ by following the ConfigMaps as they were when the pod was last touched, as a kub
 
 import base64
 from dataclasses import dataclass, field
+from typing import Literal
 
 from aiohttp import web
 
 from bulkhead_api import names
 from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
-from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, Refusal, RuntimeState
+from bulkhead_api.runtime_state import (
+    CheckReport,
+    CheckResult,
+    LoadedVersion,
+    Measurement,
+    PoolUsage,
+    Refusal,
+    RuntimeState,
+)
 from tests.support.api_observer import Observer
 
 
@@ -42,6 +51,15 @@ class StubRuntime:
     refuse: set[str] = field(default_factory=set)
     """File names of documents that the runtime will not load."""
     asked: int = 0
+    unhealthy: set[str] = field(default_factory=set)
+    """Versions whose health checks fail."""
+    undecided: set[str] = field(default_factory=set)
+    """Versions whose health checks never end."""
+    measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    """What each version did since the process began."""
+    libraries: dict[str, str] = field(default_factory=lambda: {"httpx": "0.28.1"})
+    processes: int = 1
+    """Grows when the runtime's processes begin again."""
     ready_without_configuration: bool = True
     """Whether a pod becomes ready before it follows any configuration; a real one does not."""
     syncs: bool = True
@@ -105,7 +123,8 @@ class StubRuntime:
             await self._sync(pod, live)
             if unready and pod.config is not None:
                 await self.set_ready(pod, ready=True)
-        return web.json_response(self._report(pod).model_dump(by_alias=True, mode="json"))
+        state = self._report(pod, set(request.query.getall("include", ())))
+        return web.json_response(state.model_dump(by_alias=True, mode="json"))
 
     async def _authorized(self, pod: Pod, header: str) -> bool:
         path = f"/api/v1/namespaces/{pod.namespace}/secrets/{names.INTERNAL_SECRET}"
@@ -148,7 +167,33 @@ class StubRuntime:
                     return Refusal(what=name, message=f"{name} cannot be loaded")
         return None
 
-    def _report(self, pod: Pod) -> RuntimeState:
+    def _checks(self, config: RuntimeConfig) -> tuple[CheckReport, ...]:
+        return tuple(
+            CheckReport(
+                package=route.package,
+                version=version.version,
+                checksum=version.checksum,
+                nonce=version.check,
+                verdict=self._verdict(version.version),
+                results=(
+                    CheckResult(
+                        name="answers",
+                        passed=version.version not in self.unhealthy,
+                        message="status 500" if version.version in self.unhealthy else "",
+                    ),
+                ),
+            )
+            for route in config.routes
+            for version in route.versions
+            if version.check
+        )
+
+    def _verdict(self, version: str) -> Literal["Pending", "Passed", "Failed"]:
+        if version in self.undecided:
+            return "Pending"
+        return "Failed" if version in self.unhealthy else "Passed"
+
+    def _report(self, pod: Pod, include: set[str]) -> RuntimeState:
         config = pod.config
         versions = tuple(
             LoadedVersion(
@@ -167,9 +212,14 @@ class StubRuntime:
         return RuntimeState(
             organization=pod.organization,
             runtime_id=config.runtime_id if config else "",
-            runtime_version="0.0.0",
+            runtime_version="1.2.0",
             configuration_hash=config.hash if config else "",
             versions=versions,
             refusals=(pod.refusal,) if pod.refusal else (),
             pool=self.usage,
+            started_at=str(self.processes),
+            python="3.13.1",
+            checks=self._checks(config) if config else (),
+            measurements=tuple(self.measurements.values()) if "measurements" in include else (),
+            libraries=self.libraries if "libraries" in include else {},
         )

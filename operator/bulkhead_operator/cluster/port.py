@@ -149,11 +149,18 @@ class Runtimes(Protocol):
     """The internal port of the organizations' runtimes."""
 
     async def state(
-        self, address: str, token: str, *, configuration_hash: str, wait_seconds: float
+        self,
+        address: str,
+        token: str,
+        *,
+        configuration_hash: str,
+        wait_seconds: float,
+        include: Sequence[str] = (),
     ) -> RuntimeState:
         """Ask one replica (its pod's IP) what is loaded.
 
         Answers as soon as the configuration with that hash is followed or refused, at the latest
-        after `wait_seconds` (0 answers at once). Raises `ClusterError`.
+        after `wait_seconds` (0 answers at once). `include` names what is not always told:
+        `measurements`, `libraries`. Raises `ClusterError`.
         """
         ...

@@ -3,6 +3,7 @@
 A runtime runs a tenant's code, so its answer is bounded, validated, and never followed elsewhere.
 """
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -46,7 +47,13 @@ class RuntimeClient:
             await self._session.close()
 
     async def state(
-        self, address: str, token: str, *, configuration_hash: str, wait_seconds: float
+        self,
+        address: str,
+        token: str,
+        *,
+        configuration_hash: str,
+        wait_seconds: float,
+        include: Sequence[str] = (),
     ) -> RuntimeState:
         """Ask one replica what is loaded; raises `ClusterError` without the token or the answer."""
         if self._session is None:
@@ -56,7 +63,11 @@ class RuntimeClient:
         try:
             async with self._session.get(
                 f"http://{host}:{self._port}/internal/state",
-                params={"hash": configuration_hash, "waitSeconds": f"{wait:g}"},
+                params=[
+                    ("hash", configuration_hash),
+                    ("waitSeconds", f"{wait:g}"),
+                    *(("include", what) for what in include),
+                ],
                 headers={"Authorization": f"Bearer {token}"},
                 timeout=aiohttp.ClientTimeout(
                     total=wait + SLACK_SECONDS, sock_connect=CONNECT_SECONDS

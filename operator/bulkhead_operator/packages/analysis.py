@@ -28,6 +28,7 @@ class Measured:
     cost: Decimal = Decimal(0)
     tool_calls: int = 0
     tool_denials: int = 0
+    crashes: int = 0
 
     def plus(self, other: "Measured") -> "Measured":
         """Return both together."""
@@ -38,6 +39,7 @@ class Measured:
             self.cost + other.cost,
             self.tool_calls + other.tool_calls,
             self.tool_denials + other.tool_denials,
+            self.crashes + other.crashes,
         )
 
     def minus(self, former: "Measured") -> "Measured":
@@ -49,6 +51,7 @@ class Measured:
             self.cost - former.cost,
             self.tool_calls - former.tool_calls,
             self.tool_denials - former.tool_denials,
+            self.crashes - former.crashes,
         )
 
 

@@ -77,9 +77,9 @@ class Failure:
 class Progress:
     """What survives a restart; times are Unix seconds.
 
-    `since` is when the present phase or step began, or when its pause was lifted by a person
-    (`approved`, counted from 1); `weight` is the target's share of new sessions, `retry` the last
-    request to try again that was followed.
+    `started_at` is when the target was asked for, `since` when the present phase or step began,
+    or when its pause was lifted by a person (`approved`, counted from 1); `weight` is the target's
+    share of new sessions, `retry` the last request to try again that was followed.
     """
 
     target: VersionId
@@ -92,6 +92,7 @@ class Progress:
     failure: Failure | None = None
     retry: str = ""
     suspended_at: int | None = None
+    started_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +177,17 @@ def _begin(progress: Progress | None, wanted: Wanted, seen: Seen) -> Progress:
     origin = _serving(progress)
     if origin == wanted.target:
         return Progress(
-            wanted.target, None, Phase.COMPLETE, seen.now, weight=FULL_WEIGHT, retry=wanted.retry
+            wanted.target,
+            None,
+            Phase.COMPLETE,
+            seen.now,
+            weight=FULL_WEIGHT,
+            retry=wanted.retry,
+            started_at=seen.now,
         )
-    return Progress(wanted.target, origin, Phase.LOAD, seen.now, retry=wanted.retry)
+    return Progress(
+        wanted.target, origin, Phase.LOAD, seen.now, retry=wanted.retry, started_at=seen.now
+    )
 
 
 def _serving(progress: Progress | None) -> VersionId | None:

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from bulkhead_api.names import OFFLINE_PROVIDER
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.v1alpha1 import OrganizationRuntimeSpec
-from bulkhead_api.v1alpha1.agent_package import Agent
+from bulkhead_api.v1alpha1.agents import Agent
+from bulkhead_api.v1alpha1.limits import Limits
+from bulkhead_api.v1alpha1.package_dependencies import RuntimeRequirements
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies.rules import Rule
 from bulkhead_operator.resources.configuration import BYTES_PER_MAP, document_size
@@ -28,6 +30,7 @@ class Offered:
     providers: AbstractSet[str] = frozenset()
     credentials: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Hosts that may learn a credential, by its name."""
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def by(cls, spec: OrganizationRuntimeSpec) -> "Offered":
@@ -35,6 +38,7 @@ class Offered:
         return cls(
             providers=frozenset(provider.name for provider in spec.models.providers),
             credentials={one.name: one.hosts for one in spec.tools.credentials},
+            limits=spec.limits,
         )
 
 
@@ -49,7 +53,8 @@ class Judged:
     """Versions of this package that were in service before, with their checksums."""
     offered: Offered
     taken: Mapping[str, str]
-    """Agents of older packages, with the package's name."""
+    """Agents that are in service or about to be, with their package's name."""
+    requirements: RuntimeRequirements = field(default_factory=RuntimeRequirements)
 
 
 def keeps_the_content_of_a_version(judged: Judged) -> UserError | None:
@@ -116,19 +121,37 @@ def _names_host_of(patterns: Sequence[str], url: str) -> bool:
 
 
 def defines_new_agents(judged: Judged) -> UserError | None:
-    """Refuse an agent that an older package defines."""
+    """Refuse an agent that another package had first."""
     return name_conflict(judged.document, judged.taken)
 
 
 def name_conflict(document: PackageDocument, taken: Mapping[str, str]) -> UserError | None:
-    """Return the conflict of a document's agents with those of older packages."""
+    """Return the conflict of a document's agents with those of other packages."""
     for index, agent in enumerate(document.agents):
         holder = taken.get(agent.name)
-        if holder is not None:
+        if holder not in {None, document.package}:
             return UserError(
                 reasons.NAME_CONFLICT,
                 f"`spec.agents[{index}].name` is '{agent.name}', which AgentPackage '{holder}' "
                 "defines too and had first: choose another name or remove it there.",
+            )
+    return None
+
+
+def asks_for_what_the_limits_allow(judged: Judged) -> UserError | None:
+    """Refuse a version that needs more memory or CPU than a replica may have."""
+    asked, limits = judged.requirements, judged.offered.limits
+    millicores = limits.max_cpu_percent * 10
+    wishes = (
+        ("memoryMB", asked.memory_mb, limits.max_memory_mb, "spec.limits.maxMemoryMB"),
+        ("cpuMillicores", asked.cpu_millicores, millicores, "spec.limits.maxCPUPercent"),
+    )
+    for name, wanted, allowed, field_name in wishes:
+        if wanted is not None and wanted > allowed:
+            return UserError(
+                reasons.REQUIREMENT_NOT_MET,
+                f"`spec.runtimeRequirements.{name}` is {wanted}, but a replica has {allowed}: "
+                f"raise `{field_name}` of the OrganizationRuntime or ask for less.",
             )
     return None
 
@@ -159,5 +182,6 @@ RULES: Final[tuple[Rule[Judged], ...]] = (
     names_known_providers,
     sends_credentials_where_allowed,
     defines_new_agents,
+    asks_for_what_the_limits_allow,
     fits,
 )

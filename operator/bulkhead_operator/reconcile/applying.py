@@ -143,9 +143,11 @@ def _obsolete_revisions(
     in_use = {revision.checksum for revision in blueprint.revisions}
     return [
         one.key
-        for versions in history.recorded(children, blueprint.namespace).values()
+        for uid, versions in history.recorded(children, blueprint.namespace).items()
         for one in history.superfluous(
-            versions, {version.checksum for version in versions} & in_use
+            versions,
+            {version.checksum for version in versions} & in_use,
+            blueprint.history_limits.get(uid, history.KEPT),
         )
         if not children[one.key].terminating
     ]

@@ -6,6 +6,7 @@ pods are touched when the configuration changed, and again until each reports th
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import ClusterError, LeaseLost
-from bulkhead_operator.reconcile.memory import Following, Memory, Replica
+from bulkhead_operator.reconcile.memory import Following, Image, Memory, Replica
 from bulkhead_operator.resources import labels
 from bulkhead_operator.resources.blueprint import Blueprint
 from bulkhead_operator.status.organization import Configuration, Workload
@@ -31,6 +32,7 @@ TRIES_BEFORE_REFUSED: Final = 4
 STARTING_SECONDS: Final = 10.0
 """Longer than a runtime takes to start, much shorter than a Deployment waits for it."""
 
+CRASH_LOOP: Final = "CrashLoopBackOff"
 _LONGEST_DELAY: Final = 30.0
 _ROUNDING: Final = 0.9
 """The resync is spread with jitter; a round that comes a little early is a round."""
@@ -42,10 +44,27 @@ class Followed:
 
     configuration: Configuration
     again_after: float | None = None
+    asked: bool = False
+    """Whether there are new answers to decide by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What rollouts want to know, and how old an answer may be, in seconds."""
+
+    oldest: float | None = None
+    measured: bool = False
+
+
+NO_INTEREST: Final = Interest()
 
 
 async def follow(
-    context: Context, blueprint: Blueprint, workload: Workload, memory: Memory
+    context: Context,
+    blueprint: Blueprint,
+    workload: Workload,
+    memory: Memory,
+    interest: Interest = NO_INTEREST,
 ) -> Followed:
     """Ask every replica, if there is reason to, until it follows the wanted configuration."""
     following = memory.following
@@ -58,18 +77,19 @@ async def follow(
         return Followed(Configuration(), again_after=patience)
     wanted = blueprint.configuration.hash
     signature = (wanted, workload)
-    if not _worth_asking(context, following, signature, wanted):
+    if not _worth_asking(context, following, signature, wanted, interest):
         return Followed(_configuration(following, wanted))
     await _list_replicas(context, blueprint, following, signature)
-    await _until_followed(context, blueprint, memory)
+    await _until_followed(context, blueprint, memory, _included(following, interest))
+    _note_image(following)
     following.asked_at = monotonic()
     following.signature = signature
     if following.followed == wanted:
         following.attempts = 0
-        return Followed(_configuration(following, wanted))
+        return Followed(_configuration(following, wanted), asked=True)
     newly_refused = _note_refusals(blueprint, following)
     delay = 0.0 if newly_refused else min(0.5 * 2 ** min(following.attempts, 10), _LONGEST_DELAY)
-    return Followed(_configuration(following, wanted), again_after=delay)
+    return Followed(_configuration(following, wanted), again_after=delay, asked=newly_refused)
 
 
 def _patience(following: Following, workload: Workload) -> float:
@@ -86,11 +106,36 @@ def _patience(following: Following, workload: Workload) -> float:
 
 
 def _worth_asking(
-    context: Context, following: Following, signature: tuple[object, ...], wanted: str
+    context: Context,
+    following: Following,
+    signature: tuple[object, ...],
+    wanted: str,
+    interest: Interest,
 ) -> bool:
     if following.followed != wanted or following.signature != signature:
         return True
-    return monotonic() - following.asked_at >= context.settings.usage_seconds * _ROUNDING
+    oldest: float = context.settings.usage_seconds
+    if interest.oldest is not None:
+        oldest = min(oldest, interest.oldest)
+    return following.wants_image or monotonic() - following.asked_at >= oldest * _ROUNDING
+
+
+def _included(following: Following, interest: Interest) -> tuple[str, ...]:
+    """Return what answers must hold that they do not always hold."""
+    wishes = (("measurements", interest.measured), ("libraries", following.wants_image))
+    return tuple(name for name, wanted in wishes if wanted)
+
+
+def _note_image(following: Following) -> None:
+    """Remember what the image holds, until another runtime answers."""
+    states = [one.state for one in following.replicas.values() if one.state is not None]
+    if not states:
+        return
+    newest = states[-1]
+    if following.image is not None and following.image.runtime != newest.runtime_version:
+        following.image = None
+    if following.wants_image and newest.python:
+        following.image = Image(newest.runtime_version, newest.python, newest.libraries)
 
 
 async def _list_replicas(
@@ -103,6 +148,7 @@ async def _list_replicas(
     )
     known = following.replicas
     following.replicas = {}
+    following.crashing_since = max(filter(None, map(_crashed_at, pods)), default=None)
     for pod in pods:
         if _serves(pod):
             uid = pod["metadata"]["uid"]
@@ -111,13 +157,25 @@ async def _list_replicas(
             following.replicas[uid] = replica
 
 
+def _crashed_at(pod: Manifest) -> int:
+    """Return when a container ended that the kubelet gives pauses between restarts; 0 for none."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        ended = (container.get("lastState") or {}).get("terminated") or {}
+        if waiting.get("reason") == CRASH_LOOP and "finishedAt" in ended:
+            return int(datetime.fromisoformat(ended["finishedAt"]).timestamp())
+    return 0
+
+
 def _serves(pod: Manifest) -> bool:
     status: dict[str, Any] = pod.get("status") or {}
     running = status.get("phase") == "Running" and bool(status.get("podIP"))
     return running and "deletionTimestamp" not in pod["metadata"]
 
 
-async def _until_followed(context: Context, blueprint: Blueprint, memory: Memory) -> None:
+async def _until_followed(
+    context: Context, blueprint: Blueprint, memory: Memory, included: tuple[str, ...]
+) -> None:
     following = memory.following
     wanted = blueprint.configuration.hash
     for _ in range(TRIES):
@@ -127,7 +185,10 @@ async def _until_followed(context: Context, blueprint: Blueprint, memory: Memory
             *(_touch(context, blueprint, one, mark) for one in behind if one.state)
         )
         await asyncio.gather(
-            *(_ask(context, blueprint, memory, one) for one in following.replicas.values())
+            *(
+                _ask(context, blueprint, memory, one, included)
+                for one in following.replicas.values()
+            )
         )
         reached = [_hash(one) == wanted for one in following.replicas.values()]
         if reached and all(reached):
@@ -161,7 +222,13 @@ async def _touch(context: Context, blueprint: Blueprint, replica: Replica, mark:
         return
 
 
-async def _ask(context: Context, blueprint: Blueprint, memory: Memory, replica: Replica) -> None:
+async def _ask(
+    context: Context,
+    blueprint: Blueprint,
+    memory: Memory,
+    replica: Replica,
+    included: tuple[str, ...],
+) -> None:
     token = memory.secrets.internal_token if memory.secrets else ""
     try:
         state = await context.runtimes.state(
@@ -169,6 +236,7 @@ async def _ask(context: Context, blueprint: Blueprint, memory: Memory, replica: 
             token,
             configuration_hash=blueprint.configuration.hash,
             wait_seconds=WAIT_SECONDS,
+            include=included,
         )
     except ClusterError:
         replica.state = None

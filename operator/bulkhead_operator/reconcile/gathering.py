@@ -1,32 +1,35 @@
 """Gathers what the configuration is made of, and folds it into one organization's blueprint."""
 
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from dataclasses import replace
+from time import time
+from typing import Final
 
-from bulkhead_api.names import DEFAULT_POOL, PACKAGE_CONFIG_MAP_PREFIX, package_key
+from bulkhead_api.names import DEFAULT_POOL, package_key
 from bulkhead_api.runtime_config import (
     ModelsConfig,
-    PackageDocument,
     PoolConfig,
     ProviderConfig,
     RuntimeConfig,
 )
-from bulkhead_api.runtime_state import RuntimeState
-from bulkhead_api.v1alpha1 import AgentPackage, OrganizationRuntime
+from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule, Models, Provider
-from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey, digest
+from bulkhead_operator.cluster.port import digest
 from bulkhead_operator.context import Context
+from bulkhead_operator.packages import needs
+from bulkhead_operator.packages.reports import Reports
+from bulkhead_operator.packages.resolution import judge
 from bulkhead_operator.policies.package import Offered
-from bulkhead_operator.reconcile import history, observed
+from bulkhead_operator.reconcile import candidates, dependencies, observed
+from bulkhead_operator.reconcile.candidate import Candidate
 from bulkhead_operator.reconcile.claiming import Claimed
-from bulkhead_operator.reconcile.history import Recorded
 from bulkhead_operator.reconcile.memory import Memory
-from bulkhead_operator.reconcile.parse import parsed
-from bulkhead_operator.reconcile.selection import Candidate, Selection, select
+from bulkhead_operator.reconcile.selection import Selection, Surroundings, retried, select
 from bulkhead_operator.resources import pod
 from bulkhead_operator.resources.blueprint import Blueprint, runtime_id
 from bulkhead_operator.resources.storage import default_pool_size
+
+_UNKNOWN: Final = "No runtime has reported its libraries and versions yet."
 
 
 async def blueprint(
@@ -35,23 +38,19 @@ async def blueprint(
     claimed: Claimed,
     egress: tuple[EgressRule, ...],
     memory: Memory,
+    *,
+    idle: bool,
 ) -> Blueprint:
-    """Return what is wanted now; former versions of packages are read where need be."""
+    """Return what is wanted now; `idle` tells that no replica could answer.
+
+    What was decided about the packages is left in `memory.decided`, and must be written to their
+    status before anything of the blueprint is applied.
+    """
     name = organization.metadata.name
-    candidates = await _candidates(context, name, claimed.name, memory)
-    offered = Offered.by(organization.spec)
-    refused = memory.following.refused
-    selection = select(candidates, offered, refused)
-    if any(selection.verdicts.values()):
-        candidates = [
-            await _with_fallback(context, memory, one) if selection.verdicts[one.name] else one
-            for one in candidates
-        ]
-        selection = select(candidates, offered, refused)
-    memory.verdicts = {
-        one.name: (one.package.metadata.generation, selection.verdicts[one.name])
-        for one in candidates
-    }
+    found = await candidates.gather(context, name, claimed.name, memory)
+    selection = select(found, _surroundings(organization, found, memory, idle=idle))
+    _forget_retried_refusals(found, selection, memory)
+    memory.decided = dict(selection.decided)
     built = Blueprint(
         organization=organization,
         namespace=claimed.name,
@@ -61,8 +60,54 @@ async def blueprint(
         configuration=_configuration(context, organization, claimed.name, selection),
         package_maps=selection.maps,
         revisions=selection.revisions,
+        history_limits={
+            one.package.metadata.uid: one.package.spec.revision_history_limit
+            for one in found
+            if one.asked is not None
+        },
     )
     return replace(built, upgrade=_upgrade(context, built))
+
+
+def _surroundings(
+    organization: OrganizationRuntime,
+    found: Sequence[Candidate],
+    memory: Memory,
+    *,
+    idle: bool,
+) -> Surroundings:
+    following = memory.following
+    reports = Reports({uid: one.state for uid, one in following.replicas.items()})
+    members, kinds = dependencies.members(found)
+    known = following.image
+    offered = needs.offers(
+        organization.spec.integrations,
+        known.libraries if known else {},
+        known.python if known else "",
+        known.runtime if known else "",
+    )
+    following.wants_image = known is None and bool(kinds & needs.REPORTED)
+    return Surroundings(
+        offered=Offered.by(organization.spec),
+        refused=following.refused,
+        reports=reports,
+        judgements=judge(members, offered) if members else {},
+        unknown=_UNKNOWN if following.wants_image else "",
+        idle=idle,
+        crashing_since=following.crashing_since,
+        now=int(time()),
+    )
+
+
+def _forget_retried_refusals(
+    found: Sequence[Candidate], selection: Selection, memory: Memory
+) -> None:
+    """Let the runtime see again what it refused, when a person asked to try it again."""
+    for one in found:
+        record = selection.decided[one.name].record
+        if retried(one) and record is not None and record != one.record:
+            target = record.progress.target
+            memory.following.refused.pop(package_key(one.name, target.version), None)
 
 
 def _upgrade(context: Context, built: Blueprint) -> str:
@@ -72,109 +117,6 @@ def _upgrade(context: Context, built: Blueprint) -> str:
     if live is None or not live.upgrade:
         return ""
     return live.upgrade if live.upgrade == digest(pod.template(built)) else ""
-
-
-async def _candidates(
-    context: Context, name: str, namespace: str, memory: Memory
-) -> list[Candidate]:
-    children = context.cluster.children(name)
-    past = history.recorded(children, namespace)
-    loaded = _loaded_files(children, namespace, memory)
-    candidates = []
-    in_use: set[str] = set()
-    for body in context.inventory.packages(namespace):
-        if "deletionTimestamp" in body["metadata"]:
-            continue
-        versions = past.get(body["metadata"]["uid"], [])
-        candidate = await _candidate(context, memory, body, versions, loaded)
-        candidates.append(candidate)
-        in_use.update(one.key.name for one in versions)
-    memory.documents = {key: one for key, one in memory.documents.items() if key in in_use}
-    return candidates
-
-
-async def _candidate(
-    context: Context,
-    memory: Memory,
-    body: Manifest,
-    versions: Sequence[Recorded],
-    loaded: AbstractSet[str],
-) -> Candidate:
-    package, invalid = parsed(AgentPackage, body)
-    wanted = None
-    if invalid is None:
-        spec = package.spec
-        wanted = PackageDocument.of(package.metadata.name, spec.version, spec.agents, spec.tools)
-    former = [one for one in versions if wanted is None or one.checksum != wanted.checksum]
-    still_loaded = [one for one in former if _file(one) in loaded and not _drained(memory, one)][
-        : history.KEPT - 1
-    ]
-    contents = [
-        await history.document(context.cluster, memory.documents, one) for one in still_loaded
-    ]
-    return Candidate(
-        package=package,
-        created=body["metadata"]["creationTimestamp"],
-        wanted=wanted,
-        invalid=invalid,
-        history=versions,
-        retained=tuple(one for one in contents if one is not None),
-    )
-
-
-async def _with_fallback(context: Context, memory: Memory, candidate: Candidate) -> Candidate:
-    """Return the candidate with the newest version of its past that can be served."""
-    refused = memory.following.refused
-    for one in candidate.history:
-        if refused.get(_file(one), ("", ""))[0] == one.checksum:
-            continue
-        content = await history.document(context.cluster, memory.documents, one)
-        if content is not None:
-            return replace(candidate, fallback=content)
-    return candidate
-
-
-def _loaded_files(
-    children: Mapping[ObjectKey, Child], namespace: str, memory: Memory
-) -> AbstractSet[str]:
-    files: set[str] = set()
-    for key, child in children.items():
-        if key.namespace == namespace and key.name.startswith(PACKAGE_CONFIG_MAP_PREFIX):
-            files.update(child.facts.get("keys", ()))
-    if memory.blueprint is not None:
-        for documents in memory.blueprint.package_maps:
-            files.update(documents)
-    return files
-
-
-def _file(one: Recorded) -> str:
-    return package_key(one.package, one.version)
-
-
-def _drained(memory: Memory, one: Recorded) -> bool:
-    """Tell whether every replica reported, while it got no new sessions, that none is left."""
-    before = memory.blueprint
-    if before is None or memory.following.followed != before.configuration.hash:
-        return False
-    weights = {
-        (route.package, version.version): version.weight
-        for route in before.configuration.routes
-        for version in route.versions
-    }
-    if weights.get((one.package, one.version)) != 0:
-        return False
-    states = [replica.state for replica in memory.following.replicas.values()]
-    return bool(states) and all(
-        state is not None and _sessions(state, one) == 0 for state in states
-    )
-
-
-def _sessions(state: RuntimeState, one: Recorded) -> int:
-    return sum(
-        loaded.sessions
-        for loaded in state.versions
-        if (loaded.package, loaded.version) == (one.package, one.version)
-    )
 
 
 def _configuration(

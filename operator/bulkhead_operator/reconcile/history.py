@@ -1,7 +1,7 @@
 """The versions that packages had: ControllerRevisions, as far as the watch knows them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import ValidationError
@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_operator.cluster.port import Child, Cluster, ObjectKey
 from bulkhead_operator.resources import annotations
+from bulkhead_operator.resources.blueprint import Delivery
 
 KEPT: Final = 10
 """Revisions of one package, those that still serve sessions included."""
@@ -25,6 +26,7 @@ class Recorded:
     version: str
     checksum: str
     number: int
+    delivery: Delivery = field(default_factory=Delivery)
 
 
 def recorded(children: Mapping[ObjectKey, Child], namespace: str) -> dict[str, list[Recorded]]:
@@ -49,14 +51,22 @@ def _recorded(child: Child) -> Recorded:
         version=marks.get(annotations.PACKAGE_VERSION, ""),
         checksum=marks.get(annotations.PACKAGE_CHECKSUM, ""),
         number=child.facts.get("revision", 0),
+        delivery=Delivery(
+            at=marks.get(annotations.ROLLOUT_AT, ""),
+            cause=marks.get(annotations.ROLLOUT_CAUSE, ""),
+            by=marks.get(annotations.ROLLOUT_BY, ""),
+            outcome=marks.get(annotations.ROLLOUT_OUTCOME, ""),
+        ),
     )
 
 
-def superfluous(versions: Iterable[Recorded], in_use: Iterable[str]) -> list[Recorded]:
+def superfluous(
+    versions: Iterable[Recorded], in_use: Iterable[str], kept: int = KEPT
+) -> list[Recorded]:
     """Return what of one package's history, newest first, may go; never a checksum in use."""
     needed = set(in_use)
     others = [one for one in versions if one.checksum not in needed]
-    return others[max(KEPT - len(needed), 0) :]
+    return others[max(kept - len(needed), 0) :]
 
 
 async def document(

@@ -7,13 +7,15 @@ namespace belongs to is read from status that only the operator writes, never fr
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from bulkhead_api.names import default_namespace
+from bulkhead_api.names import ANNOTATION_ROLLBACK_TO, default_namespace
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.reconcile.keys import ORGANIZATION, PACKAGE, POOL, Key
+
+LONGEST_MANAGER: Final = 128
 
 
 def version_of(body: Mapping[str, Any]) -> int:
@@ -25,6 +27,20 @@ def wanted_namespace(body: Mapping[str, Any]) -> str:
     """Return the namespace that an OrganizationRuntime asks for."""
     named: str | None = (body.get("spec") or {}).get("namespace")
     return named or default_namespace(body["metadata"]["name"])
+
+
+def manager_of(managed: Iterable[Mapping[str, Any]], body: Mapping[str, Any]) -> str:
+    """Return who manages what names the version: the person's rollback, else the spec."""
+    annotations = body["metadata"].get("annotations") or {}
+    by_annotation = ANNOTATION_ROLLBACK_TO in annotations
+    for entry in managed:
+        fields = entry.get("fieldsV1") or {}
+        marks = fields.get("f:metadata", {}).get("f:annotations", {})
+        names = marks if by_annotation else fields.get("f:spec", {})
+        wanted = f"f:{ANNOTATION_ROLLBACK_TO}" if by_annotation else "f:version"
+        if wanted in names:
+            return str(entry.get("manager", ""))[:LONGEST_MANAGER]
+    return ""
 
 
 class _Kept(NamedTuple):
@@ -45,6 +61,7 @@ class Inventory:
         self._owners: dict[str, str] = {}
         self._wanting: dict[str, set[str]] = {}
         self._delivered: dict[Key, int] = {}
+        self._managers: dict[Key, str] = {}
 
     def organization(self, name: str) -> Manifest | None:
         """Return one OrganizationRuntime, or None."""
@@ -103,7 +120,9 @@ class Inventory:
         version = version_of(body)
         if known is not None and known.version >= version:
             return False
-        body["metadata"].pop("managedFields", None)
+        managed = body["metadata"].pop("managedFields", None)
+        if key.kind == PACKAGE:
+            self._managers[key] = manager_of(managed or (), body)
         # A copy, because orjson leaves its result in a buffer of several times its length.
         kept = _Kept(version, memoryview(orjson.dumps(body)).tobytes())
         if key.kind == ORGANIZATION:
@@ -129,7 +148,12 @@ class Inventory:
             if not bodies:
                 del self._members[key.kind][key.namespace or ""]
         self._delivered.pop(key, None)
+        self._managers.pop(key, None)
         return True
+
+    def manager(self, key: Key) -> str:
+        """Return the field manager that asked for a package's version; empty when unknown."""
+        return self._managers.get(key, "")
 
     def mark_delivered(self, body: Manifest) -> None:
         """Note that the watch, not a write of ours, brought this version."""

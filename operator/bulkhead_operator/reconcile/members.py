@@ -1,11 +1,18 @@
 """What packages and the pool learn from their organization's reconcile."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bulkhead_api.runtime_state import RuntimeState
+from bulkhead_api.v1alpha1.package_rollout import CheckSummary, Revision
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError
+from bulkhead_operator.packages.decision import nonce
+from bulkhead_operator.packages.record import Record, identity, written
+from bulkhead_operator.packages.reports import Reports
+from bulkhead_operator.packages.rollout import Phase
+from bulkhead_operator.reconcile import deliveries, history
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.memory import Memories, Memory
 from bulkhead_operator.status import reasons
@@ -37,33 +44,65 @@ def is_reconciled(memories: Memories, organization: str | None) -> bool:
     return organization is None or (memory is not None and memory.reconciled)
 
 
-def package_found(memories: Memories, organization: str, body: Mapping[str, Any]) -> PackageFound:
+def package_found(
+    context: Context, memories: Memories, organization: str, body: Mapping[str, Any]
+) -> PackageFound:
     """Return what is known of a package."""
     memory = memories.find(organization)
     metadata = body["metadata"]
-    if memory is None or memory.blueprint is None or metadata["name"] not in memory.verdicts:
+    decided = memory.decided.get(metadata["name"]) if memory is not None else None
+    if memory is None or decided is None or decided.uid != metadata["uid"]:
         return PackageFound(organization=organization)
-    generation, violation = memory.verdicts[metadata["name"]]
-    if generation != metadata["generation"]:
-        return PackageFound(organization=organization)
-    serving = _serving(memory, metadata["name"])
-    wanted = body["spec"]["version"]
+    name, record = metadata["name"], decided.record
     return PackageFound(
         organization=organization,
-        violation=violation,
-        serving=serving,
-        weights=_weights(memory, metadata["name"]),
-        current=violation is None and serving is not None and serving[0] == wanted,
+        violation=decided.violation,
+        waiting=decided.waiting,
+        rollout=written(record) if record is not None else None,
+        decided=decided.generation == metadata["generation"],
+        asked=identity(decided.asked),
+        suspended=decided.suspended,
+        serving=_serving(memory, name),
+        weights=_weights(memory, name),
+        checks=_checks(memory, name, record),
+        unmet=decided.unmet,
+        history=_history(context, organization, body, record),
     )
+
+
+def _checks(memory: Memory, package: str, record: Record | None) -> tuple[CheckSummary, ...]:
+    """Return what the version that takes over, or the one that serves again, was found to be."""
+    if record is None:
+        return ()
+    progress = record.progress
+    reports = Reports({uid: one.state for uid, one in memory.following.replicas.items()})
+    version = progress.origin if progress.phase is Phase.RESTORE else progress.target
+    if version is None:
+        return ()
+    found = reports.checks(package, version, nonce(progress, version))
+    return tuple(
+        CheckSummary(name=one.name[:128], passed=one.passed, message=one.message[:512])
+        for report in found[:1]
+        for one in report.results[:64]
+    )
+
+
+def _history(
+    context: Context, organization: str, body: Mapping[str, Any], record: Record | None
+) -> tuple[Revision, ...]:
+    metadata = body["metadata"]
+    past = history.recorded(context.cluster.children(organization), metadata["namespace"])
+    target = record.progress.target if record is not None else None
+    return deliveries.shown(past.get(metadata["uid"], ()), target)
 
 
 def _serving(memory: Memory, package: str) -> tuple[str, str] | None:
     if memory.blueprint is None or not _followed(memory):
         return None
     for route in memory.blueprint.configuration.routes:
-        for version in route.versions:
-            if route.package == package and version.weight:
-                return version.version, version.checksum
+        heaviest = max(route.versions, key=lambda one: one.weight)
+        if route.package == package and heaviest.weight:
+            return heaviest.version, heaviest.checksum
     return None
 
 
@@ -103,14 +142,11 @@ def news(
     """Return what each member of the organization should be rung with."""
     told: dict[Key, object] = {}
     for body in context.inventory.packages(namespace):
-        found = package_found(memories, organization, body)
-        violation = found.violation
-        told[Key.of(body)] = (
-            violation and (violation.reason, violation.message),
-            found.serving,
-            found.weights,
-            found.current,
-        )
+        found = package_found(context, memories, organization, body)
+        errors = [
+            error and (error.reason, error.message) for error in (found.violation, found.waiting)
+        ]
+        told[Key.of(body)] = (replace(found, violation=None, waiting=None), errors)
     for body in context.inventory.pools(namespace):
         told[Key.of(body)] = pool_found(memories, organization).usage
     return told

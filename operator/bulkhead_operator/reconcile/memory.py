@@ -4,14 +4,18 @@ Nothing here is needed to be right, only to be cheap: whatever is lost with the 
 from the cluster again.
 """
 
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_operator.cluster.port import ObjectKey
-from bulkhead_operator.errors import UserError
+from bulkhead_operator.reconcile.candidate import Decided
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.references import Missing
+from bulkhead_operator.reconcile.sources import Cache
 from bulkhead_operator.resources.blueprint import Blueprint
 
 
@@ -35,6 +39,15 @@ class SecretsSeen:
     """Every Secret's field and every ConfigMap that the spec names."""
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Versions of what a runtime is made of."""
+
+    runtime: str
+    python: str
+    libraries: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Following:
     """How far the runtime follows the configuration."""
@@ -51,6 +64,11 @@ class Following:
     """Since when pods are there of which none is available."""
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Files that the runtime refused for good: the checksum and the reason."""
+    crashing_since: int | None = None
+    """When the last container that the kubelet restarts again and again ended, Unix seconds."""
+    image: Image | None = None
+    """What the runtime's image holds; None until somebody needed to know and it was told."""
+    wants_image: bool = False
 
 
 @dataclass(slots=True)
@@ -67,8 +85,14 @@ class Memory:
     """Digests of what this process applied or found contained."""
     documents: dict[str, PackageDocument] = field(default_factory=dict)
     """Former versions in use, by the name of their ControllerRevision."""
-    verdicts: dict[str, tuple[int, UserError | None]] = field(default_factory=dict)
-    """What was decided about each package, at which generation."""
+    decided: dict[str, Decided] = field(default_factory=dict)
+    """What was decided about each package."""
+    sources: Cache = field(default_factory=dict)
+    """What was read from the ConfigMaps of packages."""
+    writing: defaultdict[str, asyncio.Lock] = field(
+        default_factory=lambda: defaultdict(asyncio.Lock)
+    )
+    """Held while the status of a package is computed and written: an older one never comes last."""
     secrets: SecretsSeen | None = None
     following: Following = field(default_factory=Following)
     reconciled: bool = False

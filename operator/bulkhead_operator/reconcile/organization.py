@@ -4,6 +4,7 @@ It looks at what is and never at what happened, so it may run at any time, any n
 """
 
 import asyncio
+from time import time
 from typing import Final
 
 from bulkhead_api.names import DEFAULT_POOL, FINALIZER
@@ -21,9 +22,11 @@ from bulkhead_operator.reconcile import (
     gathering,
     members,
     observed,
+    recording,
     secrets,
 )
 from bulkhead_operator.reconcile.claiming import Claimed, claim
+from bulkhead_operator.reconcile.following import Followed
 from bulkhead_operator.reconcile.inventory import wanted_namespace
 from bulkhead_operator.reconcile.keys import DONE, Key, Outcome
 from bulkhead_operator.reconcile.memory import Memories, Memory
@@ -36,6 +39,9 @@ from bulkhead_operator.resources.credentials import credentials
 from bulkhead_operator.resources.desired import desired
 from bulkhead_operator.status import conditions, reasons
 from bulkhead_operator.status.organization import Found, Workload, status
+
+EARLY_SECONDS: Final = 0.01
+"""Timers may fire a little early, and a rollout counts in whole seconds."""
 
 STALLED_SECONDS: Final = 15.0
 """What a person must change may be an object that rings no bell."""
@@ -105,6 +111,7 @@ class OrganizationReconciler:
         claimed = await claim(self._context, organization, body["metadata"]["creationTimestamp"])
         self._note_claim(organization, claimed, memory, found)
         blueprint = await self._blueprint(organization, claimed, memory, found)
+        await recording.record(self._context, self._memories, blueprint.name, blueprint.namespace)
         memory.blueprint = blueprint
         wanted = desired(blueprint)
         if claimed.fresh:
@@ -138,7 +145,11 @@ class OrganizationReconciler:
         self, organization: OrganizationRuntime, claimed: Claimed, memory: Memory, found: Found
     ) -> Blueprint:
         allowed, found.stalled = self._egress(organization)
-        return await gathering.blueprint(self._context, organization, claimed, allowed, memory)
+        workload = found.workload
+        idle = organization.spec.suspend or workload is None or workload.available == 0
+        return await gathering.blueprint(
+            self._context, organization, claimed, allowed, memory, idle=idle
+        )
 
     def _egress(
         self, organization: OrganizationRuntime
@@ -213,12 +224,13 @@ class OrganizationReconciler:
 
     async def _follow(self, blueprint: Blueprint, memory: Memory, found: Found) -> float | None:
         workload = found.workload = self._workload(blueprint.name, blueprint.namespace)
-        followed = await following.follow(self._context, blueprint, workload, memory)
+        interest = recording.interest(memory)
+        followed = await following.follow(self._context, blueprint, workload, memory, interest)
         found.configuration = followed.configuration
         if memory.secrets is not None:
             found.missing_credentials, found.missing_documents = memory.secrets.missing
             found.needs_credentials = any(credentials(blueprint.organization.spec))
-        return followed.again_after
+        return _sooner(followed, memory)
 
     async def _report(
         self,
@@ -264,3 +276,14 @@ class OrganizationReconciler:
             self._context.ring(member)
         for rival in self._context.inventory.wanting(memory.wanted_namespace):
             self._context.ring(Key.of(rival))
+
+
+def _sooner(followed: Followed, memory: Memory) -> float | None:
+    """Return when to look again: at once when a rollout can be judged by new answers."""
+    if followed.asked and any(one.watched for one in memory.decided.values()):
+        return 0.0
+    wake_at = recording.wake_at(memory)
+    if wake_at is None:
+        return followed.again_after
+    wait = max(0.0, wake_at - time()) + EARLY_SECONDS
+    return wait if followed.again_after is None else min(wait, followed.again_after)

@@ -1,7 +1,8 @@
 """Reports an AgentPackage: what the organization's reconcile decided and the runtimes said."""
 
+from dataclasses import replace
+
 from bulkhead_api.v1alpha1 import AgentPackage
-from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.reconcile import members
@@ -25,29 +26,42 @@ class PackageReconciler:
         body = self._context.inventory.get(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             self._context.metrics.conditions.remove(key)
+            self._context.metrics.rollouts.remove(key)
             return DONE
+        try:
+            organization = members.organization_of(self._context, key.namespace or "")
+        except UserError as error:
+            await self._homeless(key, PackageFound(violation=error))
+        except NotReadyYet as error:
+            await self._homeless(key, PackageFound(waiting=error))
+        else:
+            if members.is_reconciled(self._memories, organization):
+                await report_package(self._context, self._memories, organization, key)
+        return DONE
+
+    async def _homeless(self, key: Key, found: PackageFound) -> None:
+        body = self._context.inventory.get(key)
+        if body is not None:
+            package, _ = parsed(AgentPackage, body)
+            await report(self._context, key, body, status(package, found, conditions.now()))
+
+
+async def report_package(context: Context, memories: Memories, organization: str, key: Key) -> None:
+    """Write what was decided about a package last to its status."""
+    async with memories.of(organization).writing[key.name]:
+        body = context.inventory.get(key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return
         package, invalid = parsed(AgentPackage, body)
-        found = self._found(key, body)
-        if not members.is_reconciled(self._memories, found.organization):
-            return DONE
+        found = members.package_found(context, memories, organization, body)
         if invalid is not None:
-            found = PackageFound(organization=found.organization, violation=invalid)
-        wrote = await report(self._context, key, body, status(package, found, conditions.now()))
+            found = replace(found, violation=invalid)
+        wrote = await report(context, key, body, status(package, found, conditions.now()))
         if wrote and found.current and found.serving and found.serving[0] != package.status.version:
-            self._context.cluster.event(
+            context.cluster.event(
                 key.object_key(),
                 package.metadata.uid,
                 "Normal",
                 "PackageInService",
                 f"New sessions begin with version {found.serving[0]}.",
             )
-        return DONE
-
-    def _found(self, key: Key, body: Manifest) -> PackageFound:
-        try:
-            organization = members.organization_of(self._context, key.namespace or "")
-        except UserError as error:
-            return PackageFound(violation=error)
-        except NotReadyYet as error:
-            return PackageFound(waiting=error)
-        return members.package_found(self._memories, organization, body)

@@ -1,20 +1,34 @@
 """Folds the packages of a namespace into what the runtime loads.
 
-Each package is served in the version that its spec wants, or in its last good one; versions that
-still have sessions stay loaded beside, without new ones.
+Each package is taken one step further in its rollout; the shares of new sessions follow from what
+was decided, and versions that still have sessions stay loaded beside, without new ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bulkhead_api.names import package_key
 from bulkhead_api.runtime_config import PackageDocument, PackageRoute, VersionRoute
-from bulkhead_api.v1alpha1 import AgentPackage
-from bulkhead_operator.errors import UserError
+from bulkhead_operator.errors import NotReadyYet, UserError
+from bulkhead_operator.packages import needs
+from bulkhead_operator.packages.decision import Next, Situation, decide, nonce
+from bulkhead_operator.packages.ranges import RangeError
+from bulkhead_operator.packages.record import Record
+from bulkhead_operator.packages.reports import Reports
+from bulkhead_operator.packages.resolution import NOTHING, Judgement
+from bulkhead_operator.packages.rollout import (
+    LEAVING,
+    UNDER_WAY,
+    Failure,
+    Phase,
+    VersionId,
+    weights,
+)
 from bulkhead_operator.policies import package as policy
 from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.policies.rules import first_violation
-from bulkhead_operator.reconcile.history import Recorded
+from bulkhead_operator.reconcile import deliveries
+from bulkhead_operator.reconcile.candidate import Candidate, Decided
 from bulkhead_operator.resources.blueprint import RevisionBlueprint
 from bulkhead_operator.resources.configuration import Shelf
 from bulkhead_operator.status import reasons
@@ -23,24 +37,21 @@ FULL_WEIGHT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One package with its past."""
+class Surroundings:
+    """What is the same for all packages of an organization."""
 
-    package: AgentPackage
-    created: str
-    wanted: PackageDocument | None
-    """What the spec wants; None when the spec is not valid."""
-    invalid: UserError | None
-    history: Sequence[Recorded] = ()
-    fallback: PackageDocument | None = None
-    """The last version that was good."""
-    retained: tuple[PackageDocument, ...] = ()
-    """Other versions that are loaded and may still have sessions."""
-
-    @property
-    def name(self) -> str:
-        """Return the package's name."""
-        return self.package.metadata.name
+    offered: Offered = field(default_factory=Offered)
+    refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Files that the runtime refused, with their checksum and its reason."""
+    reports: Reports = field(default_factory=lambda: Reports({}))
+    judgements: Mapping[str, Judgement] = field(default_factory=dict)
+    unknown: str = ""
+    """What has to be known of the runtime first, when something depends on it."""
+    idle: bool = False
+    """Whether no replica could answer."""
+    crashing_since: int | None = None
+    """When the last container that crashes again and again ended."""
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,116 +61,252 @@ class Selection:
     routes: tuple[PackageRoute, ...]
     maps: tuple[Mapping[str, str], ...]
     revisions: tuple[RevisionBlueprint, ...]
-    verdicts: Mapping[str, UserError | None]
+    decided: Mapping[str, Decided]
 
 
-@dataclass(slots=True)
-class _Table:
-    shelf: Shelf = field(default_factory=Shelf)
-    taken: dict[str, str] = field(default_factory=dict)
-    routes: list[PackageRoute] = field(default_factory=list)
-    revisions: list[RevisionBlueprint] = field(default_factory=list)
-    verdicts: dict[str, UserError | None] = field(default_factory=dict)
-
-
-def select(
-    candidates: Iterable[Candidate],
-    offered: Offered,
-    refused: Mapping[str, tuple[str, str]],
-) -> Selection:
-    """Decide about all packages, oldest first.
-
-    `refused` maps files that the runtime refused to their checksum and its reason.
-    """
+def select(candidates: Iterable[Candidate], surroundings: Surroundings) -> Selection:
+    """Decide about all packages, oldest first; what serves keeps its place and its names."""
     ordered = sorted(candidates, key=lambda one: (one.created, one.name))
-    table = _Table()
+    table = _Table(surroundings)
     for candidate in ordered:
-        # First, because it is in service already and must not lose its place.
-        for document in candidate.retained:
-            table.shelf.put(_file(document), text(document))
+        for document in (*candidate.serving, *candidate.retained):
+            table.shelf.put(file_name(document), document.written())
+        table.take_names(candidate, candidate.serving)
     for candidate in ordered:
-        violation = _violation(candidate, offered, refused, table)
-        served = candidate.wanted if violation is None else _fallback(candidate, table)
-        _serve(candidate, served, table)
-        table.verdicts[candidate.name] = violation
-    return Selection(tuple(table.routes), table.shelf.maps, tuple(table.revisions), table.verdicts)
+        table.add(candidate)
+    return Selection(tuple(table.routes), table.shelf.maps, tuple(table.revisions), table.decided)
 
 
-def text(document: PackageDocument) -> str:
-    """Return a document as its file holds it."""
-    return document.written()
-
-
-def _file(document: PackageDocument) -> str:
+def file_name(document: PackageDocument) -> str:
+    """Return the file that holds a document."""
     return package_key(document.package, document.version)
 
 
-def _violation(
-    candidate: Candidate,
-    offered: Offered,
-    refused: Mapping[str, tuple[str, str]],
-    table: _Table,
-) -> UserError | None:
-    document = candidate.wanted
-    if document is None:
-        return candidate.invalid
-    checksum, reason = refused.get(_file(document), ("", ""))
-    if checksum == document.checksum:
-        return UserError(
-            reasons.CONFIGURATION_REFUSED,
-            f"`spec.version` '{document.version}' was refused by the runtime: {reason}. Correct "
-            "`spec.agents` and give it a new version.",
+def identity(document: PackageDocument) -> VersionId:
+    """Return what names a document's content."""
+    return VersionId(document.version, document.checksum)
+
+
+class _Table:
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._around = surroundings
+        self.shelf = Shelf()
+        self.taken: dict[str, str] = {}
+        self.routes: list[PackageRoute] = []
+        self.revisions: list[RevisionBlueprint] = []
+        self.decided: dict[str, Decided] = {}
+
+    def take_names(self, candidate: Candidate, documents: Sequence[PackageDocument]) -> None:
+        """Note the agents of versions; nobody else may define them."""
+        for document in documents:
+            names = [agent.name for agent in document.agents]
+            if document.oci is not None:
+                version = identity(document)
+                names.extend(self._around.reports.agents(candidate.name, version))
+            for name in names:
+                self.taken.setdefault(name, candidate.name)
+
+    def add(self, candidate: Candidate) -> None:
+        """Decide about a package and note what is loaded of it."""
+        violation, waiting = self._judge(candidate)
+        following = self._next(candidate, violation, waiting)
+        record = following.record if following is not None else candidate.record
+        wake_at = following.wake_at if following is not None else None
+        retained, unload_at = self._retained(candidate, record)
+        self._serve(candidate, record, retained)
+        judgement = self._around.judgements.get(candidate.name, NOTHING)
+        moments = [moment for moment in (wake_at, unload_at) if moment is not None]
+        self.decided[candidate.name] = Decided(
+            uid=candidate.package.metadata.uid,
+            generation=candidate.package.metadata.generation,
+            record=record,
+            violation=violation,
+            waiting=waiting,
+            unmet=judgement.unmet,
+            suspended=candidate.invalid is None and candidate.package.spec.suspend,
+            asked=candidate.asked.target if candidate.asked else None,
+            by=candidate.manager,
+            wake_at=min(moments, default=None),
+            watched=following is not None and following.watched,
+            measured=following is not None and following.measured,
         )
-    judged = policy.Judged(
-        document=document,
-        text=text(document),
-        known_checksums={one.version: one.checksum for one in candidate.history},
-        offered=offered,
-        taken=table.taken,
-    )
-    violation = first_violation(policy.RULES, judged)
-    if violation is None and not table.shelf.put(_file(document), judged.text):
-        return policy.no_room(candidate.name)
-    return violation
+
+    def _judge(self, candidate: Candidate) -> tuple[UserError | None, NotReadyYet | None]:
+        """Return why the version that is asked for cannot take over, or what it waits for."""
+        document = candidate.target
+        if document is None or candidate.asked is None:
+            return candidate.invalid, None
+        violation = self._violation(candidate, document)
+        judgement = self._around.judgements.get(candidate.name, NOTHING)
+        if violation is None and self._around.unknown and document.dependencies:
+            return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, self._around.unknown)
+        if violation is None and judgement.refusal:
+            violation = UserError(
+                reasons.DEPENDENCY_NOT_MET,
+                f"`spec.dependencies` of version {document.version}: {judgement.refusal}.",
+            )
+        if violation is None and judgement.waits:
+            return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, f"{judgement.waits}.")
+        return violation, None
+
+    def _violation(self, candidate: Candidate, document: PackageDocument) -> UserError | None:
+        assert candidate.asked is not None
+        if candidate.invalid is not None:
+            return candidate.invalid
+        try:
+            needs.needs(document.dependencies, candidate.package.spec.runtime_requirements)
+        except RangeError as error:
+            return UserError(reasons.INVALID_RANGE, f"{error}.")
+        if candidate.asked.unknown:
+            return deliveries.unknown_revision(candidate, candidate.asked.unknown)
+        reason = self._refusal(candidate, document)
+        if reason:
+            return UserError(
+                reasons.CONFIGURATION_REFUSED,
+                f"`spec.version` '{document.version}' was refused by the runtime: {reason}. "
+                "Correct the content and give it a new version.",
+            )
+        judged = policy.Judged(
+            document=document,
+            text=document.written(),
+            known_checksums={one.version: one.checksum for one in candidate.history},
+            offered=self._around.offered,
+            taken=self.taken,
+            requirements=candidate.package.spec.runtime_requirements,
+        )
+        violation = first_violation(policy.RULES, judged)
+        if violation is None and not self.shelf.put(file_name(document), judged.text):
+            return policy.no_room(candidate.name)
+        return violation
+
+    def _refusal(self, candidate: Candidate, document: PackageDocument) -> str:
+        """Return why the runtime refused a document, unless a person asks to try it again."""
+        checksum, reason = self._around.refused.get(file_name(document), ("", ""))
+        return reason if checksum == document.checksum and not retried(candidate) else ""
+
+    def _next(
+        self, candidate: Candidate, violation: UserError | None, waiting: NotReadyYet | None
+    ) -> Next | None:
+        """Take the rollout a step further; None where nothing may begin or change."""
+        record, asked = candidate.record, candidate.asked
+        if asked is None or candidate.target is None:
+            return None
+        about_target = record is not None and record.progress.target == asked.target
+        under_way = record is not None and record.progress.phase in UNDER_WAY
+        blocked = violation is not None or waiting is not None
+        if blocked and not under_way and not _is_leaving(record):
+            return None
+        if blocked and not about_target:
+            # What was asked for before goes no further, but is still taken back when it fails.
+            assert record is not None
+            asked = replace(asked, target=record.progress.target)
+        failure = None
+        if about_target and violation is not None:
+            failure = Failure(violation.reason, violation.message)
+        return decide(
+            Situation(
+                package=candidate.name,
+                rollout=candidate.package.spec.rollout,
+                annotations=candidate.package.metadata.annotations,
+                asked=asked,
+                record=record,
+                reports=self._around.reports,
+                documents=candidate.documents,
+                now=self._around.now,
+                held=candidate.package.spec.suspend
+                or self._around.idle
+                or (blocked and not about_target),
+                broken=failure or self._crashed(record),
+            )
+        )
+
+    def _crashed(self, record: Record | None) -> Failure | None:
+        """Blame every version that is taking over when the runtime began to crash meanwhile."""
+        ended = self._around.crashing_since
+        if record is None or ended is None or ended < record.progress.started_at:
+            return None
+        message = "the runtime crashes again and again since this version was loaded"
+        return Failure(reasons.CRASH_LOOP, message)
+
+    def _retained(
+        self, candidate: Candidate, record: Record | None
+    ) -> tuple[tuple[PackageDocument, ...], int | None]:
+        """Return the versions that stay for their sessions, and when their time ends."""
+        settled = record is not None and record.progress.phase in {Phase.COMPLETE, Phase.RESTORED}
+        if not settled or candidate.invalid is not None or not candidate.retained:
+            return candidate.retained, None
+        assert record is not None
+        unload_at = record.progress.since + candidate.package.spec.rollout.drain_deadline_seconds
+        if self._around.now >= unload_at:
+            return (), None
+        return candidate.retained, unload_at
+
+    def _serve(
+        self,
+        candidate: Candidate,
+        record: Record | None,
+        retained: tuple[PackageDocument, ...],
+    ) -> None:
+        shares = self._shares(candidate, record)
+        documents = {identity(one): one for one in retained if self._loadable(one)}
+        loaded = dict.fromkeys(documents, 0) | shares
+        documents |= {version: candidate.documents[version.checksum] for version in shares}
+        self.take_names(candidate, [documents[version] for version in shares])
+        for version in shares:
+            self.shelf.put(file_name(documents[version]), documents[version].written())
+        if loaded:
+            versions = tuple(
+                VersionRoute(
+                    version=version.version,
+                    checksum=version.checksum,
+                    weight=weight,
+                    check=self._nonce(record, documents[version]),
+                )
+                for version, weight in sorted(loaded.items(), key=lambda item: item[0].version)
+            )
+            self.routes.append(PackageRoute(package=candidate.name, versions=versions))
+        if record is not None:
+            target = candidate.documents.get(record.progress.target.checksum)
+            if target is not None:
+                documents[identity(target)] = target
+        self.revisions.extend(deliveries.revisions(candidate, record, documents.values()))
+
+    def _shares(self, candidate: Candidate, record: Record | None) -> dict[VersionId, int]:
+        """Return the shares of the versions that can be loaded; they add up to 100 or to 0."""
+        if record is None:
+            return {}
+        left = record.progress.target if record.progress.phase in LEAVING else None
+        shares = {
+            version: weight
+            for version, weight in weights(record.progress).items()
+            if version != left
+            and version.checksum in candidate.documents
+            and self._loadable(candidate.documents[version.checksum])
+        }
+        total = sum(shares.values())
+        if 0 < total < FULL_WEIGHT:
+            # The other version's content is gone: whoever is left serves alone.
+            heaviest = max(shares, key=lambda version: shares[version])
+            shares[heaviest] += FULL_WEIGHT - total
+        return shares
+
+    def _loadable(self, document: PackageDocument) -> bool:
+        checksum, _ = self._around.refused.get(file_name(document), ("", ""))
+        return checksum != document.checksum
+
+    def _nonce(self, record: Record | None, document: PackageDocument) -> str:
+        if record is None or not document.health_checks:
+            return ""
+        return nonce(record.progress, identity(document))
 
 
-def _fallback(candidate: Candidate, table: _Table) -> PackageDocument | None:
-    document = candidate.fallback
-    if document is None or policy.name_conflict(document, table.taken) is not None:
-        return None
-    return document if table.shelf.put(_file(document), text(document)) else None
+def retried(candidate: Candidate) -> bool:
+    """Tell whether a person asks to try a version again that was taken back."""
+    record = candidate.record
+    if record is None or record.progress.phase is not Phase.RESTORED:
+        return False
+    return deliveries.retry_of(candidate) != record.progress.retry
 
 
-def _serve(candidate: Candidate, served: PackageDocument | None, table: _Table) -> None:
-    loaded = [(one, 0) for one in candidate.retained if one != served]
-    if served is not None:
-        loaded.append((served, FULL_WEIGHT))
-        table.taken.update({agent.name: candidate.name for agent in served.agents})
-    if not loaded:
-        return
-    versions = tuple(
-        VersionRoute(version=one.version, checksum=one.checksum, weight=weight)
-        for one, weight in loaded
-    )
-    table.routes.append(PackageRoute(package=candidate.name, versions=versions))
-    table.revisions.extend(
-        _revision(candidate, one, newest=one is served and one == candidate.wanted)
-        for one, _ in loaded
-    )
-
-
-def _revision(
-    candidate: Candidate, document: PackageDocument, *, newest: bool
-) -> RevisionBlueprint:
-    number = next((one.number for one in candidate.history if one.checksum == document.checksum), 0)
-    highest = candidate.history[0].number if candidate.history else 0
-    if number == 0 or (newest and number < highest):
-        number = highest + 1
-    return RevisionBlueprint(
-        package=candidate.name,
-        package_uid=candidate.package.metadata.uid,
-        version=document.version,
-        checksum=document.checksum,
-        number=number,
-        document=text(document),
-    )
+def _is_leaving(record: Record | None) -> bool:
+    return record is not None and record.progress.phase is Phase.RESTORE

@@ -15,6 +15,13 @@ PACKAGE_CHECKSUM: Final = f"{GROUP}/package-checksum"
 """On a ControllerRevision: which version of which package it keeps; the uid tells a
 package from a later one of the same name."""
 
+ROLLOUT_AT: Final = f"{GROUP}/rollout-at"
+ROLLOUT_CAUSE: Final = f"{GROUP}/rollout-cause"
+ROLLOUT_BY: Final = f"{GROUP}/rollout-by"
+ROLLOUT_OUTCOME: Final = f"{GROUP}/rollout-outcome"
+"""On a ControllerRevision: when its last rollout began, what and who asked for it, and what came
+of it."""
+
 UPGRADE: Final = f"{GROUP}/operator-upgrade"
 """On the Deployment: hash of the pod template that a changed operator rolled out."""
 

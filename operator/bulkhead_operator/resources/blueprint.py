@@ -1,7 +1,7 @@
 """What builders are given: everything that was decided, nothing that must still be asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_config import RuntimeConfig
@@ -10,6 +10,16 @@ from bulkhead_api.v1alpha1.organization_runtime import EgressRule
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
 from bulkhead_operator.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How a version came: when its last rollout began, what and who asked for it, its outcome."""
+
+    at: str = ""
+    cause: str = ""
+    by: str = ""
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,7 @@ class RevisionBlueprint:
     number: int
     document: str
     """The version's content as JSON."""
+    delivery: Delivery = Delivery()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +51,10 @@ class Blueprint:
     package_maps: tuple[Mapping[str, str], ...] = ()
     """Data of the ConfigMaps runtime-packages-0, -1 and so on."""
     revisions: tuple[RevisionBlueprint, ...] = ()
+    history_limits: Mapping[str, int] = field(default_factory=dict)
+    """Revisions to keep, by the package's uid."""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets for registries that packages name, in order."""
     upgrade: str = ""
     """Hash of the pod template that a changed operator, and no person, rolled out last."""
 

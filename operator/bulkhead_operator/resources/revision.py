@@ -4,7 +4,12 @@ import orjson
 
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import annotations
-from bulkhead_operator.resources.blueprint import Blueprint, RevisionBlueprint, package_owner
+from bulkhead_operator.resources.blueprint import (
+    Blueprint,
+    Delivery,
+    RevisionBlueprint,
+    package_owner,
+)
 
 
 def revision_name(package: str, checksum: str) -> str:
@@ -25,7 +30,18 @@ def build(blueprint: Blueprint, revision: RevisionBlueprint) -> Manifest:
             annotations.PACKAGE_UID: revision.package_uid,
             annotations.PACKAGE_VERSION: revision.version,
             annotations.PACKAGE_CHECKSUM: revision.checksum,
+            **_delivery(revision.delivery),
         },
     )
     manifest["metadata"]["ownerReferences"] = [package_owner(revision)]
     return manifest | {"data": orjson.loads(revision.document), "revision": revision.number}
+
+
+def _delivery(delivery: Delivery) -> dict[str, str]:
+    marks = {
+        annotations.ROLLOUT_AT: delivery.at,
+        annotations.ROLLOUT_CAUSE: delivery.cause,
+        annotations.ROLLOUT_BY: delivery.by,
+        annotations.ROLLOUT_OUTCOME: delivery.outcome,
+    }
+    return {name: value for name, value in marks.items() if value}

@@ -1,14 +1,19 @@
-"""The status of an AgentPackage: a pure function of what the runtimes reported."""
+"""The status of an AgentPackage: a pure function of what was decided and the runtimes reported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bulkhead_api.v1alpha1 import AgentPackage
+from bulkhead_api.v1alpha1.package_rollout import (
+    CheckSummary,
+    Revision,
+    RolloutStatus,
+    VersionIdentity,
+)
 from bulkhead_operator.errors import NotReadyYet, UserError
-from bulkhead_operator.status import conditions as words
-from bulkhead_operator.status import reasons
-from bulkhead_operator.status.conditions import Statement, conditions
+from bulkhead_operator.status.conditions import conditions
+from bulkhead_operator.status.rollout import statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +23,33 @@ class PackageFound:
     organization: str | None = None
     violation: UserError | None = None
     waiting: NotReadyYet | None = None
-    """While the organization is not there yet."""
+    """While the organization, or something that the version needs, is not there yet."""
+    rollout: RolloutStatus | None = None
+    """Where the rollout stands; None when nothing was decided yet."""
+    decided: bool = False
+    """Whether what is known is about the present generation."""
+    asked: VersionIdentity | None = None
+    suspended: bool = False
     serving: tuple[str, str] | None = None
-    """Version and checksum that every replica gives to new sessions."""
+    """Version and checksum that every replica gives to most new sessions."""
     weights: Mapping[str, int] | None = None
     """Loaded versions with their weights; None while no runtime reported."""
-    current: bool = False
-    """Whether what is served is what the spec wants."""
+    checks: tuple[CheckSummary, ...] = ()
+    unmet: tuple[str, ...] = ()
+    history: tuple[Revision, ...] = ()
+
+    @property
+    def current(self) -> bool:
+        """Tell whether what is served is what is asked for."""
+        return bool(
+            self.decided
+            and self.violation is None
+            and self.waiting is None
+            and self.rollout is not None
+            and self.rollout.phase == "Complete"
+            and self.rollout.target == self.asked
+            and self.serving == (self.rollout.target.version, self.rollout.target.checksum)
+        )
 
 
 def status(package: AgentPackage, found: PackageFound, time: str) -> dict[str, Any]:
@@ -33,19 +58,36 @@ def status(package: AgentPackage, found: PackageFound, time: str) -> dict[str, A
     previous = [
         condition.model_dump(by_alias=True, exclude_none=True) for condition in recorded.conditions
     ]
-    statements = _statements(package, found)
     generation = package.metadata.generation
     version, checksum = found.serving or (recorded.version, recorded.checksum)
+    stated = statements(package, found)
+    rollout = found.rollout or recorded.rollout
     values = {
         "observedGeneration": generation,
-        "conditions": conditions(statements, generation=generation, previous=previous, time=time),
+        "conditions": conditions(stated, generation=generation, previous=previous, time=time),
         "organization": found.organization,
         "state": _state(found, version),
         "version": version,
         "checksum": checksum,
         "versions": _versions(package, found),
+        "rollout": rollout and _dumped(rollout),
+        "checks": [_dumped(one) for one in _checks(package, found)],
+        "unmetOptional": list(found.unmet),
+        "history": [_dumped(one) for one in found.history or recorded.history],
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _dumped(model: RolloutStatus | CheckSummary | Revision) -> dict[str, Any]:
+    return model.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def _checks(package: AgentPackage, found: PackageFound) -> tuple[CheckSummary, ...]:
+    """Return what was said last about the version that takes over or serves."""
+    recorded, now = package.status.rollout, found.rollout
+    if found.checks or now is None or recorded is None:
+        return found.checks
+    return package.status.checks if recorded.started_at == now.started_at else ()
 
 
 def _versions(package: AgentPackage, found: PackageFound) -> list[dict[str, Any]]:
@@ -57,20 +99,6 @@ def _versions(package: AgentPackage, found: PackageFound) -> list[dict[str, Any]
 
 
 def _state(found: PackageFound, version: str | None) -> str:
-    if found.violation is None and found.current:
+    if found.current:
         return "active"
     return "degraded" if version is not None else "pending"
-
-
-def _statements(package: AgentPackage, found: PackageFound) -> Sequence[Statement]:
-    if found.violation is not None:
-        return words.stalled(found.violation.reason, found.violation.message)
-    if found.waiting is not None:
-        return words.reconciling(found.waiting.reason, found.waiting.message)
-    if found.current:
-        message = f"New sessions begin with version {package.spec.version}."
-        return (Statement(words.READY, "True", reasons.IN_SERVICE, message),)
-    return words.reconciling(
-        reasons.CONFIGURATION_PENDING,
-        f"The runtime has not reported version {package.spec.version} yet.",
-    )

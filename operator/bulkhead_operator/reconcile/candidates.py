@@ -1,0 +1,195 @@
+"""Gathers the packages of a namespace with their past; former versions are read where need be."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from time import time
+
+from bulkhead_api.names import PACKAGE_CONFIG_MAP_PREFIX, package_key
+from bulkhead_api.runtime_config import PackageDocument
+from bulkhead_api.runtime_state import RuntimeState
+from bulkhead_api.v1alpha1 import AgentPackage
+from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey
+from bulkhead_operator.context import Context
+from bulkhead_operator.errors import UserError
+from bulkhead_operator.packages.asked import asked
+from bulkhead_operator.packages.record import Record, read
+from bulkhead_operator.packages.reports import Reports
+from bulkhead_operator.packages.rollout import Phase, Progress, VersionId
+from bulkhead_operator.reconcile import deliveries, history, sources
+from bulkhead_operator.reconcile.candidate import Candidate
+from bulkhead_operator.reconcile.history import Recorded
+from bulkhead_operator.reconcile.keys import Key
+from bulkhead_operator.reconcile.memory import Memory
+from bulkhead_operator.reconcile.parse import parsed
+
+
+@dataclass(frozen=True, slots=True)
+class _Namespace:
+    """What is the same for all packages."""
+
+    context: Context
+    memory: Memory
+    loaded: AbstractSet[str]
+    """Files that the runtime is given now."""
+    reports: Reports
+
+
+async def gather(
+    context: Context, organization: str, namespace: str, memory: Memory
+) -> list[Candidate]:
+    """Return every package that is not being deleted."""
+    children = context.cluster.children(organization)
+    past = history.recorded(children, namespace)
+    replicas = memory.following.replicas
+    around = _Namespace(
+        context,
+        memory,
+        _loaded_files(children, namespace, memory),
+        Reports({uid: one.state for uid, one in replicas.items()}),
+    )
+    found = []
+    in_use: set[str] = set()
+    for body in context.inventory.packages(namespace):
+        if "deletionTimestamp" in body["metadata"]:
+            continue
+        versions = past.get(body["metadata"]["uid"], [])
+        found.append(await _candidate(around, body, versions))
+        in_use.update(one.key.name for one in versions)
+    memory.documents = {key: one for key, one in memory.documents.items() if key in in_use}
+    sources.forget_departed(memory.sources, (one.package.metadata.uid for one in found))
+    return found
+
+
+async def _candidate(around: _Namespace, body: Manifest, versions: Sequence[Recorded]) -> Candidate:
+    package, invalid = parsed(AgentPackage, body)
+    wanted: PackageDocument | None = None
+    if invalid is None:
+        try:
+            wanted = await sources.document(around.context, around.memory.sources, package)
+        except UserError as error:
+            invalid = error
+    record = read(package.status.rollout) or _recovered(versions)
+    wish = None
+    if wanted is not None:
+        kept = {one.version: VersionId(one.version, one.checksum) for one in reversed(versions)}
+        spec = VersionId(wanted.version, wanted.checksum)
+        wish = asked(spec, package.metadata.annotations, record, kept)
+    checksums = set(_named(record))
+    if wish is not None:
+        checksums.add(wish.target.checksum)
+    documents = await _documents(around, versions, checksums, wanted)
+    return Candidate(
+        package=package,
+        created=body["metadata"]["creationTimestamp"],
+        asked=wish,
+        invalid=invalid,
+        record=record,
+        history=versions,
+        documents=documents,
+        retained=await _retained(around, versions, wanted),
+        manager=around.context.inventory.manager(Key.of(body)),
+    )
+
+
+def _recovered(versions: Sequence[Recorded]) -> Record | None:
+    """Return what served last by the history, for a status that was lost."""
+    for one in versions:
+        if one.delivery.outcome == deliveries.SUCCEEDED:
+            target = VersionId(one.version, one.checksum)
+            began = deliveries.seconds(one.delivery.at)
+            progress = Progress(
+                target, None, Phase.COMPLETE, int(time()), weight=100, started_at=began
+            )
+            return Record(progress)
+    return None
+
+
+def _named(record: Record | None) -> Iterable[str]:
+    if record is None:
+        return ()
+    progress = record.progress
+    return [one.checksum for one in (progress.target, progress.origin) if one is not None]
+
+
+async def _documents(
+    around: _Namespace,
+    versions: Sequence[Recorded],
+    checksums: AbstractSet[str],
+    wanted: PackageDocument | None,
+) -> dict[str, PackageDocument]:
+    found = {} if wanted is None else {wanted.checksum: wanted}
+    for one in versions:
+        if one.checksum in checksums and one.checksum not in found:
+            content = await _content(around, one)
+            if content is not None:
+                found[one.checksum] = content
+    return found
+
+
+async def _content(around: _Namespace, one: Recorded) -> PackageDocument | None:
+    return await history.document(around.context.cluster, around.memory.documents, one)
+
+
+async def _retained(
+    around: _Namespace, versions: Sequence[Recorded], wanted: PackageDocument | None
+) -> tuple[PackageDocument, ...]:
+    """Return the versions that are loaded and may still have sessions."""
+    found = []
+    for one in versions:
+        if _file(one) in around.loaded and not _left(around, one):
+            content = wanted if wanted and wanted.checksum == one.checksum else None
+            content = content or await _content(around, one)
+            if content is not None:
+                found.append(content)
+    return tuple(found[: history.KEPT])
+
+
+def _left(around: _Namespace, one: Recorded) -> bool:
+    """Tell whether no session of the version is left, or it was never loaded."""
+    if around.reports.absent(one.package, VersionId(one.version, one.checksum)):
+        return True
+    return _drained(around.memory, one)
+
+
+def _loaded_files(
+    children: Mapping[ObjectKey, Child], namespace: str, memory: Memory
+) -> AbstractSet[str]:
+    files: set[str] = set()
+    for key, child in children.items():
+        if key.namespace == namespace and key.name.startswith(PACKAGE_CONFIG_MAP_PREFIX):
+            files.update(child.facts.get("keys", ()))
+    if memory.blueprint is not None:
+        for documents in memory.blueprint.package_maps:
+            files.update(documents)
+    return files
+
+
+def _file(one: Recorded) -> str:
+    return package_key(one.package, one.version)
+
+
+def _drained(memory: Memory, one: Recorded) -> bool:
+    """Tell whether every replica reported, while it got no new sessions, that none is left."""
+    before = memory.blueprint
+    if before is None or memory.following.followed != before.configuration.hash:
+        return False
+    weights = {
+        (route.package, version.version): version.weight
+        for route in before.configuration.routes
+        for version in route.versions
+    }
+    if weights.get((one.package, one.version)) != 0:
+        return False
+    states = [replica.state for replica in memory.following.replicas.values()]
+    return bool(states) and all(
+        state is not None and _sessions(state, one) == 0 for state in states
+    )
+
+
+def _sessions(state: RuntimeState, one: Recorded) -> int:
+    return sum(
+        loaded.sessions
+        for loaded in state.versions
+        if (loaded.package, loaded.version) == (one.package, one.version)
+    )
