@@ -1,8 +1,6 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +232,7 @@ def test_putting_an_answer_anew_counts_its_bytes_once() -> None:
 async def test_an_answer_too_large_to_keep_is_given_whole_and_asked_for_again(
     router: ModelRouter, stub: StubProvider
 ) -> None:
-    asked = replace(request("up/words;chunks=40000"), max_output_tokens=40_000)
+    asked = dataclasses.replace(request("up/words;chunks=40000"), max_output_tokens=40_000)
     first, _ = await ask(router, asked)
     again, _ = await ask(router, asked)
     assert text(first) == text(again)
