@@ -11,6 +11,8 @@ UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 OPERATOR := .venv/.synced
 RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
+# Most tests wait for a process of their own, so several files run at once, also on two cores.
+PARALLEL := -n 3 --dist loadfile
 OPERATOR_CODE := crds operator charts contrib docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
 	tests/unit/controller tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
 RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
@@ -45,13 +47,14 @@ test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
 	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
 		tests/unit/docs tests/unit/gitops tests/performance tests/cluster/test_parts.py
-	.venv-runtime/bin/pytest -q --durations=5 tests/unit/runtime
+	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/unit/runtime
 
 test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
 	$(CLUSTER_TOOL) binaries kubernetes helm
 	.venv/bin/pytest -q --durations=5 --ignore tests/integration/stores tests/integration \
 		tests/cluster/test_control_plane.py
-	.venv-runtime/bin/pytest -q --durations=5 tests/contract tests/integration/stores tests/faults
+	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/contract tests/integration/stores \
+		tests/faults
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
