@@ -7,8 +7,10 @@ from pathlib import Path
 from tests.performance.harness.results import Bar
 from tests.performance.harness.rounds import Round
 from tests.performance.rows import (
+    canary_shares,
     embedded_store,
     litellm_proxy,
+    many_packages,
     middleware,
     open_streams,
     operator_growth,
@@ -17,10 +19,12 @@ from tests.performance.rows import (
     package_upgrade,
     reconcile,
     rolling_updates,
+    rollouts,
     runtime_start,
     session_stores,
     streams,
     turns,
+    version_churn,
 )
 
 
@@ -45,6 +49,10 @@ FAMILIES = (
     Family("Session stores", session_stores.BARS, session_stores.measure),
     Family("Organization ready", organization_ready.BARS, organization_ready.measure),
     Family("Package upgrade", package_upgrade.BARS, package_upgrade.measure, rounds=10),
+    Family("Rollouts", rollouts.BARS, rollouts.measure, rounds=5),
+    Family("Version churn", version_churn.BARS, version_churn.measure, rounds=1),
+    Family("Canary shares", canary_shares.BARS, canary_shares.measure, rounds=1),
+    Family("Many packages", many_packages.BARS, many_packages.measure, rounds=3),
     Family("Operator writes", operator_writes.BARS, operator_writes.measure, rounds=1),
     Family("Reconcile", reconcile.BARS, reconcile.measure, rounds=2),
     Family("Operator growth", operator_growth.BARS, operator_growth.measure, rounds=1),

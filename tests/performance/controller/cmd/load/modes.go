@@ -155,6 +155,7 @@ type versionsReport struct {
 	Moved     int                `json:"moved"`
 	FirstSeen map[string]float64 `json:"first_seen"`
 	LastSeen  map[string]float64 `json:"last_seen"`
+	Sessions  map[string]int     `json:"sessions"`
 	Examples  []string           `json:"examples"`
 }
 
@@ -164,7 +165,9 @@ func versions(t *target) (any, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	seen, client := newTally(), t.client(true)
-	report := versionsReport{FirstSeen: map[string]float64{}, LastSeen: map[string]float64{}}
+	report := versionsReport{
+		FirstSeen: map[string]float64{}, LastSeen: map[string]float64{}, Sessions: map[string]int{},
+	}
 	var running sync.WaitGroup
 	running.Go(func() {
 		openLoop(ctx, t.rate, func() {
@@ -196,4 +199,5 @@ func (r *versionsReport) note(seen *tally, version string) {
 		r.FirstSeen[version] = now
 	}
 	r.LastSeen[version] = now
+	r.Sessions[version]++
 }
