@@ -68,6 +68,8 @@ class Health:
     async def refusals(self) -> tuple[Refusal, ...]:
         """Return what keeps the runtime from doing what it was told, for the operator."""
         found = [self._holder.refusal] if self._holder.refusal else []
+        if self._holder.current is not None:
+            found.extend(self._holder.current.set_aside)
         set_aside = self._stores.of_record.set_aside
         if set_aside is not None:
             message = f"a damaged database was set aside as {set_aside.name}"

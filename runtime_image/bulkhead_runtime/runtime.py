@@ -26,9 +26,12 @@ from bulkhead_runtime.kernel.watched_models import WatchedModels
 from bulkhead_runtime.kernel.window import ContextUse
 from bulkhead_runtime.models.router import ModelRouter
 from bulkhead_runtime.observability import Observability
+from bulkhead_runtime.packages.artifacts import Artifacts
 from bulkhead_runtime.packages.attempts import Attempts
+from bulkhead_runtime.packages.blobs import Blobs
 from bulkhead_runtime.packages.health_checks import HealthChecks
 from bulkhead_runtime.packages.libraries import libraries
+from bulkhead_runtime.packages.sources import PackageSources
 from bulkhead_runtime.policy.administration import PolicyAdministration
 from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.readiness import Readiness
@@ -52,6 +55,7 @@ _SECRET_FOLDERS: Final = (
     names.OIDC_FOLDER,
     names.TOOLS_FOLDER,
     names.MCP_FOLDER,
+    names.REGISTRIES_FOLDER,
     *(
         file.partition("/")[0]
         for file in (
@@ -126,6 +130,15 @@ class Runtime:
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
         self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools))
+        self._sources = PackageSources(
+            Artifacts(
+                secrets / names.REGISTRIES_FOLDER,
+                Blobs(settings.data_directory / "packages"),
+                self.tools.way_to,
+            ).fetch,
+            self.holder.reload,
+        )
+        self.holder.sources = self._sources
         self._started_at = datetime.now(UTC).isoformat()
         self._health = Health(self.holder, stores, self.router, self.tools, self.api_key)
         self._sweep = RetentionSweep(self.store, self.holder, reports.expired)
@@ -162,6 +175,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await self._checks.aclose()
+        await self._sources.aclose()
         await self.background.finish()
         await self.router.aclose()
         await self.tools.aclose()
@@ -242,6 +256,8 @@ class Runtime:
         self.internal_token.reload()
         self.router.reload_credentials()
         self.observability.reload()
+        self._sources.retry()
+        self.holder.reload()
         for listener in self._secrets_listeners:
             listener()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from bulkhead_api.runtime_state import Refusal
 from bulkhead_runtime import errors
 from bulkhead_runtime.config import loader
+from bulkhead_runtime.config.loader import AwaitedError, NoSources, Sources
 from bulkhead_runtime.config.snapshot import Configuration
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class ConfigurationHolder:
     """Follows one mounted folder; belongs to the event loop's thread."""
 
     def __init__(self, directory: Path, organization: str) -> None:
+        self.sources: Sources = NoSources()
         self.current: Configuration | None = None
         self.refusal: Refusal | None = None
         self._refused_hash = ""
@@ -43,7 +45,11 @@ class ConfigurationHolder:
     def reload(self) -> None:
         """Follow what lies in the folder now; keep the former when it cannot be followed."""
         try:
-            configuration = loader.load(self._directory, self._organization, self.current)
+            configuration = loader.load(
+                self._directory, self._organization, self.current, self.sources
+            )
+        except AwaitedError:
+            return
         except loader.Refused as refusal:
             self._refuse(refusal)
         else:
@@ -75,7 +81,7 @@ class ConfigurationHolder:
     def _follow(self, configuration: Configuration) -> None:
         self.refusal = None
         self._refused_hash = ""
-        if self.current is not None and self.current.hash == configuration.hash:
+        if self.current is not None and _same(self.current, configuration):
             return
         self.current = configuration
         for listener in self._listeners:
@@ -89,3 +95,8 @@ class ConfigurationHolder:
     def _announce(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _same(one: Configuration, other: Configuration) -> bool:
+    """Tell whether nothing changes: a version that was set aside may have come meanwhile."""
+    return one.hash == other.hash and one.set_aside == other.set_aside

@@ -5,14 +5,17 @@ its hash is that of its content, and every version that its routes name is there
 that the route names. Whatever else is found is a refusal with a reason, never an exception.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from bulkhead_api import names
+from bulkhead_api.package_manifest import PackageManifest
 from bulkhead_api.runtime_config import PackageDocument, PackageRoute, RuntimeConfig, VersionRoute
+from bulkhead_api.runtime_state import Refusal
+from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_runtime.config.snapshot import Configuration, Version
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -32,16 +35,55 @@ class Refused(Exception):  # noqa: N818 (an outcome that is reported, not an err
         self.configuration_hash = configuration_hash
 
 
-def load(directory: Path, organization: str, former: Configuration | None = None) -> Configuration:
+class UnavailableError(Exception):
+    """The content of a version lies elsewhere and cannot be had; the message says why."""
+
+
+class AwaitedError(Exception):
+    """Content that lies elsewhere is under way; load again when it has come."""
+
+
+class Sources(Protocol):
+    """Contents that lie elsewhere."""
+
+    def find(self, document: PackageDocument, settings: Tools) -> PackageManifest | None:
+        """Return the content of a version, None while it is fetched.
+
+        `settings` say which hosts may be asked; they are not followed yet.
+        Raises `UnavailableError` where it cannot be had.
+        """
+        ...
+
+
+class NoSources:
+    """Stands where nothing can be fetched."""
+
+    def find(self, document: PackageDocument, settings: Tools) -> PackageManifest | None:
+        """Refuse whatever is asked for."""
+        del settings
+        raise UnavailableError(f"nothing fetches {document.package} {document.version} here")
+
+
+def load(
+    directory: Path,
+    organization: str,
+    former: Configuration | None = None,
+    sources: Sources | None = None,
+) -> Configuration:
     """Return the configuration that lies in `directory`; raise `Refused` when there is none.
 
-    Documents that `former` already holds with the same checksum are not read again.
+    Documents that `former` already holds with the same checksum are not read again. Raises
+    `AwaitedError` while `sources` fetch what it needs.
     """
     root = _switched_root(directory)
     config = _read_config(root / names.CONFIG_FILE, organization)
     try:
-        versions = _load_versions(root, config, former)
-        configuration = Configuration(config, versions)
+        versions = _Versions(root, config.tools, former, sources or NoSources())
+        for route in config.routes:
+            versions.load(route)
+        if versions.awaited:
+            raise AwaitedError
+        configuration = Configuration(config, versions.loaded, tuple(versions.set_aside))
         _refuse_ambiguous_agents(configuration)
     except Refused as refusal:
         refusal.configuration_hash = config.hash
@@ -83,18 +125,52 @@ def _read_config(path: Path, organization: str) -> RuntimeConfig:
     return config
 
 
-def _load_versions(
-    root: Path, config: RuntimeConfig, former: Configuration | None
-) -> Mapping[tuple[str, str], Version]:
-    versions: dict[tuple[str, str], Version] = {}
-    for route in config.routes:
+class _Versions:
+    """Loads versions one by one; what is fetched is asked for at once, for all of them."""
+
+    def __init__(
+        self, root: Path, settings: Tools, former: Configuration | None, sources: Sources
+    ) -> None:
+        self.loaded: dict[tuple[str, str], Version] = {}
+        self.set_aside: list[Refusal] = []
+        self.awaited = False
+        self._root = root
+        self._settings = settings
+        self._former = former
+        self._sources = sources
+
+    def load(self, route: PackageRoute) -> None:
+        """Load the versions of a package."""
         _refuse_wrong_weights(route)
         for wanted in route.versions:
             key = (route.package, wanted.version)
-            versions[key] = _known(former, key, wanted) or _load_version(
-                root, route.package, wanted
-            )
-    return versions
+            version = _known(self._former, key, wanted) or self._read(route.package, wanted)
+            if version is not None:
+                self.loaded[key] = version
+
+    def _read(self, package: str, wanted: VersionRoute) -> Version | None:
+        document = _read_document(self._root, package, wanted)
+        try:
+            complete = self._completed(document)
+        except UnavailableError as error:
+            refused = Refused(names.package_key(package, wanted.version), str(error))
+            if wanted.weight > 0:
+                raise refused from None
+            # Nobody is waiting for it: that a registry is away must not keep all others back.
+            self.set_aside.append(Refusal(what=refused.what, message=refused.message))
+            return None
+        if complete is None:
+            self.awaited = True
+            return None
+        return replace(Version.of(complete, wanted.weight), check=wanted.check)
+
+    def _completed(self, document: PackageDocument) -> PackageDocument | None:
+        if document.oci is None:
+            return document
+        content = self._sources.find(document, self._settings)
+        if content is None:
+            return None
+        return document.model_copy(update={"agents": content.agents, "tools": content.tools})
 
 
 def _refuse_wrong_weights(route: PackageRoute) -> None:
@@ -114,7 +190,7 @@ def _known(
     return replace(known, weight=wanted.weight, check=wanted.check)
 
 
-def _load_version(root: Path, package: str, wanted: VersionRoute) -> Version:
+def _read_document(root: Path, package: str, wanted: VersionRoute) -> PackageDocument:
     name = names.package_key(package, wanted.version)
     try:
         document = PackageDocument.model_validate_json(_read(root / name))
@@ -128,7 +204,7 @@ def _load_version(root: Path, package: str, wanted: VersionRoute) -> Version:
         raise Refused(name, f"{name} is damaged: its content does not match its checksum")
     if document.checksum != wanted.checksum:
         raise Refused(name, f"{name} has another checksum than the route names")
-    return replace(Version.of(document, wanted.weight), check=wanted.check)
+    return document
 
 
 def _refuse_ambiguous_agents(configuration: Configuration) -> None:

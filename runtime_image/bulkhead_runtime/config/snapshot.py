@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
+from bulkhead_api.runtime_state import Refusal
 from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
 from bulkhead_api.v1alpha1.organization_runtime import Limits
 from bulkhead_api.v1alpha1.package_dependencies import Dependency
@@ -53,10 +54,14 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What is followed; `serving` maps an agent's name to the versions new sessions may get."""
+    """What is followed; `serving` maps an agent's name to the versions new sessions may get.
+
+    `set_aside` are versions without new sessions that could not be loaded, and why.
+    """
 
     source: RuntimeConfig
     versions: Mapping[tuple[str, str], Version]
+    set_aside: tuple[Refusal, ...] = ()
     serving: Mapping[str, tuple[Version, ...]] = field(init=False)
 
     def __post_init__(self) -> None:

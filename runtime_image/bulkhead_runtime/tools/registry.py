@@ -24,7 +24,7 @@ from bulkhead_runtime.tools.runner import ToolRunner, failed
 from bulkhead_runtime.tools.surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from bulkhead_runtime.tools.web.access import HttpAccess
+    from bulkhead_runtime.tools.web.access import HttpAccess, Way
 
 RESERVED: Final = frozenset({"calculate", "current_time", "web_fetch", "search_documents"})
 """Names that are built in, whether or not an organization has the tool."""
@@ -126,6 +126,10 @@ class ToolRegistry:
         from bulkhead_runtime.tools.web.probe import status_of  # noqa: PLC0415 (aiohttp)
 
         return await status_of(url, self._settings, self._outside())
+
+    def way_to(self, host: str, settings: ToolSettings) -> "Way":
+        """Return how a host that a package names is reached under settings not followed yet."""
+        return self._outside().way_to(host, settings)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -3,10 +3,22 @@
 Imported with the first tool that does, because its library is nothing that others should hold.
 """
 
+from dataclasses import dataclass
+
 from bulkhead_api.names import TOOLS_FOLDER
+from bulkhead_api.v1alpha1.tools import Tools
+from bulkhead_runtime.policy.patterns import Patterns
 from bulkhead_runtime.tools.credentials import Credentials
 from bulkhead_runtime.tools.surroundings import Surroundings
 from bulkhead_runtime.tools.web.client import GuardedClient
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a host is reached; `private` when the platform has opened it as a private one."""
+
+    client: GuardedClient
+    private: bool
 
 
 class HttpAccess:
@@ -16,6 +28,11 @@ class HttpAccess:
         self.public = GuardedClient(surroundings.public, surroundings.resolver)
         self.private = GuardedClient(surroundings.private, surroundings.resolver)
         self.credentials = Credentials(surroundings.secrets / TOOLS_FOLDER)
+
+    def way_to(self, host: str, settings: Tools) -> Way:
+        """Return how a host that a package names is reached; `host` is in lower case."""
+        private = host in Patterns(map(str.lower, settings.private_hosts))
+        return Way(self.private if private else self.public, private)
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -3,7 +3,6 @@
 from typing import Final
 
 from bulkhead_api.v1alpha1.tools import Tools
-from bulkhead_runtime.policy.patterns import Patterns
 from bulkhead_runtime.tools.web.access import HttpAccess
 from bulkhead_runtime.tools.web.targets import parse_target
 
@@ -17,6 +16,5 @@ async def status_of(url: str, settings: Tools, access: HttpAccess) -> int:
     How long it takes is for the caller to bound.
     """
     target = parse_target(url)
-    private = (target.raw_host or "") in Patterns(map(str.lower, settings.private_hosts))
-    client = access.private if private else access.public
+    client = access.way_to(target.raw_host or "", settings).client
     return (await client.request("GET", target, max_bytes=_MAX_BYTES)).status
