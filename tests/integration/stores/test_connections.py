@@ -8,6 +8,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bulkhead_api import names
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.store.postgres.opening import open_store
 from bulkhead_runtime.store.postgres.pool import Pool
 from bulkhead_runtime.store.postgres.store import PostgresStore
 from tests.support.deadline import until
@@ -149,6 +150,30 @@ async def test_a_rotated_password_is_read_without_a_restart(
         return True
 
     await until(answers, "the new password is used")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "acme:{}@db/bulkhead",
+        "postgresql://acme:{}@db/bulkhead?no=such",
+        "postgresql://acme:{}/more@db/bulkhead",
+        "postgresql://acme:{}@more@db/bulkhead",
+        "postgresql://acme:more?{}@db/bulkhead",
+        "host=db password={} user",
+    ],
+)
+async def test_a_dsn_that_cannot_be_read_is_told_of_without_being_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, dsn: str
+) -> None:
+    file = tmp_path / names.POSTGRES_DSN_FILE
+    file.parent.mkdir()
+    file.write_text(dsn.format("the-password"))
+    store = open_store("acme", tmp_path, connections=1, cache=False)
+    with pytest.raises(Problem, match=r"spec\.storage\.postgres\.secretRef") as caught:
+        await store.recover()
+    await store.close()
+    assert "the-password" not in caplog.text + caught.value.message
 
 
 async def test_every_step_of_a_turn_is_one_round_trip(home: SharedHome, wire: TcpProxy) -> None:
