@@ -121,7 +121,7 @@ class BudgetRefused:
     left: Decimal
 
 
-LineType = Literal["model", "tool", "compaction", "moderation", "cache", "abandoned"]
+LineType = Literal["model", "tool", "compaction", "cache", "abandoned"]
 
 
 @dataclass(frozen=True, slots=True)
