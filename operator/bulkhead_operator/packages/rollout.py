@@ -175,6 +175,8 @@ def _is_new(progress: Progress | None, wanted: Wanted) -> bool:
 def _begin(progress: Progress | None, wanted: Wanted, seen: Seen) -> Progress:
     """Begin a rollout from what serves now; back to what serves now there is nothing to roll."""
     origin = _serving(progress)
+    # Never twice the same, because checks are asked for once per beginning.
+    started_at = max(seen.now, progress.started_at + 1 if progress is not None else 0)
     if origin == wanted.target:
         return Progress(
             wanted.target,
@@ -183,10 +185,10 @@ def _begin(progress: Progress | None, wanted: Wanted, seen: Seen) -> Progress:
             seen.now,
             weight=FULL_WEIGHT,
             retry=wanted.retry,
-            started_at=seen.now,
+            started_at=started_at,
         )
     return Progress(
-        wanted.target, origin, Phase.LOAD, seen.now, retry=wanted.retry, started_at=seen.now
+        wanted.target, origin, Phase.LOAD, seen.now, retry=wanted.retry, started_at=started_at
     )
 
 

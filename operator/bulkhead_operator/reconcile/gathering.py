@@ -5,7 +5,7 @@ from dataclasses import replace
 from time import time
 from typing import Final
 
-from bulkhead_api.names import DEFAULT_POOL, package_key
+from bulkhead_api.names import API_KEY_SECRET, DEFAULT_POOL, INTERNAL_SECRET, package_key
 from bulkhead_api.runtime_config import (
     ModelsConfig,
     PoolConfig,
@@ -65,8 +65,20 @@ async def blueprint(
             for one in found
             if one.asked is not None
         },
+        pull_secrets=_pull_secrets(found),
     )
     return replace(built, upgrade=_upgrade(context, built))
+
+
+def _pull_secrets(found: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return the Secrets for registries; the operator's own never look like one."""
+    named = {
+        document.oci.pull_secret_name
+        for one in found
+        for document in (*one.documents.values(), *one.retained)
+        if document.oci is not None and document.oci.pull_secret_name is not None
+    }
+    return tuple(sorted(named - {API_KEY_SECRET, INTERNAL_SECRET}))
 
 
 def _surroundings(

@@ -13,7 +13,7 @@ from bulkhead_operator.context import Context
 from bulkhead_operator.errors import Gone
 from bulkhead_operator.packages.news import news
 from bulkhead_operator.packages.record import Record, read, written
-from bulkhead_operator.packages.rollout import Phase
+from bulkhead_operator.packages.rollout import UNDER_WAY, Phase
 from bulkhead_operator.reconcile.candidate import Decided
 from bulkhead_operator.reconcile.following import Interest
 from bulkhead_operator.reconcile.keys import Key
@@ -76,6 +76,12 @@ def interest(memory: Memory) -> Interest:
 
 def _is_judged(record: Record | None) -> bool:
     return record is not None and record.progress.phase is Phase.SHIFT
+
+
+def is_under_way(memory: Memory) -> bool:
+    """Tell whether any rollout may go on by what runtimes answer."""
+    records = [one.record for one in memory.decided.values() if one.record is not None]
+    return any(one.progress.phase in {*UNDER_WAY, Phase.RESTORE} for one in records)
 
 
 def wake_at(memory: Memory) -> int | None:

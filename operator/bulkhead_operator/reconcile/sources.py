@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
-from pydantic import ValidationError
-
+from bulkhead_api.package_manifest import ManifestError, PackageManifest, read
 from bulkhead_api.runtime_config import PackageContent, PackageDocument
 from bulkhead_api.v1alpha1 import AgentPackage
 from bulkhead_api.v1alpha1.package_dependencies import Dependency
@@ -32,7 +31,7 @@ class Read:
     at: float
     version: str
     source: ConfigMapSource
-    manifest: PackageDocument
+    manifest: PackageManifest
 
 
 Cache = dict[str, Read]
@@ -75,7 +74,7 @@ def forget_departed(cache: Cache, present: Iterable[str]) -> None:
 
 async def _manifest(
     context: Context, cache: Cache, package: AgentPackage, source: ConfigMapSource
-) -> PackageDocument:
+) -> PackageManifest:
     uid, version = package.metadata.uid, package.spec.version
     known = cache.get(uid)
     if (
@@ -98,26 +97,11 @@ async def _manifest(
     return manifest
 
 
-def _validated(package: AgentPackage, text: str) -> PackageDocument:
+def _validated(package: AgentPackage, text: str) -> PackageManifest:
+    metadata, spec = package.metadata, package.spec
     try:
-        manifest = PackageDocument.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the manifest"
-        raise _invalid(f"`{where}`: {first['msg']}") from None
-    if not manifest.intact():
-        raise _invalid("its content does not match its checksum")
-    named = (manifest.package, manifest.version)
-    if named != (package.metadata.name, package.spec.version):
-        raise _invalid(f"it is '{named[0]:.64}' {named[1]:.64}, not what this package names")
-    if not manifest.agents:
-        raise _invalid("it holds no agent")
-    return manifest
-
-
-def _invalid(why: str) -> UserError:
-    return UserError(
-        reasons.SOURCE_INVALID,
-        f"{_FIELD} holds a manifest that cannot be used: {why}. Write it again with the packaging "
-        "command.",
-    )
+        return read(text.encode(), package=metadata.name, version=spec.version)
+    except ManifestError as error:
+        raise UserError(
+            reasons.SOURCE_INVALID, f"{_FIELD} holds a manifest that cannot be used: {error}."
+        ) from None

@@ -1,6 +1,6 @@
 """What is mounted into the runtime's pod: configuration, data, documents, Secrets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -17,6 +17,7 @@ from bulkhead_api.names import (
     INTERNAL_SECRET,
     PACKAGE_CONFIG_MAP_PREFIX,
     PACKAGE_CONFIG_MAPS,
+    REGISTRIES_FOLDER,
     SECRETS_DIRECTORY,
     TOKEN_FIELD,
 )
@@ -39,6 +40,10 @@ def mounts(blueprint: Blueprint) -> list[Manifest]:
         *(_read_only(folder, f"{SECRETS_DIRECTORY}/{folder}") for folder in _TOKENS),
         *(_read_only(folder, f"{SECRETS_DIRECTORY}/{folder}") for folder in _folders(blueprint)),
         *(
+            _read_only(folder, f"{SECRETS_DIRECTORY}/{folder}")
+            for folder in ([REGISTRIES_FOLDER] if blueprint.pull_secrets else [])
+        ),
+        *(
             _read_only(name, f"{DOCUMENTS_DIRECTORY}/{config_map}")
             for name, config_map in _documents(blueprint).items()
         ),
@@ -58,6 +63,7 @@ def volumes(blueprint: Blueprint) -> list[Manifest]:
         *([] if blueprint.shares_stores else [claim]),
         *(_token(folder, secret) for folder, secret in _TOKENS.items()),
         *(_secrets(folder, files) for folder, files in _folders(blueprint).items()),
+        *([_registries(blueprint.pull_secrets)] if blueprint.pull_secrets else []),
         *(
             {"name": name, "configMap": {"name": config_map, "optional": True}}
             for name, config_map in _documents(blueprint).items()
@@ -105,6 +111,22 @@ def _secrets(folder: str, files: list[Credential]) -> Manifest:
         for one in files
     ]
     return {"name": folder, "projected": {"sources": sources, "defaultMode": _GROUP_READABLE}}
+
+
+def _registries(names: Sequence[str]) -> Manifest:
+    """Return the volume with what registries ask for; a Secret that is missing fails the pull."""
+    sources = [
+        {
+            "secret": {
+                "name": name,
+                "items": [{"key": ".dockerconfigjson", "path": name}],
+                "optional": True,
+            }
+        }
+        for name in names
+    ]
+    projected = {"sources": sources, "defaultMode": _GROUP_READABLE}
+    return {"name": REGISTRIES_FOLDER, "projected": projected}
 
 
 def _documents(blueprint: Blueprint) -> Mapping[str, str]:
