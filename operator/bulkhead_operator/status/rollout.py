@@ -133,7 +133,12 @@ def _failure(found: "PackageFound") -> tuple[str, str]:
     if found.violation is not None:
         return found.violation.reason, found.violation.message
     failure = found.rollout.failure if found.rollout is not None else None
-    return (failure.reason, failure.message) if failure is not None else ("", "")
+    return (failure.reason, _sentence(failure.message)) if failure is not None else ("", "")
+
+
+def _sentence(text: str) -> str:
+    """Return a failure's message as a condition's: rollouts put it into sentences of their own."""
+    return f"{text.removesuffix('.')}."
 
 
 def _resolved(found: "PackageFound") -> Statement:
