@@ -1,6 +1,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
