@@ -5,12 +5,12 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psycopg
 import pytest
+import pytest_asyncio
 from psycopg import sql
 from redis import Redis as RedisClient
 from redis.exceptions import NoPermissionError
@@ -18,8 +18,8 @@ from redis.exceptions import NoPermissionError
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets
 from tests.support.deadline import until
 from tests.support.fault_table import FaultTable
-from tests.support.postgres import Postgres
-from tests.support.redis_server import Redis
+from tests.support.postgres import Postgres, shared_postgres
+from tests.support.redis_server import Redis, shared_redis
 from tests.support.runtime.places import Place, answered, shared, stubbed
 from tests.support.runtime_process import RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
@@ -64,14 +64,30 @@ class Attack:
     """Whether it is sent to the attacker's own endpoint, or else to the victim's."""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def postgres() -> Postgres:
+    """The PostgreSQL of this test process, to which these tests do nothing."""
+    return await shared_postgres()
+
+
+@pytest.fixture(scope="module")
+def redis() -> Redis:
+    """The Redis of this test process, to which these tests do nothing."""
+    return shared_redis()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def organizations(
-    tmp_path: Path, postgres: Postgres, redis: Redis, provider: StubProvider
+    tmp_path_factory: pytest.TempPathFactory,
+    postgres: Postgres,
+    redis: Redis,
+    provider: StubProvider,
 ) -> AsyncIterator[tuple[Organization, Organization]]:
+    directory = tmp_path_factory.mktemp("organizations")
     async with AsyncExitStack() as stack:
         found = []
         for name in ("acme", "globex"):
-            place = await shared(tmp_path / name, postgres, redis, name=name)
+            place = await shared(directory / name, postgres, redis, name=name)
             place.files.api_key.switch({"token": secrets.token_urlsafe(24).encode()})
             place.follow(
                 document("1.0.0", agent(cache_seconds=600)),
