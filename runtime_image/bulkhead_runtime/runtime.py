@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bulkhead_api import names
-from bulkhead_api.runtime_state import LoadedVersion, PoolUsage, RuntimeState
+from bulkhead_api.runtime_state import LoadedVersion, Measurement, PoolUsage, RuntimeState
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.secrets import Token
 from bulkhead_runtime.config.snapshot import Configuration
@@ -40,6 +40,7 @@ from bulkhead_runtime.settings import Settings
 from bulkhead_runtime.store.port import Session
 from bulkhead_runtime.store.retention import RetentionSweep
 from bulkhead_runtime.stores import Stores, open_stores
+from bulkhead_runtime.telemetry.flights import Flights
 from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
 from bulkhead_runtime.tools.registry import ToolRegistry
 from bulkhead_runtime.tools.reports import ToolReports
@@ -109,6 +110,7 @@ class Runtime:
             Surroundings(secrets, settings.documents_directory),
         )
         self.versions = VersionRouter()
+        self._flights = Flights(settings.scratch_directory)
         self.admission = Admission()
         self._usage_at_scrape = PoolUsage()
         entries = assemble(
@@ -122,6 +124,7 @@ class Runtime:
                 admission=self.admission,
                 background=self.background,
                 reports=reports,
+                flights=self._flights,
                 tracing=self.observability.tracing,
                 signals=stores.signals,
                 rates=stores.rates,
@@ -182,6 +185,7 @@ class Runtime:
         await self.events.aclose()
         await self.observability.aclose()
         await self.store.close()
+        self._flights.close()
 
     def context_use(self, session: Session) -> ContextUse:
         """Return how full the context window of a session's model is."""
@@ -223,9 +227,12 @@ class Runtime:
             started_at=self._started_at,
             python=platform.python_version(),
             checks=self._checks.reports(),
-            measurements=self.metrics.versions.told() if "measurements" in included else (),
+            measurements=self._measurements() if "measurements" in included else (),
             libraries=await asyncio.to_thread(libraries) if "libraries" in included else {},
         )
+
+    def _measurements(self) -> tuple[Measurement, ...]:
+        return self._flights.added_to(self.metrics.versions.told())
 
     async def render_metrics(self) -> bytes:
         """Return the exposition text, rendered off the event loop."""
@@ -249,6 +256,7 @@ class Runtime:
         self.observability.follow(source.telemetry)
         self.versions.forget_departed(configuration)
         self.metrics.keep(configuration.versions)
+        self._flights.keep(configuration.versions)
         self.admission.resize(configuration.limits.max_concurrent_agents)
 
     def _reload_secrets(self) -> None:

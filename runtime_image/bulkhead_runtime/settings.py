@@ -15,6 +15,9 @@ from bulkhead_runtime.errors import StartError
 DEFAULT_DRAIN_SECONDS = 10.0
 MAX_DRAIN_SECONDS = 600.0
 DEFAULT_POSTGRES_CONNECTIONS = 10
+DEFAULT_SCRATCH_DIRECTORY = Path("/tmp")  # noqa: S108 (a volume of the pod's own)
+"""Outlives the container and not the pod."""
+
 MAX_POSTGRES_CONNECTIONS = 100
 StoreKind = Literal["sqlite", "postgres"]
 DEFAULT_HOST = "::"
@@ -36,6 +39,7 @@ class Settings:
     data_directory: Path = Path(names.DATA_DIRECTORY)
     secrets_directory: Path = Path(names.SECRETS_DIRECTORY)
     documents_directory: Path = Path(names.DOCUMENTS_DIRECTORY)
+    scratch_directory: Path = DEFAULT_SCRATCH_DIRECTORY
     host: str = DEFAULT_HOST
     public_port: int = names.PUBLIC_PORT
     internal_port: int = names.INTERNAL_PORT
@@ -60,6 +64,9 @@ class Settings:
             ),
             documents_directory=_path(
                 environment, "BULKHEAD_DOCUMENTS_DIRECTORY", names.DOCUMENTS_DIRECTORY
+            ),
+            scratch_directory=_path(
+                environment, "BULKHEAD_SCRATCH_DIRECTORY", str(DEFAULT_SCRATCH_DIRECTORY)
             ),
             host=environment.get("BULKHEAD_HOST", DEFAULT_HOST),
             public_port=_port(environment, "BULKHEAD_PUBLIC_PORT", names.PUBLIC_PORT),

@@ -197,6 +197,7 @@ class RuntimeProcess:
             "BULKHEAD_DRAIN_SECONDS": str(drain_seconds),
             "BULKHEAD_CONFIG_DIRECTORY": str(files.config.directory),
             "BULKHEAD_DATA_DIRECTORY": str(files.data),
+            "BULKHEAD_SCRATCH_DIRECTORY": str(files.directory / "scratch"),
             "BULKHEAD_SECRETS_DIRECTORY": str(files.directory / "secrets"),
             "BULKHEAD_HOST": "127.0.0.1",
             "BULKHEAD_PUBLIC_PORT": str(self.port),

@@ -35,6 +35,7 @@ from bulkhead_runtime.models.port import Router
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.store.of_record import StoreOfRecord
 from bulkhead_runtime.store.postgres.signals import Signals
+from bulkhead_runtime.telemetry.flights import Flights
 from bulkhead_runtime.telemetry.spans import Tracing
 from bulkhead_runtime.tools.port import Tools
 
@@ -52,6 +53,7 @@ class Neighbours:
     admission: Admission
     background: Background
     reports: Reports
+    flights: Flights
     tracing: Tracing
     signals: Signals
     rates: Rates | None
@@ -69,7 +71,7 @@ class Entries:
 
 def assemble(near: Neighbours) -> Entries:
     """Return the ways into one kernel."""
-    executions = Executions(near.organization, near.store, near.background)
+    executions = Executions(near.organization, near.store, near.background, near.flights)
     calls = ModelCalls(near.router, near.tracing, near.reports)
     window = ContextWindow(near.router)
     kernel = _kernel(near, executions)

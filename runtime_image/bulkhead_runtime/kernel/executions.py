@@ -19,6 +19,7 @@ from bulkhead_runtime.kernel.idempotency import claim_of
 from bulkhead_runtime.kernel.purse import Purse
 from bulkhead_runtime.kernel.requests import Caller
 from bulkhead_runtime.store.of_record import StoreOfRecord
+from bulkhead_runtime.telemetry.flights import Flights
 
 _SECONDS: Final = "seconds"
 
@@ -31,10 +32,17 @@ def new_session_id() -> str:
 class Executions:
     """The factory of executions of one organization."""
 
-    def __init__(self, organization: str, store: StoreOfRecord, background: Background) -> None:
+    def __init__(
+        self,
+        organization: str,
+        store: StoreOfRecord,
+        background: Background,
+        flights: Flights,
+    ) -> None:
         self._organization = organization
         self._store = store
         self._background = background
+        self._flights = flights
         self._running: dict[str, Execution] = {}
 
     def of_agent(
@@ -92,12 +100,14 @@ class Executions:
         )
 
     def entered(self, execution: Execution) -> None:
-        """Note that a session's turn runs here."""
+        """Note that work runs here, and in which session."""
+        self._flights.began((execution.package, execution.version))
         if execution.session_id is not None:
             self._running[execution.session_id] = execution
 
     def left(self, execution: Execution) -> None:
         """Note that it runs no longer."""
+        self._flights.ended((execution.package, execution.version))
         if execution.session_id is not None:
             self._running.pop(execution.session_id, None)
 

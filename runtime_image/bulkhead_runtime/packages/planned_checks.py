@@ -1,4 +1,7 @@
-"""Which checks a version has: its own, and those of its dependencies."""
+"""Which checks a version has: its own, and those of its optional dependencies.
+
+Checks of what is required stand among the version's own when it arrives.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ class PlannedCheck:
 
 
 def checks_of(version: Version) -> tuple[PlannedCheck, ...]:
-    """Return every check of a version, those of its dependencies first."""
+    """Return every check of a version, those of optional dependencies first."""
     return (*_of_dependencies(version), *_own(version))
 
 
@@ -31,9 +34,9 @@ def _of_dependencies(version: Version) -> Iterator[PlannedCheck]:
     for dependency in version.dependencies:
         check = dependency.health_check
         kind = (check.http or check.tool) if check is not None else None
-        if kind is not None:
+        if kind is not None and not dependency.required:
             name = f"{dependency.type.lower()}/{dependency.name}"
-            yield PlannedCheck(name, kind, required=dependency.required)
+            yield PlannedCheck(name, kind, required=False)
 
 
 def _own(version: Version) -> Iterator[PlannedCheck]:

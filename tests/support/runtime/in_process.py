@@ -94,6 +94,7 @@ async def running(
         data_directory=data_of(directory),
         secrets_directory=files.directory / "secrets",
         documents_directory=files.directory / "documents",
+        scratch_directory=files.directory / "scratch",
     )
     runtime = Runtime(settings, None if store is None else Stores(store, Signals()))
     await runtime.start()

@@ -171,18 +171,18 @@ async def test_a_check_that_takes_too_long_has_failed(
 async def test_a_dependency_that_is_optional_is_told_and_keeps_nothing_back(
     files: RuntimeFiles,
 ) -> None:
-    def dependency(name: str, tool_name: str, *, required: bool) -> dict[str, Any]:
+    def dependency(name: str, tool_name: str) -> dict[str, Any]:
         check = {"tool": {"name": tool_name, "arguments": {"expression": "1+1"}}}
         return {
             "type": "Integration",
             "name": name,
-            "required": required,
+            "required": False,
             "healthCheck": check,
         }
 
     tools = Tools.model_validate({"policy": {"rules": [ALLOW_CALCULATE]}})
-    fine = dependency("crm", "calculate", required=True)
-    broken = dependency("search", "ghost", required=False)
+    fine = dependency("crm", "calculate")
+    broken = dependency("search", "ghost")
     version = checked(dependencies=(fine, broken))
     config = ask(files, (version, 100), nonces={"2.0.0": "a"}, tools=tools)
     with RuntimeProcess(files) as runtime:
