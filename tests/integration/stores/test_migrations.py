@@ -67,6 +67,14 @@ async def test_a_script_that_changed_after_it_was_applied_is_refused(empty: Post
     assert "0001_tables was applied with another content" in done.stderr
 
 
+def test_a_dsn_that_cannot_be_read_is_told_of_without_being_shown() -> None:
+    owner = {"BULKHEAD_POSTGRES_OWNER_DSN": f"owner:{PASSWORD}@db/bulkhead"}
+    done = _command("status", environment=owner)
+    assert done.returncode == 2
+    assert "the DSN cannot be read: write postgresql://" in done.stderr
+    assert PASSWORD not in done.stderr
+
+
 def test_without_a_dsn_the_command_says_where_it_looks(tmp_path: Path) -> None:
     nowhere = _command("status", environment={})
     no_file = _command("--dsn-file", str(tmp_path / "dsn"), "status", environment={})

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from bulkhead_runtime.store.postgres import migrations, provisioning
+from bulkhead_runtime.store.postgres.dsn import REMEDY, readable
 from bulkhead_runtime.store.postgres.migrations import SchemaError
 
 DSN_VARIABLE = "BULKHEAD_POSTGRES_OWNER_DSN"
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SchemaError as error:
         _complain(str(error))
     except psycopg.Error as error:
-        # libpq's messages name host and role, never the password.
+        # About a readable DSN libpq's messages name host and role, never the password.
         _complain(f"PostgreSQL: {' '.join(str(error).split())}")
     return 2
 
@@ -100,6 +101,8 @@ def _dsn(file: Path | None) -> str:
     dsn = os.environ.get(DSN_VARIABLE, "") if file is None else _read(file)
     if not dsn.strip():
         raise SchemaError(f"no DSN: set {DSN_VARIABLE} or name a file with --dsn-file")
+    if not readable(dsn.strip()):
+        raise SchemaError(f"the DSN cannot be read: {REMEDY}")
     return dsn.strip()
 
 

@@ -1,14 +1,11 @@
 """Opens the shared store from what is mounted: the DSN of PostgreSQL and the address of Redis."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from bulkhead_api import names
 from bulkhead_runtime.errors import store_unavailable
+from bulkhead_runtime.store.postgres.dsn import REMEDY, readable
 from bulkhead_runtime.store.postgres.pool import Pool
 from bulkhead_runtime.store.postgres.store import PostgresStore
 
@@ -32,21 +29,9 @@ def open_store(organization: str, secrets: Path, *, connections: int, cache: boo
 
 
 def _sound(dsn: str) -> str:
-    """Return a DSN that libpq reads as it is meant; raise a 503 `Problem` for any other.
-
-    About those libpq's own messages would quote the password, or what it takes for the host.
-    """
-    address = dsn.partition("://")[2]
-    authority = re.split("[/?]", address, maxsplit=1)[0]
-    misread = "@" in address[len(authority) :] or authority.count("@") > 1
-    try:
-        conninfo_to_dict(dsn)
-    except psycopg.Error:
-        misread = True
-    if misread:
+    if not readable(dsn):
         raise store_unavailable(
-            "The DSN that spec.storage.postgres.secretRef names cannot be read: write "
-            "postgresql://ROLE:PASSWORD@HOST:PORT/DATABASE, with the password percent-encoded."
+            f"The DSN that spec.storage.postgres.secretRef names cannot be read: {REMEDY}."
         )
     return dsn
 

@@ -191,7 +191,7 @@ def _problem(error: psycopg.Error) -> errors.Problem:
             "PostgreSQL lacks tables that this release needs: run `python -m "
             "bulkhead_runtime.store.postgres migrate`.",
         )
-    # libpq's messages name host, role and reason, never the password.
+    # About a readable DSN libpq's messages name host, role and reason, never the password.
     log.warning(
         "PostgreSQL failed",
         extra={"state": error.sqlstate, "reason": " ".join(str(error).split())},
