@@ -21,7 +21,8 @@ from bulkhead_operator.reconcile.candidate import Candidate
 from bulkhead_operator.reconcile.history import Recorded
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.memory import Memory
-from bulkhead_operator.reconcile.parse import parsed
+from bulkhead_operator.reconcile.parse import parsed, unknown_fields
+from bulkhead_operator.status import reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ async def _candidate(around: _Namespace, body: Manifest, versions: Sequence[Reco
     wanted: PackageDocument | None = None
     if invalid is None:
         try:
-            wanted = await sources.document(around.context, around.memory.sources, package)
+            found = await sources.document(around.context, around.memory.sources, package)
+            _refuse_unknown(body, found, versions)
+            wanted = found
         except UserError as error:
             invalid = error
     record = read(package.status.rollout) or _recovered(versions)
@@ -90,6 +93,24 @@ async def _candidate(around: _Namespace, body: Manifest, versions: Sequence[Reco
         retained=await _retained(around, versions, wanted),
         manager=around.context.inventory.manager(Key.of(body)),
     )
+
+
+def _refuse_unknown(
+    body: Manifest, wanted: PackageDocument | None, versions: Sequence[Recorded]
+) -> None:
+    """Refuse new content of which this release does not understand all.
+
+    What is in the history already is what it was: a newer definition has only added defaults.
+    """
+    if wanted is None or any(one.checksum == wanted.checksum for one in versions):
+        return
+    unknown = unknown_fields(AgentPackage, body)
+    if unknown:
+        raise UserError(
+            reasons.INVALID_SPEC,
+            f"`{unknown[0]}` is not known to this release of the operator, though the definitions "
+            "are newer: install the operator of the same release.",
+        )
 
 
 def _recovered(versions: Sequence[Recorded]) -> Record | None:
