@@ -29,6 +29,7 @@ from bulkhead_runtime.kernel.admission import (
     SessionGate,
     rate_limited,
 )
+from bulkhead_runtime.kernel.context import HEALTH_CHECK
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.reports import Reports
@@ -195,7 +196,8 @@ class InputLimit:
 class RateLimit:
     """Refuses what goes beyond spec.limits.rateLimitPerMinute, over all replicas.
 
-    Where the replicas' common count cannot be had, each admits its share.
+    Where the replicas' common count cannot be had, each admits its share. Health checks neither
+    count nor wait: they are few, and a busy organization must not make a good version look bad.
     """
 
     def __init__(self, window: RateWindow, rates: Rates | None, admission: Admission) -> None:
@@ -205,6 +207,11 @@ class RateLimit:
 
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Count, then run the rest."""
+        if execution.context.principal is not HEALTH_CHECK:
+            await self._admit(execution)
+        await proceed()
+
+    async def _admit(self, execution: Execution) -> None:
         limit = execution.configuration.limits.rate_limit_per_minute
         replicas = execution.configuration.source.replicas
         verdict = None
@@ -216,7 +223,6 @@ class RateLimit:
             self._admission.rate = RateLeft(limit, verdict.left, WINDOW_SECONDS)
             if not verdict.admitted:
                 raise rate_limited(limit, verdict.retry_after)
-        await proceed()
 
     def _admit_share(self, share: int) -> None:
         try:

@@ -138,6 +138,22 @@ async def test_checks_run_once_per_value_and_are_ledgered(
     assert "health-check" in str(usage)
 
 
+async def test_an_organization_at_its_rate_fails_no_version(files: RuntimeFiles) -> None:
+    limits = {"rateLimitPerMinute": 1}
+    ask(files, (checked(prompt()), 100), nonces={}, limits=limits)
+    with RuntimeProcess(files) as runtime:
+        async with client(runtime) as http:
+            path = "/v1/agents/assistant/execute"
+            statuses = []
+            for _ in range(2):
+                async with http.post(path, json={"message": "hi"}) as response:
+                    statuses.append(response.status)
+        config = ask(files, (checked(prompt()), 100), nonces={"2.0.0": "a"}, limits=limits)
+        report = report_of(await settled(runtime, config), "2.0.0")
+    assert statuses == [200, 429]
+    assert report.verdict == "Passed", report.message
+
+
 async def test_a_check_that_fails_at_first_is_tried_again(
     files: RuntimeFiles, stubbed: ProviderConfig, provider: StubProvider
 ) -> None:
