@@ -6,6 +6,7 @@ execution. uvicorn does not see the signals: its own shutdown begins only after 
 """
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -26,6 +27,7 @@ KEEP_ALIVE_SECONDS: Final = 75
 """Longer than common clients and proxies keep an idle connection, so that they close it."""
 
 BACKLOG: Final = 1024
+CYCLES_AFTER_OBJECTS: Final = 10_000
 DEFAULT_LONGEST_EXECUTION_SECONDS: Final = 300
 
 
@@ -75,6 +77,7 @@ async def serve(settings: Settings) -> None:
     public = Listener(PublicApp(runtime), settings.host, settings.public_port)
     await internal.start()
     await public.start()
+    settle_collector()
     log.info("Serving", extra={"port": settings.public_port})
     await stopping.asked.wait()
     await _drain(runtime, settings.drain_seconds, stopping)
@@ -85,6 +88,15 @@ async def serve(settings: Settings) -> None:
     internal.hurry()
     await internal.stop(1)
     log.info("Stopped")
+
+
+def settle_collector() -> None:
+    """Look for cycles seldom, and not among what is there from the start.
+
+    Almost everything that a request leaves is freed by its counted references.
+    """
+    gc.freeze()
+    gc.set_threshold(CYCLES_AFTER_OBJECTS)
 
 
 async def _drain(runtime: Runtime, seconds: float, stopping: "_Stopping") -> None:

@@ -1,10 +1,10 @@
 """What a chat completion's body may hold, and how it becomes messages for a model."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.models.port import ModelMessage, Role, ToolCall, ToolSpec

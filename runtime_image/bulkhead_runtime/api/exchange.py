@@ -25,6 +25,8 @@ _POLICIES: Final = b"bulkhead-policies"
 _POLICY = re.compile(rb"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MAX_POLICIES: Final = 8
 BODY_SECONDS = 30
+WATCHED_AFTER_SECONDS: Final = 0.01
+"""What ends sooner is not worth a task that looks whether its client is still there."""
 
 
 NOBODY: Final = Principal("", frozenset(), "")
@@ -178,6 +180,9 @@ class Exchange:
         assert task is not None
         gone = False
 
+        watcher: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+
         async def watch() -> None:
             nonlocal gone
             while (await self._receive())["type"] != "http.disconnect":
@@ -185,7 +190,11 @@ class Exchange:
             gone = True
             task.cancel()
 
-        watcher = asyncio.get_running_loop().create_task(watch())
+        def begin_to_watch() -> None:
+            nonlocal watcher
+            watcher = loop.create_task(watch())
+
+        begin = loop.call_later(WATCHED_AFTER_SECONDS, begin_to_watch)
         try:
             return await work
         except asyncio.CancelledError:
@@ -194,7 +203,9 @@ class Exchange:
             task.uncancel()
             raise ClientGoneError from None
         finally:
-            watcher.cancel()
+            begin.cancel()
+            if watcher is not None:
+                watcher.cancel()
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.note_started(status)

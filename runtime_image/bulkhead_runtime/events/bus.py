@@ -1,12 +1,11 @@
 """The event bus: hands what happened to the log and to those who watch, and never waits for them.
 
-Events queue in memory until one write takes all that came while the last was under way. The queue
-is bounded; what does not fit is counted, and reported as an event of its own once there is room.
+Events queue in memory until one write takes all that came within a moment. The queue is bounded;
+what does not fit is counted, and reported as an event of its own once there is room.
 """
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -16,12 +15,16 @@ from typing import Final
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.events.types import EVENT_TYPES
+from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.store.records import EventFilter, EventLog, StoredEvent
 
 log = logging.getLogger(__name__)
 
 QUEUED_EVENTS: Final = 10_000
 BATCH_EVENTS: Final = 500
+GATHERED_SECONDS: Final = 0.02
+"""How long the first event of a batch waits for others, so that a request's are written at once."""
+
 SUBSCRIBER_EVENTS: Final = 1_000
 PAGE_EVENTS: Final = 200
 OTHER_REPLICAS_SECONDS: Final = 1.0
@@ -33,7 +36,7 @@ _DRAIN_SECONDS: Final = 5.0
 
 def new_event_id() -> str:
     """Return an id that no other event has."""
-    return f"evt_{secrets.token_hex(12)}"
+    return new_id("evt")
 
 
 class Subscription:
@@ -92,7 +95,8 @@ class EventBus:
 
     def publish(self, event: Event) -> None:
         """Hand an event to subscribers and to the log; never blocks, never raises."""
-        self._dispatch(event)
+        for subscription in self._subscriptions:
+            subscription.offer(event)
         if len(self._pending) >= QUEUED_EVENTS:
             self._lost += 1
             self._count_lost(1)
@@ -103,7 +107,8 @@ class EventBus:
     async def stored(self, events: tuple[Event, ...]) -> None:
         """Tell subscribers and followers of events that a transaction of the store has written."""
         for event in events:
-            self._dispatch(event)
+            for subscription in self._subscriptions:
+                subscription.offer(event)
         if events:
             await self._wake_followers()
 
@@ -135,18 +140,15 @@ class EventBus:
             if not page and not await self._is_written_soon(writes):
                 yield None
 
-    def _dispatch(self, event: Event) -> None:
-        for subscription in self._subscriptions:
-            subscription.offer(event)
-
     async def _write_forever(self) -> None:
         while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await asyncio.sleep(GATHERED_SECONDS)
             while self._pending:
                 await self._write_retrying(self._batch())
             if self._closing:
                 return
-            await self._wanted.wait()
-            self._wanted.clear()
 
     def _batch(self) -> tuple[Event, ...]:
         """Return what is written next; it leaves the queue only when it is stored."""

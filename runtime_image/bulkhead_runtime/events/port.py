@@ -1,12 +1,12 @@
 """The port between everything that reports what happened and those who keep or watch it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(Struct, frozen=True):
     """Something that happened at `at` (Unix milliseconds), with the ids to find it by.
 
     `type` is one of events.types; `data` holds bounded JSON values and never a secret or content.

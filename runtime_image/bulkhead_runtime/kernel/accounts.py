@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
+from msgspec import Struct
+
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_api.v1alpha1.budgets import Budgets, RequestBudget
 from bulkhead_runtime.errors import Problem
@@ -26,24 +28,45 @@ _UNBOUNDED_PRICE: Final = RequestBudget().cost
 """What bounds a request's cost by default, as far as prices are known."""
 
 
+class BudgetLimits(Struct, frozen=True):
+    """What the budgets of one configuration bound, as amounts."""
+
+    request: Amounts
+    session: Amounts
+    agent_per_day: Amounts
+    day: Amounts
+    total: Amounts
+
+    @classmethod
+    def of(cls, budgets: Budgets) -> "BudgetLimits":
+        """Return the limits that these budgets name."""
+        return cls(
+            budgets.request.amounts(),
+            budgets.session.amounts(),
+            budgets.agent_per_day.amounts(),
+            budgets.day.amounts(),
+            budgets.total.amounts(),
+        )
+
+
 def accounts_of(
-    budgets: Budgets, *, agent: str, session_id: str | None, now: float | None = None
+    limits: BudgetLimits, *, agent: str, session_id: str | None, now: float | None = None
 ) -> tuple[Account, ...]:
     """Return all accounts of an execution that begins at `now`, in seconds of Unix time."""
     day = datetime.fromtimestamp(time.time() if now is None else now, UTC).date().isoformat()
     accounts = [
-        Account("agent_day", f"{agent}/{day}", budgets.agent_per_day.amounts()),
-        Account("day", day, budgets.day.amounts()),
-        Account("total", "", budgets.total.amounts()),
+        Account("agent_day", f"{agent}/{day}", limits.agent_per_day),
+        Account("day", day, limits.day),
+        Account("total", "", limits.total),
     ]
     if session_id is not None:
-        accounts.insert(0, Account("session", session_id, budgets.session.amounts()))
+        accounts.insert(0, Account("session", session_id, limits.session))
     return tuple(accounts)
 
 
-def allowance_of(budgets: Budgets, agent: Agent | None) -> Allowance:
+def allowance_of(limits: BudgetLimits, agent: Agent | None) -> Allowance:
     """Return what one request may use, which an agent's own budget only narrows."""
-    allowance = Allowance(budgets.request.amounts())
+    allowance = Allowance(limits.request)
     return allowance if agent is None else allowance.narrowed(agent.budget.amounts())
 
 

@@ -7,10 +7,10 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
+
+from msgspec import Struct
 
 from bulkhead_runtime import errors
 
@@ -19,8 +19,7 @@ _MAX_RETRY_SECONDS = 60.0
 _SMOOTHING = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class RateLeft:
+class RateLeft(Struct, frozen=True):
     """How many of `limit` executions a minute may still begin, and when that grows again."""
 
     limit: int
@@ -123,22 +122,19 @@ class Admission:
         self._places = places
         self._wake()
 
-    @asynccontextmanager
-    async def place(self, places: int, max_queue: int) -> AsyncIterator[None]:
-        """Hold one of `places`; raise a 429 `Problem` when the queue is full."""
+    async def enter(self, places: int, max_queue: int) -> None:
+        """Take one of `places` until `leave`; raise a 429 `Problem` when the queue is full."""
         self._places = places
         if self.active < places and not self._waiting:
             self.active += 1
         else:
             await self._wait(max_queue)
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.active -= 1
-            took = time.monotonic() - started
-            self._average_seconds += _SMOOTHING * (took - self._average_seconds)
-            self._wake()
+
+    def leave(self, seconds: float) -> None:
+        """Give back a place that was held for so long."""
+        self.active -= 1
+        self._average_seconds += _SMOOTHING * (seconds - self._average_seconds)
+        self._wake()
 
     async def _wait(self, max_queue: int) -> None:
         if len(self._waiting) >= max_queue:
@@ -177,10 +173,9 @@ class SessionGate:
         self._gates: dict[str, tuple[asyncio.Lock, int]] = {}
         self._waiting = 0
 
-    @asynccontextmanager
-    async def enter(self, session_id: str, max_waiting: int) -> AsyncIterator[None]:
-        """Hold the session; raise a 429 `Problem` when too many turns wait for theirs."""
-        lock, holders = self._gates.get(session_id, (asyncio.Lock(), 0))
+    async def enter(self, session_id: str, max_waiting: int) -> None:
+        """Hold the session until `leave`; raise a 429 `Problem` when too many turns wait."""
+        lock, holders = self._gates.get(session_id) or (asyncio.Lock(), 0)
         if holders and self._waiting >= max_waiting:
             raise errors.Problem(
                 429,
@@ -190,24 +185,24 @@ class SessionGate:
                 retry_after=1,
             )
         self._gates[session_id] = (lock, holders + 1)
-        try:
-            async with self._counted(lock):
-                yield
-        finally:
-            lock, holders = self._gates[session_id]
-            if holders == 1:
-                del self._gates[session_id]
-            else:
-                self._gates[session_id] = (lock, holders - 1)
-
-    @asynccontextmanager
-    async def _counted(self, lock: asyncio.Lock) -> AsyncIterator[None]:
         self._waiting += 1
         try:
             await lock.acquire()
+        except BaseException:
+            self._forget(session_id)
+            raise
         finally:
             self._waiting -= 1
-        try:
-            yield
-        finally:
-            lock.release()
+
+    def leave(self, session_id: str) -> None:
+        """Let the next turn through."""
+        lock, _ = self._gates[session_id]
+        lock.release()
+        self._forget(session_id)
+
+    def _forget(self, session_id: str) -> None:
+        lock, holders = self._gates[session_id]
+        if holders == 1:
+            del self._gates[session_id]
+        else:
+            self._gates[session_id] = (lock, holders - 1)

@@ -19,7 +19,7 @@ class Allowance:
     """
 
     def __init__(self, limits: Amounts, parent: "Allowance | None" = None) -> None:
-        self._limits = dict(limits)
+        self._limits = limits
         self._used: dict[Dimension, Decimal] = {}
         self._parent = parent
 
@@ -35,11 +35,12 @@ class Allowance:
 
     def left(self, dimension: Dimension) -> Decimal | None:
         """Return what is left, never below zero; None where nothing bounds it."""
-        found = [] if self._parent is None else [self._parent.left(dimension)]
-        if dimension in self._limits:
-            own = self._limits[dimension] - self._used.get(dimension, _NOTHING)
-            found.append(max(_NOTHING, own))
-        return min((amount for amount in found if amount is not None), default=None)
+        above = None if self._parent is None else self._parent.left(dimension)
+        limit = self._limits.get(dimension)
+        if limit is None:
+            return above
+        own = max(_NOTHING, limit - self._used.get(dimension, _NOTHING))
+        return own if above is None else min(own, above)
 
     def lacks(self, wanted: Amounts) -> Dimension | None:
         """Return the first dimension that has less left than is wanted."""

@@ -1,9 +1,12 @@
 """The worst case of one model call, and how far its output can be cut to what a budget leaves."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bulkhead_runtime.models.port import CallBound
 from bulkhead_runtime.store.spending import Dimension
@@ -14,8 +17,7 @@ MIN_OUTPUT_TOKENS: Final = 16
 _ONE: Final = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class CallNeed:
+class CallNeed(Struct, frozen=True):
     """What a model call can take at most; costs are None where no price is known."""
 
     input_tokens: int
@@ -78,8 +80,7 @@ class CallNeed:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What one step of work asks to have reserved."""
 
     call: CallNeed | None = None
@@ -105,4 +106,4 @@ class Wanted:
 
 def whole_seconds(seconds: float) -> Decimal:
     """Return seconds as budgets count them: a begun one counts whole."""
-    return Decimal(max(0.0, seconds)).to_integral_value(ROUND_CEILING)
+    return Decimal(math.ceil(max(0.0, seconds)))

@@ -7,9 +7,11 @@ counted however the call ends.
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.accounts import price_must_be_known, price_unknown
@@ -40,8 +42,7 @@ Take = Callable[[Part], Awaitable[None]]
 Request = ModelRequest | ByteRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """A call that may be made: the models to ask in order, and what it needs."""
 
     plan: tuple[str, ...]

@@ -6,13 +6,13 @@ message on that waits for its answer.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from bulkhead_runtime.models.port import ModelMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(Struct, frozen=True):
     """What is left to tell, and how much went."""
 
     messages: tuple[ModelMessage, ...]

@@ -4,8 +4,10 @@ Logs, spans, events, errors, policies and tools read it; nothing changes it. Wor
 starts gets a child, which can be narrower and never wider.
 """
 
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bulkhead_runtime.identifiers import new_id, random_hex
 from bulkhead_runtime.kernel.allowance import Allowance
@@ -23,8 +25,7 @@ def new_run_id() -> str:
     return new_id("run")
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """Whoever calls: `name` owns sessions, `scopes` say what it may do, `key_name` how it came."""
 
     name: str
@@ -47,8 +48,7 @@ HEALTH_CHECK: Final = Principal(
 """Runs health checks of package versions. Known by identity: a key may have the same name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionContext:
+class ExecutionContext(Struct, frozen=True):
     """What one run belongs to; `deadline` is a time of `time.monotonic()`.
 
     `policies` names the named policies that apply beside the organization's own. `allowance` is

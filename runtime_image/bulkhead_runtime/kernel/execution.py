@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_runtime.config.snapshot import Configuration
@@ -25,8 +27,7 @@ DIRECT = "direct"
 """Stands for the agent where a client addresses a model or a tool without one."""
 
 
-@dataclass(slots=True)
-class UsageTotal:
+class UsageTotal(Struct):
     """What all model calls of an execution took; the cost is unknown once one call's is."""
 
     input_tokens: int = 0
@@ -51,8 +52,7 @@ class UsageTotal:
         return None if self._cost is None else format(self._cost, "f")
 
 
-@dataclass(slots=True)
-class Execution:
+class Execution(Struct):
     """What the middleware needs to know, and what becomes known on the way.
 
     `texts` are what users wrote, for the limits on input and for safety. `agent`, `package` and
@@ -102,7 +102,8 @@ class Execution:
 
     def hurry(self, deadline: float) -> None:
         """Let it be given up earlier."""
-        self.context = replace(self.context, deadline=min(deadline, self.context.deadline))
+        if deadline < self.context.deadline:
+            self.context = replace(self.context, deadline=deadline)
 
     def runs_in(self, task: "asyncio.Task[object] | None") -> None:
         """Note the task that carries the work out, None when it is done."""
@@ -115,8 +116,7 @@ class Execution:
             self._task.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The turn has begun: who answers, in which session, and what the client should know."""
 
     session_id: str | None
@@ -127,8 +127,7 @@ class Started:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """Text that continues the answer."""
 
     text: str

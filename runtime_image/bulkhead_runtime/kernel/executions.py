@@ -1,19 +1,20 @@
 """Makes executions with all that belongs to them, and knows which sessions are in a turn here."""
 
 import time
-from dataclasses import replace
 from typing import Final
 
+from msgspec.structs import replace
+
 from bulkhead_api.v1alpha1.agent_package import Agent
-from bulkhead_api.v1alpha1.budgets import Budgets
 from bulkhead_runtime.config.snapshot import Configuration, Version
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.identifiers import random_hex
 from bulkhead_runtime.kernel import refusals
-from bulkhead_runtime.kernel.accounts import accounts_of, allowance_of
+from bulkhead_runtime.kernel.accounts import BudgetLimits, accounts_of, allowance_of
 from bulkhead_runtime.kernel.allowance import Allowance
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.context import ExecutionContext
+from bulkhead_runtime.kernel.derived import Derived
 from bulkhead_runtime.kernel.execution import DIRECT, Entry, Execution
 from bulkhead_runtime.kernel.idempotency import claim_of
 from bulkhead_runtime.kernel.purse import Purse
@@ -44,6 +45,7 @@ class Executions:
         self._background = background
         self._flights = flights
         self._running: dict[str, Execution] = {}
+        self._limits_of = Derived(BudgetLimits.of)
 
     def of_agent(
         self,
@@ -85,12 +87,12 @@ class Executions:
         context = replace(
             execution.context.child(allowance=Allowance({})), deadline=started + seconds
         )
-        budgets = execution.configuration.source.budgets
+        limits = self._limits_of(execution.configuration.source.budgets)
         return Execution(
             configuration=execution.configuration,
             context=context,
             entry=execution.entry,
-            purse=self._purse(budgets, context),
+            purse=self._purse(limits, context),
             started=started,
             agent=execution.agent,
             definition=execution.definition,
@@ -140,8 +142,8 @@ class Executions:
         session_id: str | None,
     ) -> Execution:
         name = agent.name if agent is not None else DIRECT
-        budgets = configuration.source.budgets
-        allowance = allowance_of(budgets, agent)
+        limits = self._limits_of(configuration.source.budgets)
+        allowance = allowance_of(limits, agent)
         started = time.monotonic()
         context = ExecutionContext(
             request_id=caller.request_id,
@@ -159,7 +161,7 @@ class Executions:
             configuration=configuration,
             context=context,
             entry=entry,
-            purse=self._purse(budgets, context),
+            purse=self._purse(limits, context),
             started=started,
             agent=name,
             definition=agent,
@@ -167,10 +169,10 @@ class Executions:
             claim=claim_of(repeatable, caller.principal.name) if repeatable else None,
         )
 
-    def _purse(self, budgets: Budgets, context: ExecutionContext) -> Purse:
+    def _purse(self, limits: BudgetLimits, context: ExecutionContext) -> Purse:
         return Purse(
             self._store,
-            accounts_of(budgets, agent=context.agent, session_id=context.session_id),
+            accounts_of(limits, agent=context.agent, session_id=context.session_id),
             context.allowance,
             principal=context.principal.name,
             agent=context.agent,

@@ -5,8 +5,9 @@ store when it begins. It saves the look-up before a turn.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from bulkhead_runtime.store.port import Session
 
@@ -16,8 +17,7 @@ BYTES_PER_TOKEN: Final = 4
 """Of usual text; a bound counts bytes, a provider tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """One session; `told_tokens` is the most that its conversation can be when it is told again."""
 
     principal: str

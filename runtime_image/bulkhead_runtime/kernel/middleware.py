@@ -36,7 +36,7 @@ from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import Repeated
 from bulkhead_runtime.kernel.settlement import Settlement, Work
 from bulkhead_runtime.telemetry import logs
-from bulkhead_runtime.telemetry.spans import Tracing, failing
+from bulkhead_runtime.telemetry.spans import Attribute, Tracing, failing
 
 log = logging.getLogger(__name__)
 
@@ -103,14 +103,7 @@ class Telemetry:
             "session_id": context.session_id,
             "run_id": context.run_id,
         }
-        attributes = {
-            "gen_ai.conversation.id": context.session_id,
-            "bulkhead.request.id": context.request_id,
-            "bulkhead.run.id": context.run_id,
-            "bulkhead.principal": context.principal.name,
-            "bulkhead.package.name": execution.package,
-            "bulkhead.package.version": execution.version,
-        }
+        attributes = _attributes(execution) if self._tracing.active else {}
         run = self._tracing.run(context.trace, agent=execution.agent, attributes=attributes)
         with logs.bound(ids), run as span, failing(span):
             self._reports.accepted(execution)
@@ -146,6 +139,18 @@ class Telemetry:
                     "output_tokens": execution.usage.output_tokens,
                 },
             )
+
+
+def _attributes(execution: Execution) -> dict[str, Attribute | None]:
+    context = execution.context
+    return {
+        "gen_ai.conversation.id": context.session_id,
+        "bulkhead.request.id": context.request_id,
+        "bulkhead.run.id": context.run_id,
+        "bulkhead.principal": context.principal.name,
+        "bulkhead.package.name": execution.package,
+        "bulkhead.package.version": execution.version,
+    }
 
 
 def _outcome(error: BaseException) -> Outcome:
@@ -257,8 +262,11 @@ class OneTurnAtATime:
             return
         waiting = execution.configuration.limits.max_queue_size
         self._executions.queue_behind(execution.session_id)
-        async with self._gate.enter(execution.session_id, waiting):
+        await self._gate.enter(execution.session_id, waiting)
+        try:
             await proceed()
+        finally:
+            self._gate.leave(execution.session_id)
 
 
 class Concurrency:
@@ -270,5 +278,9 @@ class Concurrency:
     async def __call__(self, execution: Execution, proceed: Proceed) -> None:
         """Run the rest in its place."""
         limits = execution.configuration.limits
-        async with self._admission.place(limits.max_concurrent_agents, limits.max_queue_size):
+        await self._admission.enter(limits.max_concurrent_agents, limits.max_queue_size)
+        entered = time.monotonic()
+        try:
             await proceed()
+        finally:
+            self._admission.leave(time.monotonic() - entered)

@@ -6,7 +6,6 @@ account bounds anything: then the end alone tells it what was used.
 
 import asyncio
 import time
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -78,7 +77,7 @@ class Purse:
         self._store = store
         self.accounts = accounts
         self._bounded = tuple(account for account in accounts if account.limits)
-        self._dimensions = frozenset(d for account in accounts for d in account.limits)
+        self._dimensions = frozenset(d for account in self._bounded for d in account.limits)
         self._allowance = allowance
         self._principal = principal
         self._agent = agent
@@ -104,9 +103,7 @@ class Purse:
 
         Raises `ClaimTaken`, and the `Problem`s of budgets and of sessions that cannot run.
         """
-        wanted = self._within_allowance(wanted)
-        if turn is None and claim is None and self.asks_nothing:
-            return None, wanted
+        wanted = self.within_allowance(wanted)
         while True:
             request = Begin(
                 reservation_id=self.id,
@@ -130,13 +127,25 @@ class Purse:
                 case BudgetRefused():
                     wanted = _cut(wanted, answer)
 
+    def within_allowance(self, wanted: Wanted) -> Wanted:
+        """Return `wanted`, its output cut to what the request may use still.
+
+        Raises a 402 `Problem` where nothing useful is left.
+        """
+        while (dimension := self._allowance.lacks(_without_seconds(wanted))) is not None:
+            cut = wanted.cut(dimension, self._allowance.left(dimension) or _NOTHING)
+            if cut is None:
+                raise budget.request_refusal(self._allowance, dimension)
+            wanted = cut
+        return wanted
+
     async def afford(self, wanted: Wanted, *, rounds: int = 1) -> Wanted:
         """Return what may be spent of `wanted`, having reserved it.
 
         `rounds` says how often as much may be needed: where there is room all of it is reserved,
         so that the store is asked once. Raises a `Problem` where the least has no room.
         """
-        wanted = self._within_allowance(wanted)
+        wanted = self.within_allowance(wanted)
         async with self._asking:
             if self._covers(wanted.amounts()):
                 return wanted
@@ -184,15 +193,6 @@ class Purse:
             answer=answer,
         )
         return await self._store.finish(request, bounds)
-
-    def _within_allowance(self, wanted: Wanted) -> Wanted:
-        """Return `wanted`, its output cut to what the request may use still."""
-        while (dimension := self._allowance.lacks(_without_seconds(wanted))) is not None:
-            cut = wanted.cut(dimension, self._allowance.left(dimension) or _NOTHING)
-            if cut is None:
-                raise budget.request_refusal(self._allowance, dimension)
-            wanted = cut
-        return wanted
 
     def _of_interest(self, amounts: Amounts) -> dict[Dimension, Decimal]:
         return {name: amount for name, amount in amounts.items() if name in self._dimensions}
@@ -252,7 +252,7 @@ def lease_until() -> int:
 
 def _without_seconds(wanted: Wanted) -> Amounts:
     """Return the amounts that a request is bounded by; its seconds are its deadline."""
-    return replace(wanted, seconds=None).amounts()
+    return {name: amount for name, amount in wanted.amounts().items() if name != "seconds"}
 
 
 def _cut(wanted: Wanted, refused: BudgetRefused) -> Wanted:

@@ -56,11 +56,12 @@ class Reports:
             execution.agent, execution.package, execution.version, execution.outcome
         )
         self._measured(execution, error, seconds)
-        metrics.duration.labels(execution.agent).observe(seconds)
-        metrics.tokens.labels(execution.agent, "input").inc(usage.input_tokens)
-        metrics.tokens.labels(execution.agent, "output").inc(usage.output_tokens)
-        if usage.cost is not None:
-            metrics.cost.labels(execution.agent).inc(float(usage.cost))
+        metrics.used(
+            execution.agent,
+            seconds=seconds,
+            tokens=(usage.input_tokens, usage.output_tokens),
+            cost=None if usage.known_cost is None else float(usage.known_cost),
+        )
         data: dict[str, Any] = {
             "agent": execution.agent,
             "version": execution.version,

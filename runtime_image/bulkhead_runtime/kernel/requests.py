@@ -1,8 +1,9 @@
 """What clients ask the kernel for; `api/` makes these from what it has checked and bounded."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
@@ -23,8 +24,7 @@ class Repeated(Exception):  # noqa: N818 (an outcome, not an error)
         self.answer = answer
 
 
-@dataclass(frozen=True, slots=True)
-class Repeatable:
+class Repeatable(Struct, frozen=True):
     """An idempotency key and how its answer is told once more.
 
     `key` is what the client chose, `route` the method and path, `content` the SHA-256 digest of
@@ -40,8 +40,7 @@ class Repeatable:
     failure: Callable[[Problem], RepeatedAnswer]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks, and under which ids; `policies` names further named policies that narrow."""
 
     principal: Principal
@@ -51,8 +50,7 @@ class Caller:
     repeatable: Repeatable | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TurnRequest:
+class TurnRequest(Struct, frozen=True):
     """A message to an agent, in the session that `session_id` names or in a new one.
 
     `metadata`, `title` and `autonomy_level` belong to a new session; `max_output_tokens` only
@@ -70,8 +68,7 @@ class TurnRequest:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StatelessRequest:
+class StatelessRequest(Struct, frozen=True):
     """A whole conversation to an agent, of which nothing is remembered."""
 
     agent: str
@@ -81,16 +78,14 @@ class StatelessRequest:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DirectRequest:
+class DirectRequest(Struct, frozen=True):
     """One model call without an agent; the model request's deadline is the kernel's to set."""
 
     model_request: ModelRequest
     caller: Caller
 
 
-@dataclass(frozen=True, slots=True)
-class PassthroughRequest:
+class PassthroughRequest(Struct, frozen=True):
     """A client's streaming chat completion as it came.
 
     `messages` are those of the body, for limits and bounds; `max_output_tokens` is what the body
@@ -106,8 +101,7 @@ class PassthroughRequest:
     caller: Caller
 
 
-@dataclass(frozen=True, slots=True)
-class ToolRequest:
+class ToolRequest(Struct, frozen=True):
     """One call of a tool without a model."""
 
     tool: str

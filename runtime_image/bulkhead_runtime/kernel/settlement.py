@@ -7,16 +7,17 @@ renews it, and ends when it was lost.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final, Protocol, TypeVar
+
+from msgspec import Struct
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel import failures, refusals
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.bounds import Wanted, whole_seconds
+from bulkhead_runtime.kernel.derived import Derived
 from bulkhead_runtime.kernel.execution import Execution, Outcome
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.idempotency import Idempotency
@@ -40,16 +41,14 @@ _SETTLE_ATTEMPTS: Final = 5
 _SETTLE_PAUSE_SECONDS: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """What work asks of the store before it starts."""
 
     wanted: Wanted
     turn: BeginTurn | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """What a session keeps of a turn: its messages, and how much the model was told in all."""
 
     messages: tuple[ModelMessage, ...] = ()
@@ -90,6 +89,7 @@ class Settlement:
         signals: Signals,
     ) -> None:
         self._signals = signals
+        self._bounds = Derived(PoolBounds.configured)
         self._background = background
         self._executions = executions
         self._steps = steps
@@ -101,8 +101,7 @@ class Settlement:
         turn = await self._begin(execution, work)
         try:
             self._steps.take(execution)
-            async with self._kept(execution):
-                result = await work.run(turn)
+            result = await self._carry_out(execution, work, turn)
         except BaseException as error:
             await self._end_failed(execution, turn, error)
             if isinstance(error, ModelError):
@@ -122,12 +121,11 @@ class Settlement:
             self._steps.slow_down(execution)
         except ModelError as error:
             raise failures.as_problem(error) from error
-        begun = self._background.spawn(self._ask(execution, opening))
-        try:
-            turn, granted = await asyncio.shield(begun)
-        except asyncio.CancelledError:
-            self._background.spawn(self._release(begun, execution))
-            raise
+        turn: Turn | None = None
+        if opening.turn is None and execution.claim is None and execution.purse.asks_nothing:
+            granted = execution.purse.within_allowance(opening.wanted)
+        else:
+            turn, granted = await self._ask_to_the_end(execution, opening)
         execution.begun, execution.turn = True, turn
         if opening.turn is not None and opening.turn.new is not None:
             self._reports.session_created(execution)
@@ -135,10 +133,23 @@ class Settlement:
             execution.hurry(execution.started + float(granted.seconds))
         return turn
 
+    async def _ask_to_the_end(
+        self, execution: Execution, opening: Opening
+    ) -> tuple[Turn | None, Wanted]:
+        begun = self._background.spawn(self._ask(execution, opening))
+        try:
+            return await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            self._background.spawn(self._release(begun, execution))
+            raise
+
     async def _ask(self, execution: Execution, opening: Opening) -> tuple[Turn | None, Wanted]:
         async def ask() -> tuple[Turn | None, Wanted]:
             return await execution.purse.begin(
-                opening.wanted, _bounds(execution), turn=opening.turn, claim=execution.claim
+                opening.wanted,
+                self._bounds(execution.configuration.source),
+                turn=opening.turn,
+                claim=execution.claim,
             )
 
         try:
@@ -175,7 +186,7 @@ class Settlement:
         finish = self._background.spawn(self._finish(execution, turn, answer))
         finished = await asyncio.shield(finish)
         if finished.turn == "pool_full":
-            bounds = _bounds(execution)
+            bounds = self._bounds(execution.configuration.source)
             raise errors.pool_full(bounds.name, bounds.max_memory_mb)
         if finished.turn == "lost":
             raise turn_lost()
@@ -199,7 +210,7 @@ class Settlement:
         self, execution: Execution, turn: TurnEnd | None, answer: RepeatedAnswer | None
     ) -> Finished:
         finished = await execution.purse.finish(
-            _bounds(execution),
+            self._bounds(execution.configuration.source),
             seconds=whole_seconds(time.monotonic() - execution.started),
             turn=turn,
             claim=execution.claim,
@@ -208,39 +219,51 @@ class Settlement:
         self._idempotency.settled(execution, kept=answer is not None)
         return finished
 
-    @asynccontextmanager
-    async def _kept(self, execution: Execution) -> AsyncIterator[None]:
-        """Renew what the store holds while the work runs, and end the work when it was lost."""
-        loop = asyncio.get_running_loop()
-        execution.runs_in(asyncio.current_task())
+    async def _carry_out(
+        self, execution: Execution, work: Work[Result], turn: Turn | None
+    ) -> Result:
+        """Return what the work returns; raise why it was ended where somebody ended it."""
+        renewal = _Renewal(execution, self._background) if execution.purse.held else None
+        task = asyncio.current_task()
+        assert task is not None
+        execution.runs_in(task)
         self._executions.entered(execution)
-        timer = None
-
-        def renew() -> None:
-            nonlocal timer
-            self._background.spawn(self._renew(execution))
-            timer = loop.call_later(RENEW_SECONDS, renew)
-
-        if execution.purse.held:
-            timer = loop.call_later(RENEW_SECONDS, renew)
         try:
-            yield
+            return await work.run(turn)
         except asyncio.CancelledError:
             if execution.ended_by is None:
                 raise
-            task = asyncio.current_task()
-            assert task is not None
             task.uncancel()
             raise execution.ended_by from None
         finally:
             execution.runs_in(None)
             self._executions.left(execution)
-            if timer is not None:
-                timer.cancel()
+            if renewal is not None:
+                renewal.stop()
 
-    async def _renew(self, execution: Execution) -> None:
-        if not await execution.purse.renew():
-            execution.end(turn_lost())
+
+class _Renewal:
+    """Renews what the store holds while the work runs, and ends the work when it was lost."""
+
+    def __init__(self, execution: Execution, background: Background) -> None:
+        self._execution = execution
+        self._background = background
+        self._wait()
+
+    def stop(self) -> None:
+        """Renew no longer."""
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._begin)
+
+    def _begin(self) -> None:
+        self._background.spawn(self._renew())
+        self._wait()
+
+    async def _renew(self) -> None:
+        if not await self._execution.purse.renew():
+            self._execution.end(turn_lost())
 
 
 _ENDS: Final[Mapping[Outcome, SessionStatus]] = {
@@ -263,7 +286,3 @@ def bounded(answer: RepeatedAnswer) -> RepeatedAnswer:
     if len(answer.body) <= MAX_ANSWER_BYTES:
         return answer
     return refusals.answer_not_kept(answer)
-
-
-def _bounds(execution: Execution) -> PoolBounds:
-    return PoolBounds.configured(execution.configuration.source)

@@ -57,6 +57,8 @@ class BudgetSteps:
 
     def slow_down(self, execution: Execution) -> None:
         """Raise a 429 `Problem` for a request too many while a budget throttles."""
+        if not self._throttled:
+            return
         per_minute = execution.configuration.source.budgets.throttled_requests_per_minute
         for account in execution.purse.accounts:
             found = self._throttled.get((account.scope, account.key))
@@ -67,6 +69,8 @@ class BudgetSteps:
     def take(self, execution: Execution) -> None:
         """Do what the steps that were passed say, now or at the next request."""
         budgets, balances = execution.configuration.source.budgets, execution.purse.balances
+        if not balances:
+            return
         self._show(balances)
         for balance in balances:
             self._throttled.pop((balance.account.scope, balance.account.key), None)

@@ -1,8 +1,9 @@
 """What a model is told of a conversation, within its context window and the request's budget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from bulkhead_api.v1alpha1.sessions import Cleanup
 from bulkhead_runtime.kernel.allowance import Allowance
@@ -19,8 +20,7 @@ _SUMMARY: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Struct, frozen=True):
     """The parts of what is told; `pending` is the message that waits for its answer."""
 
     instructions: str

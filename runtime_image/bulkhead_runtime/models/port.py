@@ -6,9 +6,10 @@ iterator early cancels the call upstream.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from bulkhead_api.runtime_config import ModelsConfig
 from bulkhead_api.v1alpha1.agent_package import Agent
@@ -18,8 +19,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """A call that the model asks for; a stream yields it only when it is complete.
 
     `arguments` is the JSON text as the model wrote it, which may be garbage.
@@ -30,8 +30,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ModelMessage:
+class ModelMessage(Struct, frozen=True):
     """One message of a conversation; `tool_call_id` names the call that a tool message answers.
 
     `raw_content` holds a client's multi-part content (OpenAI's list of parts), sent on as it is
@@ -45,8 +44,7 @@ class ModelMessage:
     raw_content: tuple[Mapping[str, Any], ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
+class ToolSpec(Struct, frozen=True):
     """A tool as a model is told of it; `parameters` is a JSON schema."""
 
     name: str
@@ -54,8 +52,7 @@ class ToolSpec:
     parameters: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
+class ModelRequest(Struct, frozen=True):
     """One call of a model.
 
     `model` is PROVIDER/MODEL, `deadline` a time of `time.monotonic()` at which the call is given
@@ -74,8 +71,7 @@ class ModelRequest:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ByteRequest:
+class ByteRequest(Struct, frozen=True):
     """A client's streaming chat completion, to be handed on with the least work per read.
 
     `body` is the decoded request; model, stream, stream_options and the output's limit are set
@@ -92,15 +88,13 @@ class ByteRequest:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(Struct, frozen=True):
     """Text that continues the answer; never empty."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """What a call took; `cost` is in US dollars, None where no price is known.
 
     `estimated` is True where the provider did not count.
@@ -112,8 +106,7 @@ class Usage:
     estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The last part of every stream that ended well; `model` is what the provider says it was."""
 
     reason: FinishReason
@@ -124,8 +117,7 @@ Part = TextDelta | ToolCall | Usage | Finished
 """A stream is TextDelta* and ToolCall*, then Usage once, then Finished once."""
 
 
-@dataclass(slots=True)
-class Meter:
+class Meter(Struct):
     """What one call of one model took, right once the call has ended, however it ended.
 
     `sent` tells whether the provider may want to be paid, `begun` whether anything reached the
@@ -149,16 +141,14 @@ Write = Callable[[bytes], Awaitable[None]]
 """Sends bytes of an SSE stream to the client; raises when the client has gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassthroughResult:
+class PassthroughResult(Struct, frozen=True):
     """What a pass-through stream took; `complete` is False where upstream ended it early."""
 
     usage: Usage
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CallBound:
+class CallBound(Struct, frozen=True):
     """The most that a call can take; `cost` in US dollars is None where no price is known."""
 
     input_tokens: int
@@ -166,8 +156,7 @@ class CallBound:
     cost: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """What one model that was asked took; an answer out of the cache took nothing."""
 
     model: str
@@ -175,8 +164,7 @@ class Spent:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Struct, frozen=True):
     """A model failed before the first token, and the plan's next one is about to be asked.
 
     `spent` is what the failed call may have to be paid, `bound` the most that the next can take.
@@ -240,8 +228,7 @@ class ByteCall(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CacheScope:
+class CacheScope(Struct, frozen=True):
     """For how long, and for whom, a first turn's answer may be repeated.
 
     `parts` are whatever must be equal besides the request: organization, agent, package, version,
@@ -252,8 +239,7 @@ class CacheScope:
     parts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True):
     """A model or provider that requests can name.
 
     `id` is PROVIDER/MODEL where the models of a provider are known, else PROVIDER/*.
@@ -263,8 +249,7 @@ class ModelInfo:
     provider: str
 
 
-@dataclass(frozen=True, slots=True)
-class Moderation:
+class Moderation(Struct, frozen=True):
     """A provider's judgement of a text; `categories` are the provider's names of what it found."""
 
     flagged: bool
@@ -274,8 +259,7 @@ class Moderation:
 Lane = Literal["direct", "translated", "embedded"]
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
+class CatalogEntry(Struct, frozen=True):
     """A model that requests can name, and what is known of it.
 
     Prices are US dollars per million tokens, sizes tokens; None where unknown. `id` is

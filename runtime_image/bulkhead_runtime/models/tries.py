@@ -7,8 +7,10 @@ is kept, so that nothing is spent unseen.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from bulkhead_runtime.models.circuit import Circuit, Permit
 from bulkhead_runtime.models.errors import ModelError, ModelErrorKind

@@ -4,8 +4,9 @@ A decision is made without waiting and without raising: what cannot be decided i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from bulkhead_runtime.kernel.context import ExecutionContext
@@ -14,8 +15,7 @@ Effect = Literal["Allow", "Deny", "RequireApproval"]
 RiskLevel = Literal["low", "medium", "high"]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What the rules say of one call, by which rule, and why in words for people.
 
     `rule` is POLICY/RULE, or POLICY/default where no rule matched. With `audit` the call goes on

@@ -1,8 +1,9 @@
 """Ordered rules, compiled: the first one that matches a call decides about it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from bulkhead_api.v1alpha1.policies import ModelRule, ToolRule
 from bulkhead_runtime.policy.conditions import Condition
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from bulkhead_runtime.kernel.context import Principal
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A call that is to be decided; `risk` is empty for a model."""
 
     name: str

@@ -5,8 +5,9 @@ and changed beside them. Times are Unix milliseconds, a session's cost is decima
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from bulkhead_api.runtime_config import RuntimeConfig
 from bulkhead_runtime.models.port import ModelMessage
@@ -15,8 +16,7 @@ from bulkhead_runtime.store.states import SessionStatus
 AutonomyLevel = Literal["L0", "L1", "L2", "L3"]
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """A conversation of one principal with one agent, on the package version it began with.
 
     `updated_at` is its last activity; without more of it the session is gone at `expires_at`,
@@ -47,8 +47,7 @@ class Session:
     expires_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewSession:
+class NewSession(Struct, frozen=True):
     """What a session begins with; the title is bounded by the caller, like the metadata."""
 
     id: str
@@ -61,8 +60,7 @@ class NewSession:
     autonomy_level: AutonomyLevel = "L1"
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What replaces the messages up to the sequence `until` in what later turns load.
 
     The messages themselves stay in the history. One that reaches no further than the summary
@@ -74,8 +72,7 @@ class Summary:
     until: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
+class StoredMessage(Struct, frozen=True):
     """A message as it lies in the store; `sequence` counts from 1 within its session."""
 
     sequence: int
@@ -85,8 +82,7 @@ class StoredMessage:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class SessionBounds:
+class SessionBounds(Struct, frozen=True):
     """What sessions may be; None does not bound.
 
     `parallel` counts the sessions that are in a turn and `per_minute` those that begin, both over
@@ -100,8 +96,7 @@ class SessionBounds:
     parallel: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PoolBounds:
+class PoolBounds(Struct, frozen=True):
     """What the pool allows; `retention_seconds` None keeps sessions for ever.
 
     Archived sessions and answers kept for idempotency lie in the pool too; the archived give way,
@@ -142,8 +137,7 @@ class PoolBounds:
         return min((seconds for seconds in bounds if seconds is not None), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class BeginTurn:
+class BeginTurn(Struct, frozen=True):
     """Asks for the one turn that a session may have at a time.
 
     `new` is given for a session that begins with this turn. `expected_bytes` is how much the turn
@@ -160,8 +154,7 @@ class BeginTurn:
     tail: int
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """A turn that may run; `fence` proves at its end that nobody took the session meanwhile.
 
     `history` begins with a user's message, after `summary_until`; its messages have the sequences
@@ -180,24 +173,21 @@ class Turn:
     autonomy_level: AutonomyLevel = "L1"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPage:
+class SessionPage(Struct, frozen=True):
     """Sessions, newest first, and the cursor of the next page, None on the last."""
 
     items: tuple[Session, ...]
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class MessagePage:
+class MessagePage(Struct, frozen=True):
     """Messages, oldest first, and the cursor of the next page, None on the last."""
 
     items: tuple[StoredMessage, ...]
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PoolUsage:
+class PoolUsage(Struct, frozen=True):
     """What the pool holds; archived sessions count apart, for they give way to others."""
 
     used_bytes: int
@@ -205,16 +195,14 @@ class PoolUsage:
     archived_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ExpiredSession:
+class ExpiredSession(Struct, frozen=True):
     """A session that was archived because nothing happened in it."""
 
     id: str
     principal: str
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(Struct, frozen=True):
     """What a sweep did; `due_at` is when the next one has something to do, None for never."""
 
     expired: tuple[ExpiredSession, ...]

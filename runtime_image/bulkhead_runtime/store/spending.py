@@ -11,9 +11,10 @@ seconds for seconds. Times are Unix milliseconds.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.models.port import ModelMessage
@@ -26,8 +27,7 @@ Amounts = Mapping[Dimension, Decimal]
 Scope = Literal["session", "agent_day", "day", "total"]
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """What is counted together, and how much of it may be used.
 
     `scope` and `key` name it: ("session", id), ("agent_day", "assistant/2026-11-21"),
@@ -40,8 +40,7 @@ class Account:
     limits: Amounts
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """Where an account stands after a step; `reserved` belongs to work that has not ended.
 
     Accounts without limits need not reserve, and may be missing among the balances of a step.
@@ -52,8 +51,7 @@ class Balance:
     reserved: Amounts
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Claims an idempotency key of one principal for one content, until `expires_at`.
 
     `key` and `content` are SHA-256 digests in hexadecimal; the store never sees the texts. A claim
@@ -67,8 +65,7 @@ class Claim:
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatedAnswer:
+class RepeatedAnswer(Struct, frozen=True):
     """The finished answer of a claim: HTTP status, media type and body, bounded to 1 MiB."""
 
     status: int
@@ -76,8 +73,7 @@ class RepeatedAnswer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """Asks to start; every part that is None is left out.
 
     `reservation_id` names what is reserved until `finish`; `reserve` is the worst case of the
@@ -96,24 +92,21 @@ class Begin:
     agent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """Work that may run."""
 
     turn: Turn | None
     balances: tuple[Balance, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRefused:
+class ClaimRefused(Struct, frozen=True):
     """The key is taken: finished (then `answer`), in flight, or with other content."""
 
     reason: Literal["finished", "in_flight", "conflict"]
     answer: RepeatedAnswer | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRefused:
+class BudgetRefused(Struct, frozen=True):
     """Nothing was reserved: the account and the dimension that have no room, and what is left."""
 
     account: Account
@@ -124,8 +117,7 @@ class BudgetRefused:
 LineType = Literal["model", "tool", "compaction", "cache", "abandoned"]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
+class LedgerLine(Struct, frozen=True):
     """One use, once: a line whose id is there already is not written again.
 
     `cost` is None where no price is known. A cached answer has zero tokens and cost. `abandoned`
@@ -149,8 +141,7 @@ class LedgerLine:
     tool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TurnEnd:
+class TurnEnd(Struct, frozen=True):
     """How a turn ended; `messages` is empty unless it is to be remembered.
 
     `context_tokens` None leaves what the turn before sent. The session's own counters grow by the
@@ -167,8 +158,7 @@ class TurnEnd:
         states.ending(self.status)
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """Ends work: `used` since the last step is settled against what is reserved still.
 
     A `summary` comes with a turn or without one; it needs no lock, for it only ever reaches
@@ -187,8 +177,7 @@ class Finish:
     """None with a claim frees the key: the work failed and may be tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """What is stored; `turn` says what became of the turn's messages."""
 
     turn: Literal["stored", "lost", "pool_full"] | None

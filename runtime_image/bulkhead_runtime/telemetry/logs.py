@@ -8,9 +8,8 @@ values of mounted secrets are taken out of every line.
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -22,18 +21,26 @@ from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 _STANDARD = frozenset(
     vars(logging.LogRecord("", 0, "", 0, "", None, None)) | {"message": "", "asctime": ""}
 )
-_IDS: ContextVar[Mapping[str, str]] = ContextVar("ids", default=MappingProxyType({}))
+_IDS: ContextVar[Mapping[str, str | None]] = ContextVar("ids", default=MappingProxyType({}))
 
 
-@contextmanager
-def bound(ids: Mapping[str, str | None]) -> Iterator[None]:
-    """Put these ids into every line that is logged inside, in tasks that are begun there too."""
-    known = {name: value for name, value in ids.items() if value is not None}
-    token = _IDS.set({**_IDS.get(), **known})
-    try:
-        yield
-    finally:
-        _IDS.reset(token)
+class bound:  # noqa: N801 (reads like the functions of contextlib)
+    """Puts these ids into every line that is logged inside, in tasks that are begun there too."""
+
+    __slots__ = ("_ids", "_token")
+
+    def __init__(self, ids: Mapping[str, str | None]) -> None:
+        self._ids = ids
+        self._token: Token[Mapping[str, str | None]]
+
+    def __enter__(self) -> None:
+        """Add the ids to those that are bound outside."""
+        outside = _IDS.get()
+        self._token = _IDS.set({**outside, **self._ids} if outside else self._ids)
+
+    def __exit__(self, *_: object) -> None:
+        """Leave them out again."""
+        _IDS.reset(self._token)
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,7 +58,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
             **self._fixed,
-            **_IDS.get(),
+            **{name: value for name, value in _IDS.get().items() if value is not None},
         }
         extras = vars(record).items()
         line.update((name, value) for name, value in extras if name not in _STANDARD)

@@ -6,6 +6,7 @@ Gauges are read when they are scraped, so the hot path pays for counters only.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -46,36 +47,46 @@ class Metrics:
     def __init__(self, gauges: Callable[[], Gauges]) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it so
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "bulkhead_requests",
-            "Requests by route and status.",
-            ("route", "status"),
-            registry=self.registry,
+        # The library finds a series by its labels more slowly than it counts.
+        self._requests = cache(
+            Counter(
+                "bulkhead_requests",
+                "Requests by route and status.",
+                ("route", "status"),
+                registry=self.registry,
+            ).labels
         )
-        self.executions = Counter(
+        self._executions = Counter(
             "bulkhead_executions",
             "Executions by agent, package version and outcome.",
             ("agent", "package", "version", "outcome"),
             registry=self.registry,
         )
-        self.duration = Histogram(
-            "bulkhead_execution_duration_seconds",
-            "Time from arrival to end of executions.",
-            ("agent",),
-            buckets=DURATION_BUCKETS,
-            registry=self.registry,
+        self._ended = cache(self._executions.labels)
+        self._duration = cache(
+            Histogram(
+                "bulkhead_execution_duration_seconds",
+                "Time from arrival to end of executions.",
+                ("agent",),
+                buckets=DURATION_BUCKETS,
+                registry=self.registry,
+            ).labels
         )
-        self.tokens = Counter(
-            "bulkhead_tokens",
-            "Tokens by agent and direction.",
-            ("agent", "direction"),
-            registry=self.registry,
+        self._tokens = cache(
+            Counter(
+                "bulkhead_tokens",
+                "Tokens by agent and direction.",
+                ("agent", "direction"),
+                registry=self.registry,
+            ).labels
         )
-        self.cost = Counter(
-            "bulkhead_cost_usd",
-            "US dollars spent on models, where a price is known.",
-            ("agent",),
-            registry=self.registry,
+        self._cost = cache(
+            Counter(
+                "bulkhead_cost_usd",
+                "US dollars spent on models, where a price is known.",
+                ("agent",),
+                registry=self.registry,
+            ).labels
         )
         self.tools = ToolMetrics(self.registry)
         self.models = ModelMetrics(self.registry)
@@ -88,13 +99,24 @@ class Metrics:
 
     def request_answered(self, route: str, status: int) -> None:
         """Count one answer; `route` is a template from the code."""
-        self.requests.labels(route, status).inc()
+        self._requests(route, status).inc()
 
     def execution_ended(self, agent: str, package: str, version: str, outcome: str) -> None:
         """Count one execution."""
         labels = (agent, package, version, outcome)
         self._labels.add(labels)
-        self.executions.labels(*labels).inc()
+        self._ended(*labels).inc()
+
+    def used(
+        self, agent: str, *, seconds: float, tokens: tuple[int, int], cost: float | None
+    ) -> None:
+        """Count what one execution took; `tokens` are of input and output."""
+        self._duration(agent).observe(seconds)
+        if any(tokens):
+            self._tokens(agent, "input").inc(tokens[0])
+            self._tokens(agent, "output").inc(tokens[1])
+        if cost:
+            self._cost(agent).inc(cost)
 
     def keep(self, versions: Iterable[tuple[str, str]]) -> None:
         """Count for these package versions and drop the series of all others."""
@@ -102,8 +124,9 @@ class Metrics:
         self.versions.keep(loaded)
         departed = {labels for labels in self._labels if labels[1] and labels[1:3] not in loaded}
         for labels in departed:
-            self.executions.remove(*labels)
+            self._executions.remove(*labels)
         self._labels -= departed
+        self._ended.cache_clear()
 
     def render(self) -> bytes:
         """Return the exposition text; slow with many series, so never on the event loop."""

@@ -9,8 +9,8 @@ shared object that does nothing, and nothing of OpenTelemetry is imported.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -127,6 +127,11 @@ class Tracing:
         self._tracer: Tracer | None = None
         self._changing = asyncio.Lock()
 
+    @property
+    def active(self) -> bool:
+        """Tell whether spans go anywhere."""
+        return self._tracer is not None
+
     async def configure(self, settings: TracingSettings | None) -> None:
         """Follow new settings; imports and connections happen beside the event loop."""
         async with self._changing:
@@ -179,11 +184,18 @@ def _open(settings: TracingSettings) -> Tracer:
     return OpenTelemetryTracer(settings)
 
 
-@contextmanager
-def failing(span: Span) -> Iterator[None]:
-    """Mark `span` as failed by the class of what is raised inside."""
-    try:
-        yield
-    except BaseException as error:
-        span.failed(getattr(error, "code", None) or type(error).__name__)
-        raise
+class failing:  # noqa: N801 (reads like the functions of contextlib)
+    """Marks `span` as failed by the class of what is raised inside."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Mark the span."""
+        if error is not None:
+            self._span.failed(getattr(error, "code", None) or type(error).__name__)

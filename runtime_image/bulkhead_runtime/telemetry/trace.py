@@ -1,15 +1,15 @@
 """Trace context after W3C `traceparent`, so that one id follows a request through every part."""
 
-import secrets
-from dataclasses import dataclass
+from msgspec import Struct
+
+from bulkhead_runtime.identifiers import random_hex
 
 _VERSION = "00"
 _PARTS = 4
 _HEX = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Struct, frozen=True):
     """The ids of this request's span; `trace_id` has 32 hexadecimal digits, `span_id` 16.
 
     `parent_id` is the caller's span where the caller named one.
@@ -28,7 +28,7 @@ class Trace:
 
 def continue_trace(header: bytes | None) -> Trace:
     """Return a new span of the trace that a client names, of a new trace where it names none."""
-    random = secrets.token_hex(24)
+    random = random_hex(24)
     span_id = random[32:]
     parsed = _parse(header) if header else None
     if parsed is None:

@@ -5,6 +5,7 @@ Names of GenAI instruments keep OpenTelemetry's stems, so that scraped and pushe
 """
 
 from decimal import Decimal
+from functools import cache
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -25,8 +26,13 @@ class ToolMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._tools = BoundedNames(_TOOLS)
         self._rules = BoundedNames(_RULES)
-        self._calls = Counter(
-            "bulkhead_tool_calls", "Tool calls by outcome.", ("tool", "outcome"), registry=registry
+        self._calls = cache(
+            Counter(
+                "bulkhead_tool_calls",
+                "Tool calls by outcome.",
+                ("tool", "outcome"),
+                registry=registry,
+            ).labels
         )
         self._denials = Counter(
             "bulkhead_tool_denials",
@@ -34,24 +40,26 @@ class ToolMetrics:
             ("tool", "rule"),
             registry=registry,
         )
-        self._duration = Histogram(
-            "gen_ai_execute_tool_duration_seconds",
-            "Time that tool calls took.",
-            ("tool",),
-            buckets=CALL_BUCKETS,
-            registry=registry,
+        self._duration = cache(
+            Histogram(
+                "gen_ai_execute_tool_duration_seconds",
+                "Time that tool calls took.",
+                ("tool",),
+                buckets=CALL_BUCKETS,
+                registry=registry,
+            ).labels
         )
 
     def called(self, tool: str, outcome: str, seconds: float) -> None:
         """Count one call that ran; `outcome` is ok or the envelope's code."""
         label = self._tools.label(tool)
-        self._calls.labels(label, outcome).inc()
-        self._duration.labels(label).observe(seconds)
+        self._calls(label, outcome).inc()
+        self._duration(label).observe(seconds)
 
     def denied(self, tool: str, rule: str) -> None:
         """Count one call that policy did not let through."""
         label = self._tools.label(tool)
-        self._calls.labels(label, "denied").inc()
+        self._calls(label, "denied").inc()
         self._denials.labels(label, self._rules.label(rule)).inc()
 
 
@@ -60,25 +68,31 @@ class ModelMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._models = BoundedNames(_MODELS)
-        self._calls = Counter(
-            "bulkhead_model_calls",
-            "Model calls by outcome, ok or a class of error.",
-            ("provider", "model", "outcome"),
-            registry=registry,
+        self._calls = cache(
+            Counter(
+                "bulkhead_model_calls",
+                "Model calls by outcome, ok or a class of error.",
+                ("provider", "model", "outcome"),
+                registry=registry,
+            ).labels
         )
-        self._duration = Histogram(
-            "gen_ai_client_operation_duration_seconds",
-            "Time from call to end of the answer.",
-            ("provider",),
-            buckets=CALL_BUCKETS,
-            registry=registry,
+        self._duration = cache(
+            Histogram(
+                "gen_ai_client_operation_duration_seconds",
+                "Time from call to end of the answer.",
+                ("provider",),
+                buckets=CALL_BUCKETS,
+                registry=registry,
+            ).labels
         )
-        self._first_part = Histogram(
-            "gen_ai_client_operation_time_to_first_chunk_seconds",
-            "Time from call to the first part of the answer.",
-            ("provider",),
-            buckets=FIRST_PART_BUCKETS,
-            registry=registry,
+        self._first_part = cache(
+            Histogram(
+                "gen_ai_client_operation_time_to_first_chunk_seconds",
+                "Time from call to the first part of the answer.",
+                ("provider",),
+                buckets=FIRST_PART_BUCKETS,
+                registry=registry,
+            ).labels
         )
         self._fallbacks = Counter(
             "bulkhead_model_fallbacks",
@@ -101,12 +115,12 @@ class ModelMetrics:
 
     def called(self, provider: str, model: str, outcome: str, seconds: float) -> None:
         """Count one call; `outcome` is ok or the kind of the model's error."""
-        self._calls.labels(provider, self._models.label(model), outcome).inc()
-        self._duration.labels(provider).observe(seconds)
+        self._calls(provider, self._models.label(model), outcome).inc()
+        self._duration(provider).observe(seconds)
 
     def first_part(self, provider: str, seconds: float) -> None:
         """Count how long the first part took."""
-        self._first_part.labels(provider).observe(seconds)
+        self._first_part(provider).observe(seconds)
 
     def fell_back(self, provider: str, instead: str) -> None:
         """Count one answer of another provider's model."""
@@ -149,11 +163,13 @@ class SpendingMetrics:
             ("scope", "dimension"),
             registry=registry,
         )
-        self._idempotency = Counter(
-            "bulkhead_idempotency",
-            "Requests with an idempotency key.",
-            ("outcome",),
-            registry=registry,
+        self._idempotency = cache(
+            Counter(
+                "bulkhead_idempotency",
+                "Requests with an idempotency key.",
+                ("outcome",),
+                registry=registry,
+            ).labels
         )
 
     def refused(self, scope: str, dimension: str) -> None:
@@ -171,7 +187,7 @@ class SpendingMetrics:
 
     def idempotency(self, outcome: str) -> None:
         """Count start, hit, conflict, complete or fail."""
-        self._idempotency.labels(outcome).inc()
+        self._idempotency(outcome).inc()
 
 
 class ContextMetrics:

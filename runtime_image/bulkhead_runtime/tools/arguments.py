@@ -5,6 +5,7 @@ They are written by a model and may be anything.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -21,32 +22,48 @@ MAX_REASON_CHARACTERS: Final = 300
 MAX_VALIDATORS: Final = 256
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The validator of a tool, which is kept so that its id is nobody else's meanwhile.
+
+    `takes_none` says that a call without any arguments is valid.
+    """
+
+    tool: Tool
+    validator: "Validator"
+    takes_none: bool
+
+
 class ArgumentCheck:
     """Decodes and validates arguments; keeps the compiled validators of the tools last used."""
 
     def __init__(self) -> None:
-        self._validators: OrderedDict[int, tuple[Tool, Validator]] = OrderedDict()
+        self._validators: OrderedDict[int, _Known] = OrderedDict()
 
     def check(self, tool: Tool, arguments: str | Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the arguments as the tool's schema wants them; raise `ToolError` otherwise."""
         decoded = _decode(arguments) if isinstance(arguments, str) else arguments
-        failure = next(self._validator(tool).iter_errors(decoded), None)
+        known = self._known(tool)
+        if not decoded and known.takes_none:
+            return decoded
+        failure = next(known.validator.iter_errors(decoded), None)
         if failure is not None:
             reason = failure.message[:MAX_REASON_CHARACTERS]
             raise ToolError("invalid_arguments", f"{failure.json_path}: {reason}")
         return decoded
 
-    def _validator(self, tool: Tool) -> "Validator":
+    def _known(self, tool: Tool) -> "_Known":
         known = self._validators.get(id(tool))
         if known is None:
             make = foreign_validator if tool.foreign_schema else own_validator
-            # The tool is kept beside its validator, so that its id is nobody else's meanwhile.
-            known = self._validators[id(tool)] = (tool, make(tool.parameters))
+            validator = make(tool.parameters)
+            known = _Known(tool, validator, takes_none=validator.is_valid({}))
+            self._validators[id(tool)] = known
             if len(self._validators) > MAX_VALIDATORS:
                 self._validators.popitem(last=False)
         else:
             self._validators.move_to_end(id(tool))
-        return known[1]
+        return known
 
 
 def _decode(text: str) -> dict[str, Any]:

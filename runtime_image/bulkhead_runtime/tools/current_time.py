@@ -9,6 +9,16 @@ from bulkhead_runtime.tools.port import Tool, ToolContext
 
 ZONE_NAME: Final = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"
 
+_WEEKDAYS: Final = (
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+)
+
 _PARAMETERS: Final = {
     "type": "object",
     "properties": {
@@ -57,5 +67,5 @@ def tell_time(moment: datetime, zone: str) -> dict[str, str]:
     return {
         "timezone": zone,
         "time": local.isoformat(timespec="seconds"),
-        "weekday": local.strftime("%A"),
+        "weekday": _WEEKDAYS[local.weekday()],
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
+from msgspec import Struct
 
 from bulkhead_runtime.policy.port import RiskLevel
 
@@ -24,16 +25,14 @@ NOTICE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ToolFailure:
+class ToolFailure(Struct, frozen=True):
     """Why a call failed, in a stable code and words that a model can act on."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolEnvelope:
+class ToolEnvelope(Struct, frozen=True):
     """Result of a call: `data` (JSON values) when ok, else `error`.
 
     `untrusted` says that somebody outside the organization may have written it.
@@ -61,8 +60,7 @@ class ToolEnvelope:
         return orjson.dumps({**notice, **self.to_json()}).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class ToolContext:
+class ToolContext(Struct, frozen=True):
     """For whom a tool runs: an agent's execution, or a client's own under the name `direct`.
 
     `package` and `version` say which package's tools may be called besides everybody's. `admit`

@@ -4,9 +4,9 @@ Arguments and results are in none of them but the spans of those who asked for c
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
 
 import orjson
 
@@ -15,14 +15,13 @@ from bulkhead_runtime.events.port import Event, Events
 from bulkhead_runtime.models.circuit import CircuitState
 from bulkhead_runtime.policy.port import Decision
 from bulkhead_runtime.telemetry.measurements import VersionMeasurements
-from bulkhead_runtime.telemetry.spans import Span, Tracing
+from bulkhead_runtime.telemetry.spans import Span, SpanContext, Tracing
 from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
 from bulkhead_runtime.tools.port import Tool, ToolContext, ToolEnvelope, ToolFailure
 
 _CANCELLED: Final = ToolEnvelope(
     ok=False, error=ToolFailure("cancelled", "The execution was given up.")
 )
-Ended = Callable[[ToolEnvelope, float], None]
 
 
 class ToolReports:
@@ -40,26 +39,17 @@ class ToolReports:
         self._versions = versions
         self._tracing = tracing
 
-    @contextmanager
     def call(
         self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, rule: str
-    ) -> Iterator[Ended]:
-        """Report a call that begins here; what is yielded reports its result."""
+    ) -> "ReportedCall":
+        """Report a call that begins here and lasts as long as the `with` block of what is returned.
+
+        Its `ended` takes the result; a call that is given up has none.
+        """
         self._measured(context, denied=False)
         self._publish("tool.pre_call", context, tool=tool.name, risk=tool.risk, rule=rule)
-        with self._tracing.tool(tool.name, {"bulkhead.tool.source": tool.source}) as span:
-            if span.captures_content:
-                span.content("gen_ai.tool.call.arguments", orjson.dumps(arguments).decode())
-
-            def ended(envelope: ToolEnvelope, seconds: float) -> None:
-                self._ended(tool, context, span, envelope, seconds)
-
-            started = time.monotonic()
-            try:
-                yield ended
-            except BaseException:
-                ended(_CANCELLED, time.monotonic() - started)
-                raise
+        span = self._tracing.tool(tool.name, {"bulkhead.tool.source": tool.source})
+        return ReportedCall(self, span, tool, arguments, context)
 
     def denied(self, tool: Tool, context: ToolContext, decision: Decision) -> None:
         """Report a decision that was not to allow; in audit mode the call goes on."""
@@ -91,7 +81,7 @@ class ToolReports:
     def _measured(self, context: ToolContext, *, denied: bool) -> None:
         self._versions.tool_called((context.package, context.version), denied=denied)
 
-    def _ended(
+    def ended(
         self,
         tool: Tool,
         context: ToolContext,
@@ -99,6 +89,7 @@ class ToolReports:
         envelope: ToolEnvelope,
         seconds: float,
     ) -> None:
+        """Report how a call ended; `ReportedCall` does."""
         code = envelope.error.code if envelope.error else "ok"
         if envelope.error:
             span.failed(code)
@@ -128,6 +119,51 @@ class ToolReports:
                 data={"agent": context.agent, **data},
             )
         )
+
+
+class ReportedCall:
+    """A call of a tool that is under way."""
+
+    def __init__(
+        self,
+        reports: ToolReports,
+        span: SpanContext,
+        tool: Tool,
+        arguments: Mapping[str, Any],
+        context: ToolContext,
+    ) -> None:
+        self._reports = reports
+        self._span_context = span
+        self._tool = tool
+        self._arguments = arguments
+        self._context = context
+        self._span: Span
+        self._started: float
+
+    def __enter__(self) -> Self:
+        """Open the span."""
+        self._span = self._span_context.__enter__()
+        if self._span.captures_content:
+            arguments = orjson.dumps(self._arguments).decode()
+            self._span.content("gen_ai.tool.call.arguments", arguments)
+        self._started = time.monotonic()
+        return self
+
+    def ended(self, envelope: ToolEnvelope) -> None:
+        """Report the result."""
+        seconds = time.monotonic() - self._started
+        self._reports.ended(self._tool, self._context, self._span, envelope, seconds)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Report a call that was given up, and close the span."""
+        if error is not None:
+            self.ended(_CANCELLED)
+        self._span_context.__exit__(kind, error, traceback)
 
 
 def _now() -> int:

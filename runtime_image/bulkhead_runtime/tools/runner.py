@@ -68,10 +68,9 @@ class ToolRunner:
     async def _reported(
         self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, rule: str
     ) -> ToolEnvelope:
-        started = time.monotonic()
-        with self._reports.call(tool, arguments, context, rule) as report:
+        with self._reports.call(tool, arguments, context, rule) as call:
             envelope = await self._bounded(tool, arguments, context)
-            report(envelope, time.monotonic() - started)
+            call.ended(envelope)
         if tool.untrusted and envelope.data is not None:
             self._reports.flagged(tool, context, flags_in(envelope.data))
         return envelope

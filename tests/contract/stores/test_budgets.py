@@ -1,8 +1,8 @@
 import asyncio
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.store.of_record import StoreOfRecord

@@ -1,7 +1,7 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.models.port import ModelMessage

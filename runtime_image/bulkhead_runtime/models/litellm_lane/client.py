@@ -1,10 +1,11 @@
 """A provider that litellm translates for, behind the port."""
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import AsyncGenerator
 from typing import Final
+
+import msgspec
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.accounting import Accounting
@@ -88,7 +89,7 @@ class LiteLLMClient:
     def _start(self, request: ModelRequest) -> wire.Start:
         options = request.options or {}
         allowed = {name: value for name, value in options.items() if name in OPTIONS}
-        body = request_body(dataclasses.replace(request, options=allowed), "max_tokens")
+        body = request_body(msgspec.structs.replace(request, options=allowed), "max_tokens")
         del body["model"]
         if request.traceparent is not None:
             body["extra_headers"] = {"traceparent": request.traceparent}

@@ -183,6 +183,8 @@ class McpServers:
 
         Waits, for a bounded time, only for those that nothing is known of.
         """
+        if not self._servers:
+            return
         wanted = set(self._servers)
         if names is not None:
             wanted &= {name.partition(SEPARATOR)[0] for name in names}

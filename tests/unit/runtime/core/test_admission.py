@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,6 +14,24 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@asynccontextmanager
+async def _held(admission: Admission, places: int, max_queue: int) -> AsyncIterator[None]:
+    await admission.enter(places, max_queue)
+    try:
+        yield
+    finally:
+        admission.leave(0.1)
+
+
+@asynccontextmanager
+async def _entered(gate: SessionGate, session: str, max_waiting: int) -> AsyncIterator[None]:
+    await gate.enter(session, max_waiting)
+    try:
+        yield
+    finally:
+        gate.leave(session)
 
 
 async def _settled() -> None:
@@ -48,7 +68,7 @@ async def test_places_are_given_in_the_order_of_arrival() -> None:
     release = asyncio.Event()
 
     async def run(number: int) -> None:
-        async with admission.place(1, 10):
+        async with _held(admission, 1, 10):
             order.append(number)
             await release.wait()
 
@@ -65,13 +85,13 @@ async def test_beyond_the_queue_is_refused_with_a_time_to_come_back() -> None:
     admission, release = Admission(), asyncio.Event()
 
     async def run() -> None:
-        async with admission.place(1, 1):
+        async with _held(admission, 1, 1):
             await release.wait()
 
     tasks = [asyncio.create_task(run()) for _ in range(2)]
     await _settled()
     with pytest.raises(Problem) as refused:
-        async with admission.place(1, 1):
+        async with _held(admission, 1, 1):
             pass
     assert (refused.value.status, refused.value.code) == (429, "queue_full")
     assert refused.value.retry_after is not None
@@ -84,7 +104,7 @@ async def test_whoever_leaves_the_queue_frees_its_place_for_the_next() -> None:
     admission, release, ran = Admission(), asyncio.Event(), []
 
     async def run(number: int) -> None:
-        async with admission.place(1, 10):
+        async with _held(admission, 1, 10):
             ran.append(number)
             await release.wait()
 
@@ -103,7 +123,7 @@ async def test_more_places_let_those_who_wait_run_at_once() -> None:
     admission, release, ran = Admission(), asyncio.Event(), []
 
     async def run(number: int) -> None:
-        async with admission.place(1, 10):
+        async with _held(admission, 1, 10):
             ran.append(number)
             await release.wait()
 
@@ -121,7 +141,7 @@ async def test_turns_of_one_session_run_one_after_the_other_and_of_two_side_by_s
     step = asyncio.Event()
 
     async def run(session: str, number: int) -> None:
-        async with gate.enter(session, 10):
+        async with _entered(gate, session, 10):
             assert session not in running
             running.add(session)
             seen.append((session, number))
@@ -141,13 +161,13 @@ async def test_too_many_turns_waiting_for_one_session_are_refused() -> None:
     gate, step = SessionGate(), asyncio.Event()
 
     async def run() -> None:
-        async with gate.enter("a", 1):
+        async with _entered(gate, "a", 1):
             await step.wait()
 
     tasks = [asyncio.create_task(run()) for _ in range(2)]
     await _settled()
     with pytest.raises(Problem, match="wait for the turn before"):
-        async with gate.enter("a", 1):
+        async with _entered(gate, "a", 1):
             pass
     step.set()
     await asyncio.gather(*tasks)

@@ -2,12 +2,12 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event

@@ -1,11 +1,11 @@
 import asyncio
 import contextlib
-import dataclasses
 import re
 import socket
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
@@ -76,7 +76,7 @@ async def test_usage_that_nobody_counted_is_bounded_by_bytes_and_says_so(
 async def test_what_nobody_counted_is_never_more_than_was_asked_for(
     make_client: MakeClient, model: str
 ) -> None:
-    asked = dataclasses.replace(request(f"up/{model}"), max_output_tokens=3)
+    asked = msgspec.structs.replace(request(f"up/{model}"), max_output_tokens=3)
     meter = Meter()
     with contextlib.suppress(ModelError):
         async for _ in make_client().stream(asked, meter):
@@ -265,7 +265,7 @@ async def test_the_callers_trace_is_continued_at_the_provider(
     make_client: MakeClient, stub: StubProvider
 ) -> None:
     context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    asked = dataclasses.replace(request("up/words"), traceparent=context)
+    asked = msgspec.structs.replace(request("up/words"), traceparent=context)
     async for _ in make_client().stream(asked, Meter()):
         pass
     assert stub.requests[0].headers["traceparent"] == context

@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -8,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -193,7 +193,7 @@ async def test_the_callers_trace_is_continued_at_the_provider(
     process: LiteLLMProcess, stub: StubProvider
 ) -> None:
     context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    asked = dataclasses.replace(ask("anthropic/words"), traceparent=context)
+    asked = msgspec.structs.replace(ask("anthropic/words"), traceparent=context)
     await parts_of(client_of(process, stub), asked)
     assert stub.requests[0].headers["traceparent"] == context
 

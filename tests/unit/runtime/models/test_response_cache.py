@@ -1,10 +1,10 @@
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bulkhead_runtime.models.errors import ModelError
@@ -68,7 +68,7 @@ async def test_a_tool_call_is_asked_for_again_and_its_result_is_always_new(
     await ask(router, asked)
     again, _ = await ask(router, asked)
     assert isinstance(again[0], ToolCall)
-    told = dataclasses.replace(
+    told = msgspec.structs.replace(
         asked,
         messages=(
             *asked.messages,
@@ -84,7 +84,7 @@ async def test_a_tool_call_is_asked_for_again_and_its_result_is_always_new(
 async def test_without_being_asked_for_nothing_is_kept(
     router: ModelRouter, stub: StubProvider
 ) -> None:
-    for scope in (None, dataclasses.replace(SCOPE, seconds=0)):
+    for scope in (None, msgspec.structs.replace(SCOPE, seconds=0)):
         await ask(router, request("up/words"), scope)
     assert len(stub.requests) == 2
 
@@ -173,7 +173,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", DIFFERENCES.values(), ids=DIFFERENCES.keys())
 def test_the_key_differs_with(change: dict[str, Any]) -> None:
     plan = ("up/words",)
-    other = dataclasses.replace(BASE, **change)
+    other = msgspec.structs.replace(BASE, **change)
     assert cache_key(other, plan, SCOPE) != cache_key(BASE, plan, SCOPE)
 
 
@@ -181,14 +181,14 @@ def test_the_key_differs_with(change: dict[str, Any]) -> None:
 def test_the_key_differs_with_every_part_of_the_scope(index: int) -> None:
     parts = list(SCOPE.parts)
     parts[index] = "other"
-    other = dataclasses.replace(SCOPE, parts=tuple(parts))
+    other = msgspec.structs.replace(SCOPE, parts=tuple(parts))
     assert cache_key(BASE, ("up/words",), other) != cache_key(BASE, ("up/words",), SCOPE)
 
 
 def test_the_key_differs_with_the_plan_and_not_with_the_deadline() -> None:
     key = cache_key(BASE, ("up/words",), SCOPE)
     assert cache_key(BASE, ("up/words", "other/words"), SCOPE) != key
-    assert cache_key(dataclasses.replace(BASE, deadline=0), ("up/words",), SCOPE) == key
+    assert cache_key(msgspec.structs.replace(BASE, deadline=0), ("up/words",), SCOPE) == key
 
 
 class Clock:
@@ -233,7 +233,7 @@ def test_putting_an_answer_anew_counts_its_bytes_once() -> None:
 async def test_an_answer_too_large_to_keep_is_given_whole_and_asked_for_again(
     router: ModelRouter, stub: StubProvider
 ) -> None:
-    asked = dataclasses.replace(request("up/words;chunks=40000"), max_output_tokens=40_000)
+    asked = msgspec.structs.replace(request("up/words;chunks=40000"), max_output_tokens=40_000)
     first, _ = await ask(router, asked)
     again, _ = await ask(router, asked)
     assert text(first) == text(again)
