@@ -126,9 +126,13 @@ class Endpoint:
 def organization(name: str, **spec: object) -> dict[str, Any]:
     """Return the manifest of an OrganizationRuntime small enough for a shared node.
 
-    Tests talk faster than people: the rate limit would hide what they look for.
+    Tests talk faster than people: the rate limits would hide what they look for.
     """
-    limits = {"requests": {"cpuMillicores": 50, "memoryMB": 96}, "rateLimitPerMinute": 1000000}
+    limits = {
+        "requests": {"cpuMillicores": 50, "memoryMB": 96},
+        "rateLimitPerMinute": 1_000_000,
+        "sessionCreationsPerMinute": 1_000_000,
+    }
     return {
         "apiVersion": "bulkhead.dev/v1alpha1",
         "kind": "OrganizationRuntime",

@@ -40,7 +40,8 @@ def organization(
     name: str, limits: Mapping[str, object] | None = None, **spec: object
 ) -> dict[str, Any]:
     """Return an OrganizationRuntime that asks the shared node for little."""
-    limits = {"requests": {"cpuMillicores": 50, "memoryMB": 96}, **(limits or {})}
+    least = {"requests": {"cpuMillicores": 50, "memoryMB": 96}}
+    limits = {**least, "sessionCreationsPerMinute": 1_000_000, **(limits or {})}
     return {
         "apiVersion": API_VERSION,
         "kind": "OrganizationRuntime",
