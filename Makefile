@@ -62,6 +62,8 @@ test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 
 faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test` visits one of each class
 	.venv-runtime/bin/pytest -q -s --every-fault tests/faults
+	$(CLUSTER_TOOL) up
+	.venv/bin/pytest -q --quiet-seconds 300 tests/e2e/test_gitops.py
 
 bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)
 	.venv/bin/python -m tests.performance $(if $(ONLY),ONLY=$(ONLY)) $(if $(ROUNDS),ROUNDS=$(ROUNDS))

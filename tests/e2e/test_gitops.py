@@ -41,6 +41,21 @@ def piedpiper(kubectl: Kubectl, organizations: Organizations) -> Endpoint:
     return Endpoint.of("piedpiper")
 
 
+def _checked(version: str, *, says: str | None = None) -> dict[str, Any]:
+    """Return a package that takes over in two steps if its answer names the version `says`."""
+    manifest = package(NAMESPACE, version)
+    prompt = {
+        "agent": "assistant",
+        "message": "Who are you?",
+        "contains": [f"version {says or version}"],
+    }
+    manifest["spec"] |= {
+        "healthChecks": [{"name": "names-its-version", "prompt": prompt, "attempts": 1}],
+        "rollout": {"strategy": "Canary", "steps": [{"weight": 50, "pauseSeconds": 1}]},
+    }
+    return manifest
+
+
 def _in_argo_cd(live: Object) -> str:
     told: dict[str, str] = argocd.run(_HEALTH.read_text(), live)
     return told["status"]
@@ -71,12 +86,12 @@ async def test_a_commit_deploys_and_a_bad_one_is_taken_back_until_git_takes_it_b
     ):
         deploying = Writes(NAMESPACE)
         for version in ("1.0.0", "2.0.0"):
-            await _delivered(kubectl, repository, agent, package(NAMESPACE, version))
+            await _delivered(kubectl, repository, agent, _checked(version))
             assert (await piedpiper.execute("Hello."))["version"] == version
         assert any("agentpackages" in write for write in deploying.made())
 
         async with talking(piedpiper) as talk:
-            repository.commit("assistant.json", package(NAMESPACE, "3.0.0", model="nowhere/x"))
+            repository.commit("assistant.json", _checked("3.0.0", says="4.0.0"))
             await agent.sync()
             await settled(lambda: _reads(kubectl, "3.0.0", "Failed"), "version 3.0.0 is taken back")
         assert talk.failures == []
