@@ -134,7 +134,7 @@ def _note_image(following: Following) -> None:
     newest = states[-1]
     if following.image is not None and following.image.runtime != newest.runtime_version:
         following.image = None
-    if following.wants_image and newest.python:
+    if following.wants_image:
         following.image = Image(newest.runtime_version, newest.python, newest.libraries)
 
 

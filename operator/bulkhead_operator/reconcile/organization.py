@@ -280,7 +280,7 @@ class OrganizationReconciler:
 
 def _sooner(followed: Followed, memory: Memory) -> float | None:
     """Return when to look again: at once when a rollout can be judged by new answers."""
-    if followed.asked and recording.is_under_way(memory):
+    if followed.asked and (recording.is_under_way(memory) or memory.following.wants_image):
         return 0.0
     wake_at = recording.wake_at(memory)
     if wake_at is None:

@@ -6,6 +6,7 @@ was decided, and versions that still have sessions stay loaded beside, without n
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from bulkhead_api.names import package_key
 from bulkhead_api.runtime_config import PackageDocument, PackageRoute, VersionRoute
@@ -33,7 +34,9 @@ from bulkhead_operator.resources.blueprint import RevisionBlueprint
 from bulkhead_operator.resources.configuration import Shelf
 from bulkhead_operator.status import reasons
 
-FULL_WEIGHT = 100
+FULL_WEIGHT: Final = 100
+SOURCE_SECONDS: Final = 15
+"""How soon a ConfigMap is read again that was not there or no manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ class _Table:
         retained, unload_at = self._retained(candidate, record)
         self._serve(candidate, record, retained)
         judgement = self._around.judgements.get(candidate.name, NOTHING)
-        moments = [moment for moment in (wake_at, unload_at) if moment is not None]
+        look_again = self._around.now + SOURCE_SECONDS if _lies_elsewhere(candidate) else None
+        moments = [moment for moment in (wake_at, unload_at, look_again) if moment is not None]
         self.decided[candidate.name] = Decided(
             uid=candidate.package.metadata.uid,
             generation=candidate.package.metadata.generation,
@@ -138,8 +142,10 @@ class _Table:
             return candidate.invalid, None
         violation = self._violation(candidate, document)
         judgement = self._around.judgements.get(candidate.name, NOTHING)
-        if violation is None and self._around.unknown and document.dependencies:
-            return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, self._around.unknown)
+        if violation is None and self._around.unknown and _needs_reports(candidate, document):
+            served = document in candidate.serving
+            waits = NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, self._around.unknown)
+            return None, None if served else waits
         if violation is None and judgement.refusal:
             violation = UserError(
                 reasons.DEPENDENCY_NOT_MET,
@@ -300,12 +306,26 @@ class _Table:
         return nonce(record.progress, identity(document))
 
 
+def _needs_reports(candidate: Candidate, document: PackageDocument) -> bool:
+    """Tell whether only a runtime can say if what the version needs is there."""
+    wishes = needs.needs(document.dependencies, candidate.package.spec.runtime_requirements)
+    return any(need.thing.kind in needs.REPORTED for need in wishes)
+
+
 def retried(candidate: Candidate) -> bool:
     """Tell whether a person asks to try a version again that was taken back."""
     record = candidate.record
     if record is None or record.progress.phase is not Phase.RESTORED:
         return False
     return deliveries.retry_of(candidate) != record.progress.retry
+
+
+def _lies_elsewhere(candidate: Candidate) -> bool:
+    """Tell whether the content is awaited in an object whose change rings no bell."""
+    return candidate.invalid is not None and candidate.invalid.reason in {
+        reasons.SOURCE_NOT_FOUND,
+        reasons.SOURCE_INVALID,
+    }
 
 
 def _is_leaving(record: Record | None) -> bool:

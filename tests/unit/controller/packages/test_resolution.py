@@ -1,0 +1,68 @@
+from semver import Version
+
+from bulkhead_api.v1alpha1.package_dependencies import Dependency, RuntimeRequirements
+from bulkhead_operator.packages import needs
+from bulkhead_operator.packages.ranges import VersionRange
+from bulkhead_operator.packages.resolution import Member, judge
+from bulkhead_operator.packages.resolver import Need, Package, Thing
+
+
+def on(name: str, text: str) -> Need:
+    return Need(Thing("package", name), VersionRange.parse(text))
+
+
+def of(name: str, version: str, *wishes: Need) -> Package:
+    return Package(name, Version.parse(version), wishes)
+
+
+def test_a_version_that_another_in_service_does_not_allow_is_refused() -> None:
+    above = Member("above", of("above", "1.0.0", on("below", "^1")), None)
+    below = Member("below", of("below", "1.0.0"), of("below", "2.0.0"))
+    found = judge([above, below], {})
+    assert "above 1.0.0, which is in service, needs below ^1" in found["below"].refusal
+    assert found["above"].refusal == ""
+
+
+def test_a_version_waits_for_the_package_that_is_on_its_way() -> None:
+    above = Member("above", None, of("above", "1.0.0", on("below", "^2")))
+    below = Member("below", of("below", "1.0.0"), of("below", "2.0.0"))
+    found = judge([above, below], {})
+    assert (found["above"].refusal, found["below"].refusal) == ("", "")
+    assert found["above"].waits == "package above 1.0.0 waits for package below ^2 to be in service"
+
+
+def test_a_package_that_cannot_come_takes_those_with_it_that_need_it() -> None:
+    crm = Need(Thing("integration", "crm"), VersionRange.parse("^3"))
+    above = Member("above", None, of("above", "1.0.0", on("below", "^2")))
+    below = Member("below", of("below", "1.0.0"), of("below", "2.0.0", crm))
+    found = judge([above, below], {})
+    for name in ("below", "above"):
+        assert found[name].refusal.startswith("package below 2.0.0 needs integration crm ^3")
+
+
+def test_packages_in_a_circle_are_refused_together() -> None:
+    left = Member("left", None, of("left", "1.0.0", on("right", "*")))
+    right = Member("right", None, of("right", "1.0.0", on("left", "*")))
+    found = judge([left, right], {})
+    assert all("circle" in found[name].refusal for name in ("left", "right"))
+
+
+def test_packages_that_nobody_needs_and_that_need_nothing_are_not_looked_at() -> None:
+    assert judge([Member("plain", None, of("plain", "1.0.0"))], {}) == {}
+
+
+def test_python_distributions_are_found_whatever_their_spelling() -> None:
+    wish = Dependency(type="Library", name="Typing_Extensions", version=">=4.9")
+    (need,) = needs.needs([wish])
+    offered = needs.offers((), {"typing-extensions": "4.12.2"}, "3.13.1", "1.0.0")
+    assert [str(one) for one in offered[need.thing]] == ["4.12.2"]
+
+
+def test_a_runtime_that_asks_for_more_is_a_need_like_others() -> None:
+    asked = RuntimeRequirements(python=">=3.12", runtime="^2")
+    offered = needs.offers((), {}, "3.13.1", "1.0.0")
+    met = {
+        need.thing.name: any(need.range.allows(one) for one in offered[need.thing])
+        for need in needs.needs((), asked)
+    }
+    assert met == {"python": True, "bulkhead": False}
