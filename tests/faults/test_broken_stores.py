@@ -24,12 +24,14 @@ TALKERS = 6
 BROKEN_SECONDS = 3.0
 """How long a fault lasts while clients go on."""
 
+SILENT_SECONDS = 40.0
+"""How long PostgreSQL is silent: beyond the 20 seconds after which a question is given up."""
+
 RECOVERY_SECONDS = 45.0
 """Until the last session goes on: one whose turn could not be ended waits for its lease."""
 
 ANSWER_SECONDS = 15.0
-SILENT_ANSWER_SECONDS = 75.0
-"""A question that was asked before a silence is given up after a minute."""
+SILENT_ANSWER_SECONDS = 38.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Fault:
     broken: Callable[[Stores], AbstractAsyncContextManager[None]]
     refuses: bool = False
     seconds: float = ANSWER_SECONDS
+    lasts: float = BROKEN_SECONDS
 
 
 @asynccontextmanager
@@ -144,7 +147,10 @@ FAULTS = {
     "PostgreSQL's connections cut": Fault(_postgres_cuts_connections, refuses=True),
     "PostgreSQL slow": Fault(_postgres_slow),
     "PostgreSQL partitioned": Fault(
-        _postgres_partitioned, refuses=True, seconds=SILENT_ANSWER_SECONDS
+        _postgres_partitioned,
+        refuses=True,
+        seconds=SILENT_ANSWER_SECONDS,
+        lasts=SILENT_SECONDS,
     ),
 }
 ONE_OF_EACH = ("Redis killed and started again", "PostgreSQL restarted")
@@ -194,7 +200,7 @@ async def _talk_through(
         for talker, http in pairs:
             talking.create_task(talker.talk(http, mended))
         async with fault.broken(stores):
-            await asyncio.sleep(BROKEN_SECONDS)
+            await asyncio.sleep(fault.lasts)
         mended.set()
     refusals = {refusal for talker in talkers for refusal in talker.refusals}
     assert fault.refuses or not refusals, refusals

@@ -21,7 +21,9 @@ from bulkhead_runtime import errors
 
 log = logging.getLogger(__name__)
 
-COMMAND_SECONDS = 60.0
+COMMAND_SECONDS = 20.0
+"""Shorter than leases hold: an answer that comes later is about work that was given up."""
+
 CONNECT_SECONDS = 5
 WAIT_SECONDS = 5.0
 IDLE_SECONDS = 2.0
