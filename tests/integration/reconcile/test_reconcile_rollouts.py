@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.runtime_state import LATENCY_BOUNDS, Measurement
+from bulkhead_api.v1alpha1.agents import Agent
 from tests.integration.reconcile.conftest import World, condition_of, package
 from tests.integration.reconcile.test_reconcile_packages import loaded, until_loaded
 from tests.support.api_observer import Object, path_of
@@ -213,6 +215,21 @@ async def test_a_person_goes_back_and_the_next_version_of_the_spec_goes_forward(
     assert live["status"]["version"] == "3.0.0"
 
 
+async def test_the_history_says_which_field_manager_asked(operated: World) -> None:
+    await operated.active("asked-by")
+    manifest = version("asked-by", "1.0.0")
+    await operated.api.expect(
+        "PATCH",
+        f"{path_of(manifest)}?fieldManager=kustomize-controller",
+        manifest,
+        "application/apply-patch+yaml",
+    )
+    live = await operated.ready(manifest, status="True")
+    (revision,) = live["status"]["history"]
+    assert (revision["by"], revision["cause"]) == ("kustomize-controller", "Spec")
+    assert revision["at"] > "2020"
+
+
 async def test_going_back_to_what_is_not_kept_is_stalled_and_changes_nothing(
     operated: World,
 ) -> None:
@@ -347,9 +364,6 @@ async def test_a_status_that_was_lost_is_found_again_without_an_outage(world: Wo
 
 
 async def test_content_may_lie_in_a_config_map_of_the_namespace(operated: World) -> None:
-    from bulkhead_api.runtime_config import PackageDocument
-    from bulkhead_api.v1alpha1.agents import Agent
-
     await operated.active("bundle")
     bundle = PackageDocument.of("support", "1.0.0", (Agent(name="bundled"),))
     source = {"configMap": {"name": "bundle"}}
