@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 
@@ -31,9 +31,10 @@ class TcpProxy:
         try:
             yield self
         finally:
+            server.close()
             self.resume()
             self.cut()
-            server.close()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def silence(self) -> None:
         """Let nothing through, as a partition does: connections stay and nobody answers."""
@@ -52,6 +53,7 @@ class TcpProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        back = writer
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             spoken = [True]
@@ -62,7 +64,10 @@ class TcpProxy:
             pass
         finally:
             self._tasks.discard(task)
-            writer.close()
+            for end in {writer, back}:
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
 
     async def _carry(
         self,
