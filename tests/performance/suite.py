@@ -23,8 +23,11 @@ from tests.performance.rows import (
     runtime_start,
     session_stores,
     streams,
+    turn_growth,
     turns,
     version_churn,
+    whole_turns,
+    writing,
 )
 
 
@@ -46,6 +49,9 @@ FAMILIES = (
     Family("LiteLLM proxy", litellm_proxy.BARS, litellm_proxy.measure),
     Family("Embedded store", embedded_store.BARS, embedded_store.measure),
     Family("Durable turns", turns.BARS, turns.measure),
+    Family("Whole turns", whole_turns.BARS, whole_turns.measure, rounds=3),
+    Family("Writing", writing.BARS, writing.measure),
+    Family("Growth over turns", turn_growth.BARS, turn_growth.measure, rounds=2),
     Family("Session stores", session_stores.BARS, session_stores.measure),
     Family("Organization ready", organization_ready.BARS, organization_ready.measure),
     Family("Package upgrade", package_upgrade.BARS, package_upgrade.measure, rounds=10),

@@ -1,10 +1,11 @@
 """Starts the runtime, its references and the stub provider behind them, ready to be asked."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bulkhead_api import names
 from bulkhead_api.runtime_config import (
@@ -36,6 +37,9 @@ _ORGANIZATION = "bench"
 _LIMITS = Limits(
     max_concurrent_agents=1000,
     max_queue_size=10000,
+    max_parallel_sessions=1000,
+    max_sessions_per_principal=1_000_000,
+    session_creations_per_minute=1_000_000,
     rate_limit_per_minute=1000000,
     max_memory_mb=4096,
     max_cpu_percent=400,
@@ -106,9 +110,21 @@ def prepare_reference(
 
 
 @contextmanager
-def runtime(directory: Path, upstream: str | None = None) -> Iterator[Server]:
-    """Run the runtime on a configuration as the operator mounts it."""
-    argv, environment, server_of = prepare_runtime(directory, upstream)
+def runtime(
+    directory: Path,
+    upstream: str | None = None,
+    *,
+    entry: str = "bulkhead_runtime",
+    model: str = TURN_MODEL,
+    **further: Any,
+) -> Iterator[Server]:
+    """Run the runtime on a configuration as the operator mounts it, with `further` parts of it.
+
+    `entry` is the module that is run, `model` what the agent answers with.
+    """
+    argv, environment, server_of = prepare_runtime(directory, upstream, model=model, **further)
+    environment["PYTHONPATH"] += f":{ROOT}"
+    argv = [PYTHON, "-m", entry]
     with started("runtime", argv, directory, environment=environment) as process:
         server = server_of(process)
         process.wait_for("its port", server.listens)
@@ -128,12 +144,12 @@ class _ServerOf:
 
 
 def prepare_runtime(
-    directory: Path, upstream: str | None
+    directory: Path, upstream: str | None, *, model: str = TURN_MODEL, **further: Any
 ) -> tuple[list[str | Path], dict[str, str], _ServerOf]:
     """Write a runtime's files; returns its command, its environment and how to reach it."""
     port = free_port()
     secrets_directory = directory / "secrets"
-    _write_configuration(directory / "config", upstream)
+    _write_configuration(directory / "config", upstream, model, further)
     key_file = _key(secrets_directory / "api-key" / names.TOKEN_FIELD)
     _key(secrets_directory / "internal" / names.TOKEN_FIELD)
     (secrets_directory / "providers").mkdir(exist_ok=True)
@@ -155,7 +171,9 @@ def prepare_runtime(
     return [PYTHON, "-m", "bulkhead_runtime"], environment, _ServerOf(port, key_file, model)
 
 
-def _write_configuration(folder: Path, upstream: str | None) -> None:
+def _write_configuration(
+    folder: Path, upstream: str | None, agents_model: str, further: Mapping[str, Any]
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     providers: tuple[ProviderConfig, ...] = ()
     default = names.OFFLINE_MODEL
@@ -163,7 +181,7 @@ def _write_configuration(folder: Path, upstream: str | None) -> None:
         stub = ProviderConfig(
             name="stub", type="OpenAICompatible", base_url=upstream, has_credentials=True
         )
-        providers, default = (stub,), f"stub/{TURN_MODEL}"
+        providers, default = (stub,), f"stub/{agents_model}"
     agent = Agent(name="assistant", instructions=INSTRUCTIONS, tools=("current_time",))
     document = PackageDocument.of("assistant", "1.0.0", (agent,))
     version = VersionRoute(version="1.0.0", checksum=document.checksum, weight=100)
@@ -174,6 +192,7 @@ def _write_configuration(folder: Path, upstream: str | None) -> None:
         models=ModelsConfig(default=default, providers=providers, prices=_PRICES),
         pool=PoolConfig(name=names.DEFAULT_POOL, max_memory_mb=_POOL_MB),
         routes=(PackageRoute(package="assistant", versions=(version,)),),
+        **further,
     ).with_hash()
     (folder / names.CONFIG_FILE).write_text(config.model_dump_json(by_alias=True))
     target = folder / names.package_key("assistant", "1.0.0")

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -124,6 +125,42 @@ func (t *target) readStream(body io.Reader, first func()) error {
 	}
 	if !finished || parts < t.chunks {
 		return fmt.Errorf("stream cut: %d of %d parts, end seen: %t", parts, t.chunks, finished)
+	}
+	return nil
+}
+
+// answerOnce reads one streamed turn of an agent to its end: events `token`, then `done`.
+func (t *target) answerOnce(client *http.Client, url string, first func()) error {
+	request, err := t.request(url, map[string]any{"message": "What is on my list today?"})
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Idempotency-Key", rand.Text())
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return refusal(answer)
+	}
+	lines := bufio.NewScanner(answer.Body)
+	parts, finished := 0, false
+	for lines.Scan() {
+		switch lines.Text() {
+		case "event: token":
+			if parts++; parts == 1 {
+				first()
+			}
+		case "event: done":
+			finished = true
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	if !finished || parts == 0 {
+		return fmt.Errorf("answer cut: %d parts, end seen: %t", parts, finished)
 	}
 	return nil
 }

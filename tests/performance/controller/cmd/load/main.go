@@ -2,6 +2,8 @@
 // its own. It prints one JSON report.
 //
 //	load streams   chat completions streamed, a fixed number, so many at once
+//	load answers   durable turns streamed, each in a session of its own, a fixed number, so many at
+//	               once; every one has an idempotency key
 //	load turns     durable turns, each worker in a session of its own, for a fixed time
 //	load rolling   open-loop requests and long streams until SIGTERM; counts what failed or was cut
 //	load versions  open-loop new sessions and pinned ones until SIGTERM; tells which version answered
@@ -58,10 +60,10 @@ func (t *target) readKey() error {
 
 func main() {
 	modes := map[string]func(*target) (any, error){
-		"streams": streams, "turns": turns, "rolling": rolling, "versions": versions,
+		"streams": streams, "answers": answers, "turns": turns, "rolling": rolling, "versions": versions,
 	}
 	if len(os.Args) < 2 || modes[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: load streams|turns|rolling|versions [flags]")
+		fmt.Fprintln(os.Stderr, "usage: load streams|answers|turns|rolling|versions [flags]")
 		os.Exit(2)
 	}
 	asked := &target{}

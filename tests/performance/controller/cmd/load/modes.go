@@ -34,6 +34,15 @@ func (t *tally) timings(begin time.Time) timings {
 }
 
 func streams(t *target) (any, error) {
+	return t.many(t.streamOnce), nil
+}
+
+func answers(t *target) (any, error) {
+	return t.many(t.answerOnce), nil
+}
+
+// many streams a fixed number of times; once calls its last argument at the first token.
+func (t *target) many(once func(*http.Client, string, func()) error) timings {
 	seen, client := newTally(), t.client(true)
 	var left atomic.Int64
 	left.Store(int64(t.total))
@@ -43,7 +52,7 @@ func streams(t *target) (any, error) {
 		running.Go(func() {
 			for left.Add(-1) >= 0 {
 				sent := time.Now()
-				err := t.streamOnce(client, t.url, func() { seen.took("first", sent) })
+				err := once(client, t.url, func() { seen.took("first", sent) })
 				if err != nil {
 					seen.failure("whole", err)
 					continue
@@ -53,7 +62,7 @@ func streams(t *target) (any, error) {
 		})
 	}
 	running.Wait()
-	return seen.timings(begin), nil
+	return seen.timings(begin)
 }
 
 func turns(t *target) (any, error) {

@@ -1,0 +1,33 @@
+"""Serves the runtime's public port over a store of a row's own."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from bulkhead_runtime.api.public import PublicApp
+from bulkhead_runtime.runtime import Runtime
+from bulkhead_runtime.server import Listener, settle_collector
+from bulkhead_runtime.settings import Settings
+from bulkhead_runtime.store.postgres.signals import Signals
+from bulkhead_runtime.store.sqlite import SqliteStore
+from bulkhead_runtime.stores import Stores
+from bulkhead_runtime.telemetry import logs
+
+
+def serve(make_store: Callable[[Path], SqliteStore]) -> None:
+    """Serve until killed; what is logged is what the runtime logs by default."""
+    uvloop.run(_serve(make_store))
+
+
+async def _serve(make_store: Callable[[Path], SqliteStore]) -> None:
+    settings = Settings.from_environment()
+    logs.configure(
+        settings.log_level, organization=settings.organization, runtime_id=settings.runtime_id
+    )
+    runtime = Runtime(settings, Stores(make_store(settings.data_directory), Signals()))
+    await runtime.start()
+    await Listener(PublicApp(runtime), settings.host, settings.public_port).start()
+    settle_collector()
+    await asyncio.Event().wait()

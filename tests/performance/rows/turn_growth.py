@@ -1,0 +1,44 @@
+"""Memory over ten thousand turns: what a turn leaves behind in the process."""
+
+from functools import partial
+from pathlib import Path
+from statistics import linear_regression
+from tempfile import mkdtemp
+
+from tests.performance.harness.programs import ask
+from tests.performance.harness.results import OURS, Bar, plain
+from tests.performance.harness.rounds import Measurement, Round, interleave
+from tests.performance.rows.servers import runtime, stub_provider
+
+_SESSIONS = 20
+_SECONDS = 10
+_WARM_TURNS = 5_000
+_TURNS = 10_000
+
+BARS = (
+    Bar("turn-growth", f"memory left by 1,000 turns, over {_TURNS} (USS, KB)", "nothing",
+        10.0, "lower", plain("kb_per_1000")),
+)  # fmt: skip
+
+
+def measure(directory: Path, count: int) -> list[Round]:
+    """Let sessions talk to a new process each round, and fit a line through its memory."""
+    with stub_provider(directory) as upstream:
+        return interleave({OURS: partial(_growth, directory, upstream)}, count)
+
+
+def _growth(directory: Path, upstream: str) -> Measurement:
+    done, turns, memory = 0, list[float](), list[float]()
+    with runtime(Path(mkdtemp(dir=directory)), upstream) as server:
+        while done < _WARM_TURNS + _TURNS:
+            report = ask(
+                "load",
+                "turns",
+                *("-url", f"{server.url}/v1/agents/assistant/execute", "-key", server.key_file),
+                *("-connections", str(_SESSIONS), "-duration", f"{_SECONDS}s"),
+            )
+            done += int(report["done"])
+            if done >= _WARM_TURNS:
+                turns.append(done / 1000)
+                memory.append(server.process.uss_mb() * 1024)
+    return {"kb_per_1000": linear_regression(turns, memory).slope, "uss_kb": memory[-1]}
