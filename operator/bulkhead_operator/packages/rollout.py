@@ -201,7 +201,8 @@ def _serving(progress: Progress | None) -> VersionId | None:
 def _go_on(progress: Progress, wanted: Wanted, seen: Seen) -> Decision:
     if progress.phase is Phase.LOAD and seen.loaded:
         progress = replace(progress, phase=Phase.HEALTH_CHECK, since=seen.now)
-    if progress.phase is Phase.HEALTH_CHECK and seen.health is Verdict.PASSED:
+    healthy = seen.loaded and seen.health is Verdict.PASSED
+    if progress.phase is Phase.HEALTH_CHECK and healthy:
         return _enter_step(progress, wanted, seen, 0)
     if progress.phase is Phase.SHIFT:
         return _shift(progress, wanted, seen)
