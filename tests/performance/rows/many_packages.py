@@ -26,7 +26,7 @@ _INSTRUCTIONS = "Answer the questions of the staff from the handbook, in one sen
 """Four thousand characters: what an agent with examples in its instructions has."""
 
 _RELOAD_SECONDS = 30
-_LINEAR = 2.0
+_LINEAR = 1.25
 """Four times the packages at quadratic cost would be four times as much for each."""
 
 _AGAINST = f"one package before; {len(_INSTRUCTIONS) // 1000} thousand characters each"
