@@ -347,8 +347,8 @@ async def test_an_operator_that_starts_in_the_middle_goes_on_from_the_step(world
 
 async def test_a_status_that_was_lost_is_found_again_without_an_outage(world: World) -> None:
     async with world.operator():
-        await in_service(world, "lost")
-    first = version("lost", "1.0.0")
+        await in_service(world, "forgetful")
+    first = version("forgetful", "1.0.0")
     path = f"{path_of(first)}/status"
     await world.api.expect(
         "PATCH",
@@ -358,8 +358,8 @@ async def test_a_status_that_was_lost_is_found_again_without_an_outage(world: Wo
     )
     async with world.operator():
         await world.ready(first, status="True")
-    assert loaded(world, "org-lost") == {"support 1.0.0": 100}
-    configs = [line for line in world.writes() if "org-lost/configmaps/runtime-config" in line]
+    assert loaded(world, "org-forgetful") == {"support 1.0.0": 100}
+    configs = [line for line in world.writes() if "org-forgetful/configmaps/runtime-config" in line]
     assert len(configs) <= 3
 
 
