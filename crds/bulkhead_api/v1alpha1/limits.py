@@ -100,8 +100,15 @@ class Limits(ApiModel):
         Field(description="Sessions with a turn under way, over all replicas.", ge=1, le=100_000),
     ] = 100
     max_sessions_per_principal: Annotated[
-        int, Field(description="Sessions that one principal may have.", ge=1, le=10_000_000)
-    ] = 1000
+        int | None,
+        Field(
+            description=(
+                "Sessions that one principal may have; only the pool bounds them when absent."
+            ),
+            ge=1,
+            le=10_000_000,
+        ),
+    ] = None
     session_creations_per_minute: Annotated[
         int, Field(description="Sessions that may begin per minute.", ge=1, le=1_000_000)
     ] = 600
