@@ -51,8 +51,8 @@ test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 
 test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
 	$(CLUSTER_TOOL) binaries kubernetes helm
-	.venv/bin/pytest -q --durations=5 --ignore tests/integration/stores tests/integration \
-		tests/cluster/test_control_plane.py
+	.venv/bin/pytest -q --durations=5 $(PARALLEL) --ignore tests/integration/stores \
+		tests/integration tests/cluster/test_control_plane.py
 	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/contract tests/integration/stores \
 		tests/faults
 
