@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,6 @@ import aiohttp
 
 from bulkhead_api.package_manifest import OCI_MANIFEST_MEDIA_TYPE, PackageManifest
 from bulkhead_operator.packaging.artifact import Artifact, digest_of
-from bulkhead_runtime.tools.web.addresses import is_public_or_private
 from tests.support.servers import Server, binary
 
 REPOSITORY = "agents/support"
@@ -20,12 +20,22 @@ _HTPASSWD = "puller:$2b$04$abcdefghijklmnopqrstuuTbidyBZdhXtI/MVfgh.4ELpzgAf8nmS
 """That login, as bcrypt hashes it."""
 
 
-def private_address() -> str:
-    """Return an address of this machine that tools may reach once its host is opened to them."""
-    told = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=True)
-    found = [one for one in told.stdout.split() if ":" not in one and is_public_or_private(one)]
-    assert found, f"this machine has no address in a private network, only {told.stdout}"
-    return found[0]
+PRIVATE_ADDRESS = f"10.213.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
+"""What `lent_address` makes an address of this machine, other for every process of tests."""
+
+
+@contextmanager
+def lent_address() -> Iterator[str]:
+    """Give the machine an address that tools may reach once its host is opened to them.
+
+    A machine need not have one in a private network. Loopback ones stay closed to tools.
+    """
+    ip = binary("ip", "iproute2", "usr/sbin")
+    subprocess.run([ip, "address", "replace", f"{PRIVATE_ADDRESS}/32", "dev", "lo"], check=True)
+    try:
+        yield PRIVATE_ADDRESS
+    finally:
+        subprocess.run([ip, "address", "delete", f"{PRIVATE_ADDRESS}/32", "dev", "lo"], check=True)
 
 
 class OciRegistry:

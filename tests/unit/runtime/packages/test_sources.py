@@ -11,7 +11,12 @@ from bulkhead_api.runtime_config import PackageContent, PackageDocument, Runtime
 from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_operator.packaging.artifact import digest_of
 from tests.support.deadline import until
-from tests.support.runtime.oci_registry import OciRegistry, oci_registry, private_address
+from tests.support.runtime.oci_registry import (
+    PRIVATE_ADDRESS,
+    OciRegistry,
+    lent_address,
+    oci_registry,
+)
 from tests.support.runtime.rollouts import ask, settled, state
 from tests.support.runtime_process import (
     RuntimeFiles,
@@ -22,18 +27,24 @@ from tests.support.runtime_process import (
     document,
 )
 
-OPENED = Tools.model_validate({"privateHosts": [private_address()]})
+OPENED = Tools.model_validate({"privateHosts": [PRIVATE_ADDRESS]})
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with lent_address() as lent:
+        yield lent
 
 
 @pytest.fixture
-def registry() -> Iterator[OciRegistry]:
-    with oci_registry(private_address()) as running:
+def registry(address: str) -> Iterator[OciRegistry]:
+    with oci_registry(address) as running:
         yield running
 
 
 @pytest.fixture
-def guarded() -> Iterator[OciRegistry]:
-    with oci_registry(private_address(), guarded=True) as running:
+def guarded(address: str) -> Iterator[OciRegistry]:
+    with oci_registry(address, guarded=True) as running:
         yield running
 
 
