@@ -1,8 +1,9 @@
 """Keys that were made through the API: shown once, kept as digests in the store of record.
 
-Every replica holds a copy that is at most `FRESH_SECONDS` old when it decides, so a key revoked
-elsewhere stops working within that time. Nothing is read while no such key is shown, and unknown
-tokens cause at most one read per `RETRY_SECONDS`, however many are tried.
+Every replica holds a copy that is at most `FRESH_SECONDS` old when it lets a key in, so a key
+revoked elsewhere stops working within that time. A token is refused by a copy read after it came,
+so a key made elsewhere works at once; such reads begin `RETRY_SECONDS` apart, and who tries tokens
+waits for the next, however many there are. Nothing is read while no such key is shown.
 """
 
 import asyncio
@@ -33,10 +34,12 @@ class StoredKeys:
 
     async def find(self, fingerprint: Fingerprint) -> Key | None:
         """Return the key of a token; raise a 503 `Problem` while the store cannot be asked."""
+        came_at = time.monotonic()
         found = self._ring.find(fingerprint)
-        if not self._fresh(FRESH_SECONDS if found else RETRY_SECONDS):
+        oldest = came_at - FRESH_SECONDS if found else came_at
+        if self._read_at < oldest:
             async with self._lock:
-                await self._read_again(FRESH_SECONDS if found else RETRY_SECONDS)
+                await self._read_since(oldest)
             found = self._ring.find(fingerprint)
         return found
 
@@ -78,15 +81,15 @@ class StoredKeys:
         async with self._lock:
             await self._read()
 
-    def _fresh(self, seconds: float) -> bool:
-        return time.monotonic() - self._read_at <= seconds
-
-    async def _read_again(self, seconds: float) -> None:
-        """Read all keys unless another caller just did, or just failed to."""
-        if self._fresh(seconds):
+    async def _read_since(self, oldest: float) -> None:
+        """Read all keys unless that was done since; raises what another caller just met."""
+        if self._read_at >= oldest:
             return
-        if self._failure is not None and time.monotonic() - self._tried_at < RETRY_SECONDS:
-            raise self._failure
+        pause = self._tried_at + RETRY_SECONDS - time.monotonic()
+        if pause > 0:
+            if self._failure is not None:
+                raise self._failure
+            await asyncio.sleep(pause)
         self._tried_at = time.monotonic()
         try:
             await self._read()

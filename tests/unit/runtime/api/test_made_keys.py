@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bulkhead_runtime.api.keyring import Key
+from bulkhead_runtime.api.stored_keys import TOKEN_PREFIX
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.context import Principal
 from tests.support.deadline import until
@@ -103,6 +104,8 @@ async def test_keys_of_another_replica_work_here_and_end_here(
     runtime: RuntimeProcess,
 ) -> None:
     with RuntimeProcess(runtime.files) as other:
+        unknown = f"{TOKEN_PREFIX}nobody"
+        assert (await _ask(runtime, "GET", "/v1/agents", key=unknown))[0] == 401
         token = await _make(other, "far", "*")
         assert (await _ask(runtime, "GET", "/v1/agents", key=token))[0] == 200
         assert (await _ask(other, "DELETE", f"{KEYS}/far"))[0] == 204
