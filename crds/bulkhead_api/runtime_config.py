@@ -24,6 +24,7 @@ from bulkhead_api.v1alpha1.limits import Limits
 from bulkhead_api.v1alpha1.models import CircuitBreaker, ModelPrice
 from bulkhead_api.v1alpha1.package_dependencies import Dependency, ExecutionConfig
 from bulkhead_api.v1alpha1.package_health import HealthCheck
+from bulkhead_api.v1alpha1.package_image import PackageImage
 from bulkhead_api.v1alpha1.package_source import OciSource
 from bulkhead_api.v1alpha1.policies import ModelPolicy
 from bulkhead_api.v1alpha1.safety import Safety
@@ -72,6 +73,9 @@ class VersionRoute(ApiModel):
     check: str = ""
     """Every new value asks for one run of the version's health checks; empty asks for none."""
 
+    endpoint: Annotated[str, Field(max_length=512)] = ""
+    """Where the version's own image answers, as http://HOST:PORT; empty where a model answers."""
+
 
 class PackageRoute(ApiModel):
     """The versions of one package; the weights of one package add up to 100."""
@@ -117,6 +121,8 @@ class PackageContent(ApiModel):
     tools: tuple[HttpTool, ...] = ()
     oci: OciSource | None = None
     """Where agents and tools lie when they are not here: the runtime fetches them by digest."""
+    image: PackageImage | None = None
+    """What answers for the agents in place of a model."""
     dependencies: tuple[Dependency, ...] = ()
     health_checks: tuple[HealthCheck, ...] = ()
     execution_config: ExecutionConfig = ExecutionConfig()
@@ -161,6 +167,11 @@ class PackageDocument(PackageContent):
             by_alias=True, exclude={"checksum"}, exclude_defaults=True, mode="json"
         )
         return f"sha256:{_digest(content)}"
+
+    @property
+    def is_checked(self) -> bool:
+        """Tell whether there is something to check before the version gets sessions."""
+        return bool(self.health_checks) or self.image is not None
 
     def configured(self) -> tuple[Agent, ...]:
         """Return the agents with what `execution_config` says, where it is narrower."""

@@ -28,7 +28,16 @@ ORGANIZATION: dict[str, Any] = {
     "namespace": "team-a",
     "deletionPolicy": "Delete",
     "replicas": 2,
-    "limits": {"maxMemoryMB": 1024, "maxCPUPercent": 200},
+    "limits": {
+        "maxMemoryMB": 1024,
+        "maxCPUPercent": 200,
+        "packages": {
+            "pods": 4,
+            "memoryMB": 1024,
+            "cpuMillicores": 1000,
+            "images": ["registry.example.com/agents/*"],
+        },
+    },
     "models": {
         "default": "hosted/small",
         "providers": [
@@ -197,6 +206,15 @@ PACKAGE: dict[str, Any] = {
             "healthCheck": {"http": {"url": "https://crm.example.com/health"}},
         }
     ],
+    "image": {
+        "reference": "registry.example.com/agents/support:1.2.3",
+        "pullSecretName": "registry",
+        "port": 9000,
+        "replicas": 2,
+        "memoryMB": 128,
+        "cpuMillicores": 100,
+        "maxCostPerCall": "0.05",
+    },
     "runtimeRequirements": {
         "memoryMB": 256,
         "cpuMillicores": 500,

@@ -20,6 +20,7 @@ from bulkhead_api.v1alpha1.package_dependencies import (
     RuntimeRequirements,
 )
 from bulkhead_api.v1alpha1.package_health import HealthCheck
+from bulkhead_api.v1alpha1.package_image import PackageImage
 from bulkhead_api.v1alpha1.package_rollout import CheckSummary, Revision, Rollout, RolloutStatus
 from bulkhead_api.v1alpha1.package_source import PackageSource
 from bulkhead_api.v1alpha1.patterns import SEMVER
@@ -32,7 +33,9 @@ _SAME_CONTENT = (
     "self.dependencies == oldSelf.dependencies && self.healthChecks == oldSelf.healthChecks && "
     "self.executionConfig == oldSelf.executionConfig && "
     "(has(self.source) ? has(oldSelf.source) && self.source == oldSelf.source "
-    ": !has(oldSelf.source))"
+    ": !has(oldSelf.source)) && "
+    "(has(self.image) ? has(oldSelf.image) && self.image == oldSelf.image "
+    ": !has(oldSelf.image))"
 )
 
 
@@ -44,8 +47,9 @@ class AgentPackageSpec(ApiModel):
             rule(
                 f"self.version != oldSelf.version || ({_SAME_CONTENT})",
                 "must change together with `spec.agents`, `spec.tools`, `spec.source`, "
-                "`spec.dependencies`, `spec.healthChecks` and `spec.executionConfig`: the content "
-                "of a version is immutable; give the new content a new version",
+                "`spec.image`, `spec.dependencies`, `spec.healthChecks` and "
+                "`spec.executionConfig`: the content of a version is immutable; give the new "
+                "content a new version",
                 value="self.version",
                 field_path=".version",
             ),
@@ -59,6 +63,12 @@ class AgentPackageSpec(ApiModel):
                 "self.tools.size() == 0 || !has(self.source)",
                 "must be empty with `spec.source`, which holds the tools too",
                 field_path=".tools",
+            ),
+            rule(
+                "!has(self.image) || !has(self.source)",
+                "must not be given with `spec.source`: the agents of an image are written here, "
+                "so that their names are known before it runs",
+                field_path=".image",
             ),
         )
     )
@@ -91,6 +101,15 @@ class AgentPackageSpec(ApiModel):
     source: Annotated[
         PackageSource | None,
         Field(description="Where agents and tools lie when they are not written here."),
+    ] = None
+    image: Annotated[
+        PackageImage | None,
+        Field(
+            description=(
+                "Image that answers for the agents of this version, in pods of its own; a model "
+                "answers when absent."
+            ),
+        ),
     ] = None
     dependencies: Annotated[
         tuple[Dependency, ...],

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from bulkhead_api.schema import ApiModel, rule, rules
+from bulkhead_api.schema import LIST_SET, ApiModel, rule, rules
+from bulkhead_api.v1alpha1.patterns import GLOB
 
 
 class Requests(ApiModel):
@@ -22,6 +23,42 @@ class Requests(ApiModel):
             le=1048576,
         ),
     ] = 128
+
+
+class PackageLimits(ApiModel):
+    """What all pods of packages with an image of their own may take together."""
+
+    pods: Annotated[
+        int,
+        Field(
+            description=(
+                "Pods of packages with `spec.image`, one more for each version while it is "
+                "replaced included; 0 allows no such package."
+            ),
+            ge=0,
+            le=100,
+        ),
+    ] = 0
+    memory_mb: Annotated[
+        int,
+        Field(
+            alias="memoryMB", description="Mebibytes of memory of them all.", ge=0, le=10_485_760
+        ),
+    ] = 0
+    cpu_millicores: Annotated[
+        int, Field(description="Thousandths of a CPU core of them all.", ge=0, le=640_000)
+    ] = 0
+    images: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256, pattern=GLOB)], ...],
+        Field(
+            description=(
+                "Images that may run ('*' for any characters), for example "
+                "registry.example.com/agents/*."
+            ),
+            max_length=32,
+            json_schema_extra=LIST_SET,
+        ),
+    ] = ("*",)
 
 
 class Limits(ApiModel):
@@ -118,3 +155,7 @@ class Limits(ApiModel):
     requests: Annotated[
         Requests, Field(description="What the scheduler reserves for one replica.")
     ] = Requests()
+    packages: Annotated[
+        PackageLimits,
+        Field(description="What packages with an image of their own may take, beside replicas."),
+    ] = PackageLimits()

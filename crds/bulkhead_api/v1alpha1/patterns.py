@@ -42,3 +42,9 @@ VERSION_RANGE = r"^[-0-9A-Za-z.*<>=!~^|, +]+$"
 """The characters of a range; whether it is one is the operator's to say."""
 
 OCI_REFERENCE = r"^[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[a-z0-9]+([._/-]+[a-z0-9]+)*@sha256:[0-9a-f]{64}$"
+
+IMAGE_REFERENCE = (
+    r"^[a-zA-Z0-9.-]+(:[0-9]{1,5})?/[a-z0-9]+([._/-]+[a-z0-9]+)*"
+    r"(@sha256:[0-9a-f]{64}|:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$"
+)
+"""With its host, because what a short name stands for is the node's to say."""

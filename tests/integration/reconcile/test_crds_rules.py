@@ -54,6 +54,16 @@ ACCEPTED = [
     ),
     pytest.param(
         "agentpackages",
+        {**agents(), "image": {"reference": f"registry.example.com/agents/a@sha256:{'a' * 64}"}},
+        id="an image by its digest",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "image": {"reference": "localhost:5000/agents/a:1.0.0"}},
+        id="an image by a tag",
+    ),
+    pytest.param(
+        "agentpackages",
         {**agents(), "rollout": {"strategy": "Canary", "steps": [{"weight": 5}]}},
         id="a canary with a step",
     ),
@@ -172,6 +182,28 @@ REFUSED = [
         },
         ["spec.tools", "must be empty with `spec.source`"],
         id="tools in two places",
+    ),
+    pytest.param(
+        "agentpackages",
+        {
+            "version": "1.0.0",
+            "source": {"configMap": {"name": "bundle"}},
+            "image": {"reference": "registry.example.com/agents/a:1.0.0"},
+        },
+        ["spec.image", "must not be given with `spec.source`"],
+        id="an image whose agents lie elsewhere",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "image": {"reference": "registry.example.com/agents/a:latest"}},
+        ["spec.image", "another image tomorrow"],
+        id="an image that is another one tomorrow",
+    ),
+    pytest.param(
+        "agentpackages",
+        {**agents(), "image": {"reference": "nginx:1.29"}},
+        ["spec.image.reference", "should match"],
+        id="an image without its host",
     ),
     pytest.param(
         "agentpackages",
@@ -311,6 +343,7 @@ CONTENT = [
     pytest.param({"healthChecks": []}, id="its health checks"),
     pytest.param({"executionConfig": {"timeoutSeconds": 9}}, id="how it runs"),
     pytest.param({"agents": [], "source": {"configMap": {"name": "b"}}}, id="its source"),
+    pytest.param({"image": {"reference": "registry.example.com/a:1"}}, id="its image"),
 ]
 DELIVERY = [
     pytest.param({"suspend": True}, id="whether it is held"),
