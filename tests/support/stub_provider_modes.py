@@ -356,13 +356,19 @@ async def context(call: Call, exchange: Exchange) -> None:
 
 
 async def moderate(call: Call, exchange: Exchange) -> None:
-    """OpenAI's moderations: violence where the input speaks of it; other modes fail as they do."""
+    """OpenAI's moderations: violence where the input speaks of it; other modes fail as they do.
+
+    `counted` is how many tokens the provider says that it was, as Mistral does and OpenAI does not.
+    """
     if call.mode in MODES and call.mode != "words":
         await MODES[call.mode](call, exchange)
         return
     found = "violence" in call.body["input"]
     result = {"flagged": found, "categories": {"violence": found, "hate": False}}
-    body = orjson.dumps({"id": "modr-1", "model": "stub", "results": [result]})
+    answer: dict[str, Any] = {"id": "modr-1", "model": "stub", "results": [result]}
+    if "counted" in call.parameters:
+        answer["usage"] = {"prompt_tokens": int(call.parameters["counted"])}
+    body = orjson.dumps(answer)
     await exchange.whole(200, b"application/json", body)
 
 

@@ -24,8 +24,9 @@ from bulkhead_runtime.kernel.middleware import (
     RateLimit,
     Telemetry,
 )
+from bulkhead_runtime.kernel.moderation import InputModeration
 from bulkhead_runtime.kernel.reports import Reports
-from bulkhead_runtime.kernel.safety import Injection, Moderated
+from bulkhead_runtime.kernel.safety import Injection
 from bulkhead_runtime.kernel.settlement import Settlement
 from bulkhead_runtime.kernel.steps import BudgetSteps
 from bulkhead_runtime.kernel.tool_runs import ToolRuns
@@ -121,7 +122,7 @@ def _kernel(near: Neighbours, executions: Executions) -> Kernel:
         Deadline(),
         OneTurnAtATime(SessionGate(), executions),
         Concurrency(near.admission),
-        Moderated(near.router, reports),
         *extensions.middlewares(),
     )
-    return Kernel(middlewares, settlement)
+    moderation = InputModeration(near.router, near.tracing, reports)
+    return Kernel(middlewares, settlement, moderation)

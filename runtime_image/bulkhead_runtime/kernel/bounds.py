@@ -5,11 +5,11 @@ from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from bulkhead_runtime.models.port import CallBound
-from bulkhead_runtime.store.spending import Dimension
+from bulkhead_runtime.store.spending import Amounts, Dimension
 
 MIN_OUTPUT_TOKENS: Final = 16
 """An answer cut shorter than this is of no use: the call is refused instead."""
@@ -81,11 +81,12 @@ class CallNeed(Struct, frozen=True):
 
 
 class Wanted(Struct, frozen=True):
-    """What one step of work asks to have reserved."""
+    """What one step of work asks to have reserved; nothing cuts what is `beside` its call."""
 
     call: CallNeed | None = None
     tool_calls: int = 0
     seconds: Decimal | None = None
+    beside: Amounts = field(default_factory=dict)
 
     def amounts(self) -> dict[Dimension, Decimal]:
         """Return what is to be reserved."""
@@ -94,12 +95,15 @@ class Wanted(Struct, frozen=True):
             amounts["tool_calls"] = Decimal(self.tool_calls)
         if self.seconds is not None:
             amounts["seconds"] = self.seconds
+        for dimension, amount in self.beside.items():
+            amounts[dimension] = amounts.get(dimension, Decimal(0)) + amount
         return amounts
 
     def cut(self, dimension: Dimension, left: Decimal) -> "Wanted | None":
         """Return as much of this as can be done with what is left; None where that is nothing."""
         if dimension == "seconds" and left >= 1:
             return replace(self, seconds=left)
+        left -= self.beside.get(dimension, Decimal(0))
         call = self.call.cut(dimension, left) if self.call is not None else None
         return None if call is None else replace(self, call=call)
 

@@ -17,7 +17,7 @@ from bulkhead_runtime.kernel.purse import Purse
 from bulkhead_runtime.kernel.requests import Repeatable
 from bulkhead_runtime.models.port import Usage
 from bulkhead_runtime.store.port import Turn
-from bulkhead_runtime.store.spending import Claim
+from bulkhead_runtime.store.spending import Amounts, Claim
 
 Outcome = Literal["completed", "completed_with_errors", "error", "interrupted", "refused"]
 Entry = Literal["agents:run", "models:call", "tools:run"]
@@ -59,7 +59,8 @@ class Execution(Struct):
     `version` are labels from the configuration, never a client's text; `definition` is the agent
     as its package has it, None where a model or a tool is addressed. `begun` is True once the
     store has made or locked the session, for its `turn`; `followed` once another message waits for
-    that turn's end. `warnings` are for the client.
+    that turn's end. `beside` is what it takes beside the calls of its own work. `warnings` are for
+    the client.
     """
 
     configuration: Configuration
@@ -78,6 +79,7 @@ class Execution(Struct):
     begun: bool = False
     turn: Turn | None = None
     followed: bool = False
+    beside: Amounts = field(default_factory=dict)
     outcome: Outcome = "error"
     usage: UsageTotal = field(default_factory=UsageTotal)
     warnings: list[str] = field(default_factory=list)

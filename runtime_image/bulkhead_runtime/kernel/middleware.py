@@ -8,6 +8,7 @@
     deadline      from here on everything ends in time
     (the runtime's own middleware, kernel.extensions)
     settlement    budget and lock before, ledger and answer after (kernel.settlement)
+    moderation    of the input, which costs too (kernel.moderation)
 
 Limits come before anything that costs.
 """
@@ -32,6 +33,7 @@ from bulkhead_runtime.kernel.admission import (
 from bulkhead_runtime.kernel.context import HEALTH_CHECK
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
 from bulkhead_runtime.kernel.executions import Executions
+from bulkhead_runtime.kernel.moderation import InputModeration
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import Repeated
 from bulkhead_runtime.kernel.settlement import Settlement, Work
@@ -48,9 +50,15 @@ _CLIENT_ERRORS: Final = range(400, 500)
 class Kernel:
     """Runs work inside the middleware."""
 
-    def __init__(self, middlewares: tuple[Middleware, ...], settlement: Settlement) -> None:
+    def __init__(
+        self,
+        middlewares: tuple[Middleware, ...],
+        settlement: Settlement,
+        moderation: InputModeration,
+    ) -> None:
         self._middlewares = middlewares
         self._settlement = settlement
+        self._moderation = moderation
 
     async def run(self, execution: Execution, work: Work[Result]) -> Result:
         """Run `work` as the innermost step and return its result.
@@ -61,7 +69,8 @@ class Kernel:
         results: list[Result] = []
 
         async def innermost() -> None:
-            results.append(await self._settlement.run(execution, work))
+            moderated = self._moderation.before(execution, work)
+            results.append(await self._settlement.run(execution, moderated))
 
         proceed: Proceed = innermost
         for middleware in reversed(self._middlewares):

@@ -1,16 +1,13 @@
-"""What is done about suspicious and harmful input: spec.safety."""
+"""What is done about suspicious input: spec.safety.injection."""
 
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Execution, Proceed
 from bulkhead_runtime.kernel.reports import Reports
-from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import Router
 from bulkhead_runtime.tools.untrusted import flags
 
 _REFUSED: Final = 422
-_MAX_CATEGORIES: Final = 16
 
 
 class Injection:
@@ -34,50 +31,3 @@ class Injection:
                     field="message",
                 )
         await proceed()
-
-
-class Moderated:
-    """Asks the provider of spec.safety.moderation about the input before any model sees it."""
-
-    def __init__(self, router: Router, reports: Reports) -> None:
-        self._router = router
-        self._reports = reports
-
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Ask, then run the rest."""
-        moderation = execution.configuration.source.safety.moderation
-        if moderation is not None and execution.texts:
-            try:
-                verdict = await self._router.moderate(
-                    "\n\n".join(execution.texts),
-                    provider=moderation.provider,
-                    model=moderation.model,
-                    deadline=execution.deadline,
-                )
-            except ModelError as error:
-                if moderation.on_failure == "Refuse":
-                    raise _unavailable() from error
-            else:
-                if verdict.flagged:
-                    raise self._refuse(execution, verdict.categories[:_MAX_CATEGORIES])
-        await proceed()
-
-    def _refuse(self, execution: Execution, categories: tuple[str, ...]) -> Problem:
-        data = {"categories": list(categories)}
-        self._reports.publish("safety.moderated", execution.context, data)
-        return Problem(
-            _REFUSED,
-            "content_refused",
-            "The provider's moderation refused the input. Say it differently.",
-            field="message",
-        )
-
-
-def _unavailable() -> Problem:
-    return Problem(
-        503,
-        "moderation_unavailable",
-        "The input could not be moderated, and spec.safety.moderation.onFailure is Refuse. Try "
-        "again later.",
-        retry_after=5,
-    )

@@ -333,6 +333,7 @@ class _SessionTurn(_AgentWork):
         """Return the need with the history, of which more than the request may use is left out."""
         left = self._execution.context.allowance.left("tokens")
         if left is not None:
+            left -= self._execution.beside.get("tokens", 0)
             tokens = min(tokens, int(left) - need.input_tokens - need.output_tokens)
         return need.reading(need.input_tokens + max(0, tokens))
 

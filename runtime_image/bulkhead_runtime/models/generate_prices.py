@@ -11,10 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from bulkhead_runtime.models.prices import TABLE
+from bulkhead_runtime.models.prices import MODERATION, MODERATORS, TABLE
 
 SOURCE: Final = "model_prices_and_context_window_backup.json"
-MODES: Final = frozenset({"chat", "completion", "responses"})
+MODES: Final = frozenset({"chat", "completion", "responses", MODERATION})
 
 _LETTERS: Final = {
     "supports_function_calling": "t",
@@ -57,7 +57,8 @@ def make_table(models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Row]]:
         row = _row(facts)
         if row is not None and facts.get("litellm_provider"):
             seller = _seller(facts["litellm_provider"])
-            table.setdefault(seller, {})[name.removeprefix(f"{seller}/")] = row
+            shelf = seller + MODERATORS if facts["mode"] == MODERATION else seller
+            table.setdefault(shelf, {})[name.removeprefix(f"{seller}/")] = row
     return table
 
 

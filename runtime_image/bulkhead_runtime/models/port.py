@@ -250,10 +250,14 @@ class ModelInfo(Struct, frozen=True):
 
 
 class Moderation(Struct, frozen=True):
-    """A provider's judgement of a text; `categories` are the provider's names of what it found."""
+    """A provider's judgement of a text; `categories` are the provider's names of what it found.
+
+    `input_tokens` is None where the provider did not count.
+    """
 
     flagged: bool
     categories: tuple[str, ...]
+    input_tokens: int | None = None
 
 
 Lane = Literal["direct", "translated", "embedded"]
@@ -336,6 +340,12 @@ class Router(Protocol):
         self, request: ByteRequest, plan: tuple[str, ...], on_switch: OnSwitch | None = None
     ) -> ByteCall:
         """Return the call byte for byte, for plans of which `has_byte_lane` is True."""
+        ...
+
+    def moderation_usage(
+        self, text: str, *, provider: str, model: str | None, counted: int | None = None
+    ) -> Usage:
+        """Return what a moderation takes: as counted by the provider, else the most."""
         ...
 
     async def moderate(

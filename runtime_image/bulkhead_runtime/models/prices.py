@@ -22,6 +22,12 @@ from bulkhead_api.v1alpha1.models import ModelPrice
 TABLE: Final = Path(__file__).with_name("prices.json")
 MILLION: Final = Decimal(1_000_000)
 
+MODERATION: Final = "moderation"
+"""Names a provider's default moderation model, where the spec names none."""
+
+MODERATORS: Final = " moderation"
+"""Ends the name under which the table keeps a seller's models that no conversation can name."""
+
 SELLERS_BY_HOST: Final = {
     "api.openai.com": "openai",
     "api.deepseek.com": "deepseek",
@@ -93,6 +99,18 @@ class PriceBook:
         told = self._told.get(model)
         return facts if told is None else _with_told(facts, told)
 
+    def moderation(self, provider: str, model: str | None) -> ModelFacts:
+        """Return what is known of a moderation model; None is the provider's default.
+
+        What the table knows of a default is what holds for all that the seller moderates with.
+        """
+        told = self._told.get(f"{provider}/{model or MODERATION}")
+        seller = self._sellers.get(provider)
+        known = names_of(_moderator(seller)) if model is None else (model,)
+        found = {facts_of(_moderator(seller), name) for name in known}
+        facts = found.pop() if len(found) == 1 else UNKNOWN
+        return facts if told is None else _with_told(facts, told)
+
     def names(self, provider: str) -> tuple[str, ...]:
         """Return the models of a provider that are known, as PROVIDER/MODEL, in order."""
         if provider == OFFLINE_PROVIDER:
@@ -123,6 +141,10 @@ def facts_of(seller: str | None, model: str) -> ModelFacts:
         max_output=row[3],
         capabilities=tuple(CAPABILITIES[letter] for letter in row[4]),
     )
+
+
+def _moderator(seller: str | None) -> str | None:
+    return None if seller is None else seller + MODERATORS
 
 
 def names_of(seller: str | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from bulkhead_api.runtime_config import ModelsConfig
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_runtime.models.calls import PlannedByteCall, PlannedCall
 from bulkhead_runtime.models.catalog import catalog
-from bulkhead_runtime.models.counting import TokenMeasure
+from bulkhead_runtime.models.counting import TokenMeasure, bytes_of_text
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.planning import ModelPolicy, Planner
 from bulkhead_runtime.models.port import (
@@ -24,6 +24,7 @@ from bulkhead_runtime.models.port import (
     ModelRequest,
     Moderation,
     OnSwitch,
+    Usage,
 )
 from bulkhead_runtime.models.providers import OnCircuit, Providers
 from bulkhead_runtime.models.response_cache import (
@@ -119,6 +120,18 @@ class ModelRouter:
     ) -> ByteCall:
         """Return the call byte for byte, for plans of which `has_byte_lane` is True."""
         return PlannedByteCall(self._providers, request, plan, on_switch)
+
+    def moderation_usage(
+        self, text: str, *, provider: str, model: str | None, counted: int | None = None
+    ) -> Usage:
+        """Return what a moderation takes: as counted by the provider, else the most."""
+        facts = self._providers.prices.moderation(provider, model)
+        tokens = counted
+        if tokens is None:
+            bound = bytes_of_text((ModelMessage("user", text),))
+            tokens = min(bound, facts.context_window or bound)
+        cost = facts.price.cost(tokens, 0) if facts.price is not None else None
+        return Usage(tokens, 0, cost, estimated=counted is None)
 
     async def moderate(
         self, text: str, *, provider: str, model: str | None, deadline: float

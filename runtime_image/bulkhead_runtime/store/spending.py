@@ -114,7 +114,7 @@ class BudgetRefused(Struct, frozen=True):
     left: Decimal
 
 
-LineType = Literal["model", "tool", "compaction", "cache", "abandoned"]
+LineType = Literal["model", "tool", "compaction", "moderation", "cache", "abandoned"]
 
 
 class LedgerLine(Struct, frozen=True):

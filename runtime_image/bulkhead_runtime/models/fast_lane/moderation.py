@@ -53,12 +53,19 @@ class FastLaneModerator:
 
     def _judgement(self, answer: bytes) -> Moderation:
         try:
-            result: dict[str, Any] = orjson.loads(answer)["results"][0]
+            judged: dict[str, Any] = orjson.loads(answer)
+            result: dict[str, Any] = judged["results"][0]
             flagged = bool(result["flagged"])
             names = [name[:64] for name, applies in result["categories"].items() if applies]
         except (orjson.JSONDecodeError, AttributeError, LookupError, TypeError):
             raise self._failures.garbage("no judgement of a text") from None
-        return Moderation(flagged, tuple(sorted(names)[:MAX_CATEGORIES]))
+        return Moderation(flagged, tuple(sorted(names)[:MAX_CATEGORIES]), _counted(judged))
+
+
+def _counted(judged: dict[str, Any]) -> int | None:
+    usage = judged.get("usage")
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

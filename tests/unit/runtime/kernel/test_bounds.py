@@ -55,6 +55,16 @@ def test_what_cannot_be_cut_is_refused() -> None:
     assert cut == Wanted(seconds=Decimal(12))
 
 
+def test_what_is_beside_a_call_is_never_cut_and_leaves_the_call_less_room() -> None:
+    need = _need(100, 1_000, Decimal(0), Decimal(0))
+    wanted = Wanted(need, beside={"tokens": Decimal(50)})
+    assert wanted.amounts()["tokens"] == 1_150
+    cut = wanted.cut("tokens", Decimal(400))
+    assert cut is not None
+    assert cut.amounts()["tokens"] == 400
+    assert cut.beside == {"tokens": Decimal(50)}
+
+
 def test_a_child_never_has_more_than_its_parent_has_left() -> None:
     parent = Allowance({"tokens": Decimal(100), "cost": Decimal(1)})
     child = parent.narrowed({"tokens": Decimal(80)})

@@ -6,7 +6,7 @@ import pytest
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import Moderation
+from bulkhead_runtime.models.port import Moderation, Usage
 from bulkhead_runtime.models.router import ModelRouter
 from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import KEY
@@ -79,3 +79,22 @@ async def test_a_deadline_that_has_passed_sends_nothing(
         await judge(router, "hi", seconds=-1)
     assert failed.value.kind == "timeout"
     assert not stub.requests
+
+
+async def test_a_provider_that_counts_tokens_is_believed(router: ModelRouter) -> None:
+    judged = await judge(router, "I like trees", model="words;counted=9")
+    assert judged.input_tokens == 9
+
+
+@pytest.mark.parametrize(
+    ("counted", "tokens", "estimated"),
+    [
+        pytest.param(9, 9, False, id="as the provider counted"),
+        pytest.param(None, 20, True, id="at most its bytes and the marks around them"),
+    ],
+)
+def test_a_moderation_takes_so_many_tokens(
+    router: ModelRouter, counted: int | None, tokens: int, estimated: bool
+) -> None:
+    usage = router.moderation_usage("I like trees", provider="up", model="words", counted=counted)
+    assert usage == Usage(tokens, 0, None, estimated)

@@ -79,6 +79,43 @@ def test_the_spec_names_models_that_no_table_knows() -> None:
     assert book.names("gpt") == ("gpt/llama",)
 
 
+@pytest.mark.parametrize(
+    ("base_url", "model", "price"),
+    [
+        pytest.param(
+            "https://api.openai.com/v1",
+            None,
+            Price(Decimal(0), Decimal(0)),
+            id="openai moderates free of charge, whatever its default is",
+        ),
+        pytest.param(
+            "https://api.openai.com/v1",
+            "omni-moderation-latest",
+            Price(Decimal(0), Decimal(0)),
+            id="and so does the model by its name",
+        ),
+        pytest.param(
+            "http://own/v1", None, None, id="what a server of one's own costs nobody told"
+        ),
+    ],
+)
+def test_a_moderation_has_a_price_where_its_seller_is_certain(
+    base_url: str, model: str | None, price: Price | None
+) -> None:
+    assert book_of(base_url=base_url).moderation("gpt", model).price == price
+
+
+def test_the_spec_names_the_price_of_the_default_moderation() -> None:
+    told = ModelPrice(model="gpt/moderation", input_per_million="3", output_per_million="0")
+    price = book_of(told).moderation("gpt", None).price
+    assert price == Price(Decimal("0.000003"), Decimal(0))
+
+
+def test_no_model_that_only_moderates_can_be_asked_to_answer() -> None:
+    book = book_of(base_url="https://api.openai.com/v1")
+    assert not [name for name in book.names("gpt") if "moderation" in name]
+
+
 def test_the_embedded_model_costs_nothing() -> None:
     price = book_of().facts("offline/echo").price
     assert price is not None
