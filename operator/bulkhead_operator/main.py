@@ -49,7 +49,7 @@ class Operator:
         self._settings = settings
         self._credentials = credentials
         self._domain = domain
-        self._metrics = Metrics(installed_version())
+        self._metrics = Metrics(installed_version(), settings.resource_prices)
         self._stop = asyncio.Event()
         self._heartbeat = Heartbeat()
         self._lease: Lease | None = None
@@ -106,6 +106,7 @@ class Operator:
         finally:
             self._term = None
             self._metrics.leader.set(0)
+            self._metrics.objects.forget_all()
             await lease.release()
 
     async def _unless_stopped(self, lease: Lease) -> bool:

@@ -1,75 +1,43 @@
 """What the platform team measures, under the names that controller-runtime made common.
 
-Labels are bounded: kinds, results and lanes are few. The one series per object, its conditions, is
-kept as a compact table and goes when the object goes.
+Labels are bounded: kinds, results and lanes are few. Series of single objects are in
+`object_metrics`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from bulkhead_operator.reconcile.keys import Key
+from bulkhead_operator.object_metrics import ObjectMetrics
+from bulkhead_operator.settings import ResourcePrices
 
+GIBIBYTE: Final = 1024**3
+FREE: Final = ResourcePrices()
 SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
-class ConditionsCollector(Collector):
-    """One series per object and condition, for the status that holds now."""
+class WatchAges(Collector):
+    """How long ago each watch was known to hear; nothing while this replica does not lead."""
 
     def __init__(self) -> None:
-        self._conditions: dict[Key, tuple[tuple[str, str], ...]] = {}
+        self._ages: Callable[[], Mapping[str, float]] = dict
 
-    def set(self, key: Key, conditions: Mapping[str, str]) -> None:
-        """Replace an object's conditions: type to status."""
-        self._conditions[key] = tuple(sorted(conditions.items()))
-
-    def remove(self, key: Key) -> None:
-        """Drop the series of an object that is gone."""
-        self._conditions.pop(key, None)
+    def follow(self, ages: Callable[[], Mapping[str, float]]) -> None:
+        """Ask `ages` from now on: kind to seconds."""
+        self._ages = ages
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return the series; called from the metrics server's thread."""
         family = GaugeMetricFamily(
-            "bulkhead_resource_condition",
-            "Conditions of our resources: 1 for the status that holds.",
-            labels=("kind", "namespace", "name", "type", "status"),
+            "bulkhead_watch_last_event_age_seconds",
+            "Seconds since a watch was known to hear: an event, a bookmark, or a passed audit.",
+            labels=("kind",),
         )
-        for key, conditions in list(self._conditions.items()):
-            for kind, status in conditions:
-                family.add_metric((key.kind, key.namespace or "", key.name, kind, status), 1)
-        yield family
-
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Return nothing, so that registering does not collect."""
-        return ()
-
-
-class RolloutsCollector(Collector):
-    """One series per package: the phase in which its present or last rollout is."""
-
-    def __init__(self) -> None:
-        self._phases: dict[Key, str] = {}
-
-    def set(self, key: Key, phase: str) -> None:
-        """Replace a package's phase."""
-        self._phases[key] = phase
-
-    def remove(self, key: Key) -> None:
-        """Drop the series of a package that is gone."""
-        self._phases.pop(key, None)
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Return the series; called from the metrics server's thread."""
-        family = GaugeMetricFamily(
-            "bulkhead_rollout_phase",
-            "Rollouts of packages: 1 for the phase that holds.",
-            labels=("namespace", "name", "phase"),
-        )
-        for key, phase in list(self._phases.items()):
-            family.add_metric((key.namespace or "", key.name, phase), 1)
+        for kind, age in self._ages().items():
+            family.add_metric((kind,), age)
         yield family
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -80,12 +48,11 @@ class RolloutsCollector(Collector):
 class Metrics:
     """Every metric of the operator, on a registry of its own."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, prices: ResourcePrices = FREE) -> None:
         self.registry = CollectorRegistry()
-        self.conditions = ConditionsCollector()
-        self.registry.register(self.conditions)
-        self.rollouts = RolloutsCollector()
-        self.registry.register(self.rollouts)
+        self.objects = ObjectMetrics(self.registry)
+        self.watches = WatchAges()
+        self.registry.register(self.watches)
         self.rollouts_ended = Counter(
             "bulkhead_rollouts",
             "Rollouts that ended, by outcome: completed or rolled_back.",
@@ -161,3 +128,12 @@ class Metrics:
         )
         build = Gauge("bulkhead_build_info", "Always 1.", ("version",), registry=self.registry)
         build.labels(version).set(1)
+        priced = Gauge(
+            "bulkhead_resource_price_usd_per_hour",
+            "US dollars per hour for one core or byte that is reserved; 0 where nobody named one.",
+            ("resource",),
+            registry=self.registry,
+        )
+        priced.labels("cpu_cores").set(prices.cpu_core)
+        priced.labels("memory_bytes").set(prices.memory_gib / GIBIBYTE)
+        priced.labels("storage_bytes").set(prices.storage_gib / GIBIBYTE)

@@ -16,6 +16,16 @@ class PodSelector(BaseModel):
     pod_labels: dict[str, str] = {}
 
 
+class ResourcePrices(BaseModel):
+    """US dollars per hour that a platform reckons for what it reserves; 0 is unpriced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu_core: Annotated[float, Field(ge=0, le=1000)] = 0
+    memory_gib: Annotated[float, Field(ge=0, le=1000)] = 0
+    storage_gib: Annotated[float, Field(ge=0, le=1000)] = 0
+
+
 class Settings(BaseModel):
     """The operator's settings; durations are in seconds."""
 
@@ -54,6 +64,8 @@ class Settings(BaseModel):
     usage_seconds: Annotated[int, Field(ge=5)] = 60
     restarts_at_once: Annotated[int, Field(ge=1)] = 5
     restart_failures_before_halt: Annotated[int, Field(ge=1)] = 2
+
+    resource_prices: Json[ResourcePrices] = ResourcePrices()
 
     lease_name: str = "bulkhead-operator"
     lease_duration_seconds: float = 15

@@ -73,7 +73,7 @@ def compose(process: Process, lease: Lease) -> Term:
         on_drop=metrics.events_dropped.inc,
     )
     audit = Audit(versions, inventory, gone)
-    doorbells = Doorbells(inventory, metrics.conditions, queue.ring, audit.delivered.set)
+    doorbells = Doorbells(inventory, metrics.objects.forget, queue.ring, audit.delivered.set)
     cluster = ApiServer(
         client,
         fence=lease.remaining,

@@ -5,7 +5,7 @@ Nothing of a term outlives it: what was known may be stale by the time this repl
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +15,7 @@ import structlog
 from bulkhead_operator.cluster.events import Events
 from bulkhead_operator.cluster.lease import Lease
 from bulkhead_operator.cluster.watch import KindWatch
-from bulkhead_operator.deafness import Audit, DeafnessWatch
+from bulkhead_operator.deafness import KINDS, Audit, DeafnessWatch
 from bulkhead_operator.errors import ClusterError, LeaseLost
 from bulkhead_operator.handlers.listening import Listener
 from bulkhead_operator.metrics import Metrics
@@ -63,6 +63,7 @@ class Term:
             asyncio.create_task(self._parts.lease.hold(), name="lease"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
+        self._parts.metrics.watches.follow(self.watch_ages)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -71,6 +72,7 @@ class Term:
                 elif error is not None:
                     raise error
         finally:
+            self._parts.metrics.watches.follow(dict)
             await self._end(tasks)
 
     def alive(self) -> Sequence[str]:
@@ -84,6 +86,12 @@ class Term:
         if self._parts.deafness.restarts_in_vain >= RESTARTS_IN_VAIN:
             problems.append("restarting the watches of our kinds did not make them hear")
         return problems
+
+    def watch_ages(self) -> Mapping[str, float]:
+        """Return the seconds since the watch of each kind was known to hear."""
+        now = self._parts.clock()
+        ages = {watch.kind.name: now - watch.heard for watch in self._parts.watches}
+        return ages | dict.fromkeys(KINDS, now - self._parts.audit.proved)
 
     def ready(self) -> Sequence[str]:
         """Return what is still missing before everything is known."""

@@ -40,6 +40,8 @@
   value: {{ .Values.reconcile.restarts.atOnce | int | quote }}
 - name: BULKHEAD_RESTART_FAILURES_BEFORE_HALT
   value: {{ .Values.reconcile.restarts.failuresBeforeHalt | int | quote }}
+- name: BULKHEAD_RESOURCE_PRICES
+  value: {{ with .Values.metrics.resourcePrices }}{{ dict "cpu_core" .cpuCore "memory_gib" .memoryGiB "storage_gib" .storageGiB | toJson | quote }}{{ end }}
 - name: BULKHEAD_LEASE_DURATION_SECONDS
   value: {{ .Values.leaderElection.leaseDurationSeconds | quote }}
 - name: BULKHEAD_LEASE_RENEW_SECONDS

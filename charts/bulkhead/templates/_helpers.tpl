@@ -92,16 +92,17 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* How Prometheus scrapes an endpoint; takes a monitor of the values. */}}
+{{/* How Prometheus scrapes an endpoint; takes a `monitor` of the values and `relabelings` that go
+before those of the values. */}}
 {{- define "bulkhead.scrape" -}}
 path: /metrics
-interval: {{ .interval }}
-scrapeTimeout: {{ .scrapeTimeout }}
-{{- with .relabelings }}
+interval: {{ .monitor.interval }}
+scrapeTimeout: {{ .monitor.scrapeTimeout }}
+{{- with concat .relabelings .monitor.relabelings }}
 relabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .metricRelabelings }}
+{{- with .monitor.metricRelabelings }}
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}

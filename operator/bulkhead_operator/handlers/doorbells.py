@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
-from bulkhead_operator.metrics import ConditionsCollector
 from bulkhead_operator.reconcile.inventory import Inventory, version_of
 from bulkhead_operator.reconcile.keys import ORGANIZATION, Key
 
@@ -20,12 +19,13 @@ class Doorbells:
     def __init__(
         self,
         inventory: Inventory,
-        conditions: ConditionsCollector,
+        forget: Callable[[Key], None],
         ring: Callable[[Key], None],
         on_delivery: Callable[[], object],
     ) -> None:
+        """Call `forget` with what is gone, `ring` with what is to be looked at."""
         self._inventory = inventory
-        self._conditions = conditions
+        self._forget = forget
         self._ring = ring
         self._on_delivery = on_delivery
         self._expected: Counter[Key] = Counter()
@@ -75,7 +75,7 @@ class Doorbells:
 
     def gone(self, key: Key, owner: str | None = None) -> None:
         """Ring what a deletion concerns."""
-        self._conditions.remove(key)
+        self._forget(key)
         self._ring_all(key, owner)
 
     def written(self, body: Manifest) -> None:

@@ -69,6 +69,7 @@ class OrganizationReconciler:
         memory = self._memories.of(key.name)
         memory.wanted_namespace = wanted_namespace(body)
         if invalid is None:
+            self._context.metrics.objects.bounded(organization)
             if FINALIZER not in organization.metadata.finalizers:
                 await self._context.cluster.add_finalizer(
                     key.object_key(), organization.metadata.uid
@@ -268,7 +269,7 @@ class OrganizationReconciler:
     def _forget(self, key: Key) -> None:
         """Drop what is known of an organization that is gone, and tell what it leaves behind."""
         self._restarts.forget(key.name)
-        self._context.metrics.conditions.remove(key)
+        self._context.metrics.objects.forget(key)
         memory = self._memories.forget(key.name)
         if memory is None:
             return

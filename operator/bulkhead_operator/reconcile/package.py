@@ -25,8 +25,7 @@ class PackageReconciler:
         """Bring the status up to date."""
         body = self._context.inventory.get(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
-            self._context.metrics.conditions.remove(key)
-            self._context.metrics.rollouts.remove(key)
+            self._context.metrics.objects.forget(key)
             return DONE
         try:
             organization = members.organization_of(self._context, key.namespace or "")

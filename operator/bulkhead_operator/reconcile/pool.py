@@ -30,7 +30,7 @@ class PoolReconciler:
         """Bring the status up to date."""
         body = self._context.inventory.get(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
-            self._context.metrics.conditions.remove(key)
+            self._context.metrics.objects.forget(key)
             return DONE
         pool, invalid = parsed(MemoryPool, body)
         found = PoolFound(violation=invalid) if invalid is not None else self._found(key, pool)

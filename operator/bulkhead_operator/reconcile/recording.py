@@ -40,7 +40,8 @@ async def record(context: Context, memories: Memories, organization: str, namesp
     for body in context.inventory.packages(namespace):
         one = decided.get(body["metadata"]["name"])
         if one is not None and one.record is not None and one.uid == body["metadata"]["uid"]:
-            context.metrics.rollouts.set(Key.of(body), one.record.progress.phase.value)
+            phase = one.record.progress.phase.value
+            context.metrics.objects.shifted(Key.of(body), organization, phase)
             before = _recorded(body)
             if before is None or written(one.record) != written(before):
                 changed.append(one_more(Key.of(body), before, one))

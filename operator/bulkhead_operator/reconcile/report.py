@@ -15,9 +15,7 @@ async def report(context: Context, key: Key, body: Manifest, status: Manifest) -
     Events follow the conditions: one when the object became ready, one when a person must act.
     """
     before = body.get("status") or {}
-    context.metrics.conditions.set(
-        key, {one["type"]: one["status"] for one in status["conditions"]}
-    )
+    context.metrics.objects.reported(key, _owner(context, key), status)
     if status == before:
         return False
     uid = body["metadata"]["uid"]
@@ -26,6 +24,12 @@ async def report(context: Context, key: Key, body: Manifest, status: Manifest) -
     for kind, reason, note in news(before.get("conditions") or (), status["conditions"]):
         context.cluster.event(key.object_key(), uid, kind, reason, note)
     return True
+
+
+def _owner(context: Context, key: Key) -> str | None:
+    if key.namespace is None:
+        return key.name
+    return context.inventory.organization_of(key.namespace)
 
 
 def news(

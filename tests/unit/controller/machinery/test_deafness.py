@@ -92,6 +92,27 @@ async def test_restarts_in_vain_are_counted_until_one_helps(world: World) -> Non
     assert world.watch.restarts_in_vain == 0
 
 
+async def test_hearing_is_proved_by_the_deliveries_that_follow_an_audit(world: World) -> None:
+    for version in range(5, 10):
+        world.write(version)
+        world.now += 60
+        await world.watch.audit()
+        world.deliver(version)
+    assert world.audit.proved == 240, "what the audit before the last one missed has come"
+    world.now = 310
+    await world.watch.audit()
+    assert world.audit.proved == 310
+
+
+async def test_nothing_is_proved_while_restarts_do_not_help(world: World) -> None:
+    await world.watch.audit()
+    world.write(5)
+    for minute in range(1, 8):
+        world.now = minute * 60
+        await world.watch.audit()
+    assert world.audit.proved == 0
+
+
 async def test_an_api_server_that_does_not_answer_proves_nothing(world: World) -> None:
     world.write(5)
     await world.watch.audit()

@@ -8,7 +8,6 @@ import pytest
 from bulkhead_api.names import API_VERSION
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.handlers.doorbells import Doorbells
-from bulkhead_operator.metrics import ConditionsCollector
 from bulkhead_operator.reconcile.inventory import Inventory
 from bulkhead_operator.reconcile.keys import ORGANIZATION, PACKAGE, Key
 
@@ -38,8 +37,10 @@ class World:
     def __init__(self) -> None:
         self.inventory = Inventory()
         self.rung: list[Key] = []
-        self.conditions = ConditionsCollector()
-        self.bells = Doorbells(self.inventory, self.conditions, self.rung.append, lambda: None)
+        self.forgotten: list[Key] = []
+        self.bells = Doorbells(
+            self.inventory, self.forgotten.append, self.rung.append, lambda: None
+        )
 
     def event(self, kind: str | None, found: Manifest) -> list[Key]:
         self.rung.clear()
@@ -161,14 +162,11 @@ def test_a_stale_deletion_does_not_take_out_a_new_object_of_that_name(world: Wor
     assert world.inventory.organization("acme") is not None
 
 
-def test_conditions_leave_the_metrics_with_the_object(world: World) -> None:
+def test_the_metrics_forget_an_object_that_is_gone(world: World) -> None:
     world.event("ADDED", body(ACME, 1))
-    world.conditions.set(ACME, {"Ready": "True"})
-    (family,) = world.conditions.collect()
-    assert [sample.labels["type"] for sample in family.samples] == ["Ready"]
+    assert world.forgotten == []
     world.event("DELETED", body(ACME, 2))
-    (family,) = world.conditions.collect()
-    assert family.samples == []
+    assert world.forgotten == [ACME]
 
 
 def test_all_keys_are_those_of_all_kinds(world: World) -> None:
