@@ -37,6 +37,8 @@ class Pod:
     config: RuntimeConfig | None = None
     documents: dict[tuple[str, str], PackageDocument] = field(default_factory=dict)
     refusal: Refusal | None = None
+    followed: list[RuntimeConfig] = field(default_factory=list)
+    """Every configuration that it followed, in order."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class StubRuntime:
     undecided: set[str] = field(default_factory=set)
     """Versions whose health checks never end."""
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
-    """What each version did since the process began."""
+    """What each version did since the process began, told while it gets sessions."""
     libraries: dict[str, str] = field(default_factory=lambda: {"httpx": "0.28.1"})
     processes: int = 1
     """Grows when the runtime's processes begin again."""
@@ -154,6 +156,7 @@ class StubRuntime:
         config = RuntimeConfig.model_validate_json(data[names.CONFIG_FILE])
         if config.with_hash().hash == config.hash and self._missing(config, loaded) is None:
             pod.config, pod.documents = config, loaded
+            pod.followed.append(config)
         pod.refusal = self._missing(config, loaded)
 
     def _missing(
@@ -188,6 +191,10 @@ class StubRuntime:
             if version.check
         )
 
+    def _measured(self, versions: tuple[LoadedVersion, ...]) -> tuple[Measurement, ...]:
+        used = {(one.package, one.version) for one in versions if one.weight}
+        return tuple(one for key, one in self.measurements.items() if key in used)
+
     def _verdict(self, version: str) -> Literal["Pending", "Passed", "Failed"]:
         if version in self.undecided:
             return "Pending"
@@ -220,6 +227,6 @@ class StubRuntime:
             started_at=str(self.processes),
             python="3.13.1",
             checks=self._checks(config) if config else (),
-            measurements=tuple(self.measurements.values()) if "measurements" in include else (),
+            measurements=self._measured(versions) if "measurements" in include else (),
             libraries=self.libraries if "libraries" in include else {},
         )

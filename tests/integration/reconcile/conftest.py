@@ -47,9 +47,9 @@ class World:
 
     async def reported(self, name: str, **wanted: str) -> Object:
         """Return the organization once Ready's status, reason or message is as wanted."""
-        return await self.ready(organization(name), **wanted)
+        return await self.ready(organization(name), seconds=20, **wanted)
 
-    async def ready(self, manifest: Object, **wanted: str) -> Object:
+    async def ready(self, manifest: Object, *, seconds: float = 20, **wanted: str) -> Object:
         """Return one of our objects once Ready is as wanted for the present generation."""
         found: list[Object] = []
 
@@ -67,7 +67,7 @@ class World:
             )
 
         try:
-            await until(holds, f"{path_of(manifest)} is {wanted}", seconds=20)
+            await until(holds, f"{path_of(manifest)} is {wanted}", seconds=seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}: {json.dumps(found[0]['status'])}") from None
         return found[0]
@@ -160,6 +160,20 @@ def condition_of(live: Object, kind: str) -> dict[str, str]:
     """Return a condition, empty when there is none."""
     conditions = (live.get("status") or {}).get("conditions") or []
     return next((one for one in conditions if one["type"] == kind), {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what became of every kind of bad package."""
+    rows = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if rows:
+        terminalreporter.section("faults of rollouts")
+        for kind, points, end, seconds in [("kind", "deaths", "ends as", "slowest s"), *rows]:
+            terminalreporter.line(f"{kind:16} {points:>7} {end:26} {seconds:>9}")
 
 
 @pytest.fixture(scope="session")

@@ -1,50 +1,33 @@
 """The operator dies at each of its writes of a rollout; the next one ends it rightly.
 
-Between two writes nothing is kept but what was written, so these are all the states that a death
-can leave. Every third is visited, and all of them with BULKHEAD_EVERY_FAULT=1.
+Every kind of version is tried: it ends at the last good version, no share ever goes to what is
+bad beyond its step, and the same version is in service after what was wrong with it is mended. One
+death of each kind is visited, and all of them with BULKHEAD_EVERY_FAULT=1.
 """
 
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import dropwhile
 from pathlib import Path
 from typing import Final
 
 import pytest
-from aiohttp import web
 
-from tests.integration.reconcile.conftest import SETTINGS, World, condition_of
-from tests.integration.reconcile.test_reconcile_packages import until_loaded
-from tests.integration.reconcile.test_reconcile_rollouts import (
-    CHECKS,
-    asks_for,
-    in_service,
-    version,
-)
-from tests.support.api_observer import Object, path_of
+from tests.integration.reconcile.bad_packages import KINDS, Kind, version
+from tests.integration.reconcile.conftest import World
+from tests.integration.reconcile.deaths import dies
+from tests.integration.reconcile.test_reconcile_rollouts import annotated, asks_for, in_service
 from tests.support.deadline import until
-from tests.support.fault_proxy import Fault, FaultProxy
-from tests.support.running_operator import running
+from tests.support.fault_proxy import FaultProxy
 
-WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-MOST_WRITES: Final = 40
+EVERY: Final = bool(os.environ.get("BULKHEAD_EVERY_FAULT"))
+MOST_WRITES: Final = 60
 """More than a rollout takes; the enumeration ends at the first that is not cut short."""
-STRIDE: Final = 1 if os.environ.get("BULKHEAD_EVERY_FAULT") else 3
 
-
-class Death:
-    """Lets so many writes through and no more."""
-
-    def __init__(self, writes: int) -> None:
-        self.left = writes
-        self.came = False
-
-    def __call__(self, request: web.BaseRequest) -> bool:
-        bookkeeping = "/leases" in request.path or "/events" in request.path
-        if request.method not in WRITES or bookkeeping:
-            return False
-        self.left -= 1
-        self.came = self.came or self.left < 0
-        return self.left < 0
+FULL_WEIGHT: Final = 100
+SECONDS: Final = 120
+"""Within which a bad version must be gone, whatever died."""
 
 
 @pytest.fixture
@@ -54,53 +37,86 @@ async def proxy(world: World, tmp_path: Path) -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-async def dies(
-    world: World, proxy: FaultProxy, kubeconfig: Path, manifest: Object, after: int
-) -> bool:
-    """Run an operator that dies after so many writes; tells whether it came so far."""
-    death = Death(after)
-    proxy.fault = Fault(death, status=503)
-
-    async def ended() -> bool:
-        live = await world.api.get(path_of(manifest))
-        assert live is not None
-        seen = live["status"]["observedGeneration"] == live["metadata"]["generation"]
-        done = condition_of(live, "Reconciling") == {}
-        return death.came or (seen and done)
-
-    async with running(kubeconfig, SETTINGS, runtime_port=world.runtime.port):
-        await until(ended, "the operator died or was done", seconds=25)
-    proxy.fault = None
-    return death.came
+def points(kind: Kind) -> Iterable[int]:
+    """Return after how many writes the operator dies."""
+    return range(MOST_WRITES) if EVERY else kind.points
 
 
-@pytest.mark.parametrize(
-    ("name", "good"),
-    [
-        pytest.param("mortal", True, id="a good version"),
-        pytest.param("fallible", False, id="a bad version"),
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 async def test_a_death_at_any_write_ends_at_the_last_good_version(
-    world: World, proxy: FaultProxy, tmp_path: Path, name: str, good: bool
+    world: World,
+    proxy: FaultProxy,
+    tmp_path: Path,
+    kind: Kind,
+    record_property: Callable[[str, object], None],
 ) -> None:
     async with world.operator():
-        await in_service(world, name, healthChecks=CHECKS)
-    serving, last = "1.0.0", 0
-    steps = [{"weight": 50, "pauseSeconds": 0}]
-    for last in range(0, MOST_WRITES, STRIDE):
-        number = f"2.0.{last}"
-        if not good:
-            world.runtime.unhealthy.add(number)
-        rollout = {"strategy": "Canary", "steps": steps}
-        wanted = version(name, number, healthChecks=CHECKS, rollout=rollout)
-        await asks_for(world, wanted)
-        died = await dies(world, proxy, tmp_path / "proxy.conf", wanted, after=last)
-        async with world.operator():
-            outcome = {"status": "True"} if good else {"reason": "HealthCheckFailed"}
-            await world.ready(wanted, **outcome)
-            serving = number if good else serving
-            await until_loaded(world, f"org-{name}", {f"support {serving}": 100})
-        if not died:
+        await in_service(world, kind.name)
+    serving, visited, slowest = "1.0.0", 0, 0.0
+    for point in points(kind):
+        number = f"2.0.{point}"
+        await kind.spoil(world, kind.name, number)
+        await asks_for(world, kind.version(number))
+        died = await dies(world, proxy, tmp_path / "proxy.conf", kind.version(number), point)
+        if EVERY and not died:
             break
-    assert 4 < last < MOST_WRITES - STRIDE
+        assert died
+        started = time.monotonic()
+        async with world.operator():
+            serving = await settled(world, kind, number, serving)
+            slowest = max(slowest, time.monotonic() - started)
+            if not kind.good:
+                serving = await mended(world, kind, number)
+        visited += 1
+    assert 0 < visited < MOST_WRITES
+    record_property("fault", (kind.name, visited, kind.reason, f"{slowest:.1f}"))
+
+
+async def settled(world: World, kind: Kind, number: str, serving: str) -> str:
+    """Wait for the outcome, and return the version that serves alone then."""
+    outcome = {"status": "True"} if kind.good else {"reason": kind.reason}
+    live = await world.ready(kind.version(number), seconds=SECONDS, **outcome)
+    expected = number if kind.good else serving
+    assert live["status"]["version"] == expected
+    await until_alone(world, kind.name, expected)
+    most = FULL_WEIGHT if kind.good else kind.most
+    for shares in followed(world, kind.name):
+        assert sum(shares.values()) == FULL_WEIGHT
+        assert shares.get(number, 0) <= most
+    return expected
+
+
+async def mended(world: World, kind: Kind, number: str) -> str:
+    """Try the same version again after what was wrong is mended, or a corrected one."""
+    if kind.mend is None:
+        number = number.replace("2.0.", "3.0.")
+        wanted = version(kind.name, number)
+        await asks_for(world, wanted)
+    else:
+        wanted = kind.version(number)
+        await kind.mend(world, kind.name, number)
+        await annotated(world, wanted, "retry", number)
+    await world.ready(wanted, seconds=SECONDS, status="True")
+    await until_alone(world, kind.name, number)
+    return number
+
+
+def followed(world: World, name: str) -> list[dict[str, int]]:
+    """Return the shares of the versions of `support` ever since the first one got any."""
+    (pod,) = [pod for pod in world.runtime.pods.values() if pod.namespace == f"org-{name}"]
+    shares = (
+        {version.version: version.weight for version in route.versions}
+        for config in pod.followed
+        for route in config.routes
+        if route.package == "support"
+    )
+    return list(dropwhile(lambda one: not sum(one.values()), shares))
+
+
+async def until_alone(world: World, name: str, number: str) -> None:
+    """Wait until one version is loaded and no other."""
+
+    async def alone() -> bool:
+        return followed(world, name)[-1] == {number: FULL_WEIGHT}
+
+    await until(alone, f"{name} has {number} alone", seconds=25)
