@@ -8,6 +8,7 @@ from bulkhead_runtime.kernel.admission import Admission, Rates, RateWindow, Sess
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.calls import ModelCalls
 from bulkhead_runtime.kernel.compactor import Compactor
+from bulkhead_runtime.kernel.deferred import DeferredSettlement
 from bulkhead_runtime.kernel.direct import DirectModels
 from bulkhead_runtime.kernel.execution import Middleware
 from bulkhead_runtime.kernel.executions import Executions
@@ -106,6 +107,7 @@ def _kernel(near: Neighbours, executions: Executions) -> Kernel:
     idempotency = Idempotency(reports)
     settlement = Settlement(
         background=near.background,
+        deferred=DeferredSettlement(near.store, near.background),
         executions=executions,
         steps=BudgetSteps(reports),
         idempotency=idempotency,

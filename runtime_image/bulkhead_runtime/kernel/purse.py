@@ -9,6 +9,8 @@ import time
 from decimal import Decimal
 from typing import Final
 
+from msgspec.structs import replace
+
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel import accounts as budget
@@ -181,18 +183,20 @@ class Purse:
         answer: RepeatedAnswer | None = None,
     ) -> Finished:
         """Settle and store everything in one step; repeating it changes nothing."""
+        request = replace(
+            self.closing(seconds), turn=turn, summary=summary, claim=claim, answer=answer
+        )
+        return await self._store.finish(request, bounds)
+
+    def closing(self, seconds: Decimal) -> Finish:
+        """Return what is to be settled of work that took so long."""
         used = {**self._used, "seconds": seconds}
-        request = Finish(
+        return Finish(
             reservation_id=self.id,
             accounts=self.accounts,
             used={dimension: amount for dimension, amount in used.items() if amount},
             lines=tuple(self.lines),
-            turn=turn,
-            summary=summary,
-            claim=claim,
-            answer=answer,
         )
-        return await self._store.finish(request, bounds)
 
     def _of_interest(self, amounts: Amounts) -> dict[Dimension, Decimal]:
         return {name: amount for name, amount in amounts.items() if name in self._dimensions}

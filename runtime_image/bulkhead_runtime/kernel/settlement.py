@@ -17,6 +17,7 @@ from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel import failures, refusals
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.bounds import Wanted, whole_seconds
+from bulkhead_runtime.kernel.deferred import DeferredSettlement
 from bulkhead_runtime.kernel.derived import Derived
 from bulkhead_runtime.kernel.execution import Execution, Outcome
 from bulkhead_runtime.kernel.executions import Executions
@@ -37,8 +38,6 @@ Result = TypeVar("Result")
 ResultOut_co = TypeVar("ResultOut_co", covariant=True)
 
 RENEW_SECONDS: Final = 10.0
-_SETTLE_ATTEMPTS: Final = 5
-_SETTLE_PAUSE_SECONDS: Final = 0.5
 
 
 class Opening(Struct, frozen=True):
@@ -82,6 +81,7 @@ class Settlement:
         self,
         *,
         background: Background,
+        deferred: DeferredSettlement,
         executions: Executions,
         steps: BudgetSteps,
         idempotency: Idempotency,
@@ -91,6 +91,7 @@ class Settlement:
         self._signals = signals
         self._bounds = Derived(PoolBounds.configured)
         self._background = background
+        self._deferred = deferred
         self._executions = executions
         self._steps = steps
         self._idempotency = idempotency
@@ -181,7 +182,7 @@ class Settlement:
     ) -> None:
         """Settle, whether or not the client still waits for it."""
         if turn is None and execution.claim is None:
-            self._background.spawn(self._settle_later(execution))
+            self._settle_later(execution)
             return
         finish = self._background.spawn(self._finish(execution, turn, answer))
         finished = await asyncio.shield(finish)
@@ -191,20 +192,12 @@ class Settlement:
         if finished.turn == "lost":
             raise turn_lost()
 
-    async def _settle_later(self, execution: Execution) -> None:
-        """Settle what nobody waits for; a store that is away for a moment loses nothing."""
+    def _settle_later(self, execution: Execution) -> None:
         purse = execution.purse
-        if not (purse.held or purse.lines):
-            return
-        for attempt in range(1, _SETTLE_ATTEMPTS + 1):
-            try:
-                await self._finish(execution, None, None)
-            except Problem:
-                if attempt == _SETTLE_ATTEMPTS:
-                    raise
-                await asyncio.sleep(_SETTLE_PAUSE_SECONDS * 2**attempt)
-            else:
-                return
+        if purse.held or purse.lines:
+            closing = purse.closing(whole_seconds(time.monotonic() - execution.started))
+            bounds = self._bounds(execution.configuration.source)
+            self._deferred.add(closing, bounds, reserved=purse.held)
 
     async def _finish(
         self, execution: Execution, turn: TurnEnd | None, answer: RepeatedAnswer | None

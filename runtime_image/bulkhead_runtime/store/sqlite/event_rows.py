@@ -1,7 +1,7 @@
 """The log of events: in order, trimmed to a bound."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -17,28 +17,19 @@ _TRIM_EVERY = 1000
 _COLUMNS = "id, type, at, principal, session_id, trace_id, run_id, data"
 
 
-def append(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
+def append(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
     """Write events in the order given."""
-    for event in events:
-        cursor = connection.execute(
-            f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (constant)
-            (
-                event.id,
-                event.type,
-                event.at,
-                event.principal,
-                event.session_id,
-                event.trace_id,
-                event.run_id,
-                orjson.dumps(dict(event.data)).decode(),
-            ),
+    if not events:
+        return
+    connection.executemany(
+        f"INSERT INTO events ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (constant)
+        map(_row, events),
+    )
+    (newest,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+    if newest % _TRIM_EVERY < len(events):
+        connection.execute(
+            "DELETE FROM events WHERE sequence <= ? - (SELECT kept_events FROM pool)", (newest,)
         )
-        sequence = cursor.lastrowid or 0
-        if sequence % _TRIM_EVERY == 0:
-            connection.execute(
-                "DELETE FROM events WHERE sequence <= ? - (SELECT kept_events FROM pool)",
-                (sequence,),
-            )
 
 
 def page(
@@ -61,6 +52,19 @@ def remove(connection: sqlite3.Connection, *, before: int, limit: int) -> int:
         "(SELECT sequence FROM events ORDER BY sequence LIMIT ?)",
         (before, limit),
     ).rowcount
+
+
+def _row(event: Event) -> tuple[Any, ...]:
+    return (
+        event.id,
+        event.type,
+        event.at,
+        event.principal,
+        event.session_id,
+        event.trace_id,
+        event.run_id,
+        orjson.dumps(dict(event.data)).decode(),
+    )
 
 
 def _conditions(wanted: EventFilter) -> tuple[str, list[str | int]]:

@@ -1,7 +1,7 @@
 """The ledger: a line per use, sums over all of them, and sums by day of those that made room."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -54,32 +54,18 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.create_aggregate("decimal_sum", 1, DecimalSum)  # type: ignore[arg-type]  # a None is passed too
 
 
-def append(connection: sqlite3.Connection, lines: Iterable[LedgerLine]) -> None:
+def append(connection: sqlite3.Connection, lines: Sequence[LedgerLine]) -> None:
     """Write lines that are not there yet."""
-    for line in lines:
-        cursor = connection.execute(
-            f"INSERT OR IGNORE INTO ledger ({_COLUMNS}) "  # noqa: S608 (constant)
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                line.id,
-                line.type,
-                line.at,
-                line.principal,
-                line.agent,
-                line.package,
-                line.version,
-                line.model,
-                line.input_tokens,
-                line.output_tokens,
-                cost_text(line.cost),
-                line.session_id,
-                line.job_id,
-                line.run_id,
-                line.tool,
-            ),
-        )
-        if cursor.rowcount and cursor.lastrowid and cursor.lastrowid % _TRIM_EVERY == 0:
-            trim(connection, cursor.lastrowid - _kept(connection))
+    if not lines:
+        return
+    written = connection.executemany(
+        f"INSERT OR IGNORE INTO ledger ({_COLUMNS}) "  # noqa: S608 (constant)
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        map(_row, lines),
+    ).rowcount
+    (newest,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+    if newest % _TRIM_EVERY < written:
+        trim(connection, newest - _kept(connection))
 
 
 def page(
@@ -143,6 +129,26 @@ def trim(connection: sqlite3.Connection, newest: int) -> None:
 def _kept(connection: sqlite3.Connection) -> int:
     (kept,) = connection.execute("SELECT kept_lines FROM pool").fetchone()
     return int(kept)
+
+
+def _row(line: LedgerLine) -> tuple[Any, ...]:
+    return (
+        line.id,
+        line.type,
+        line.at,
+        line.principal,
+        line.agent,
+        line.package,
+        line.version,
+        line.model,
+        line.input_tokens,
+        line.output_tokens,
+        cost_text(line.cost),
+        line.session_id,
+        line.job_id,
+        line.run_id,
+        line.tool,
+    )
 
 
 def _line(row: tuple[Any, ...]) -> LedgerLine:

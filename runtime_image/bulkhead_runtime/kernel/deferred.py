@@ -1,0 +1,85 @@
+"""Settlement that nobody waits for: many executions in one step of the store.
+
+An answer that is remembered nowhere is complete before its ledger line is written. Such lines wait
+a moment for others, so that a busy organization's accounts, which all of them count in, are
+changed once for many.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
+
+from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.store.port import PoolBounds
+from bulkhead_runtime.store.spending import Dimension, Finish, LedgerLine, SpendingStore
+
+GATHERED_SECONDS: Final = 0.02
+AT_ONCE: Final = 200
+"""How many executions one step of the store settles."""
+
+_ATTEMPTS: Final = 5
+_PAUSE_SECONDS: Final = 0.5
+
+_Accounts = tuple[tuple[str, str], ...]
+
+
+class DeferredSettlement:
+    """Gathers the ends of executions; what one has reserved is settled by itself."""
+
+    def __init__(self, store: SpendingStore, background: Background) -> None:
+        self._store = store
+        self._background = background
+        self._waiting: dict[_Accounts, list[Finish]] = {}
+
+    def add(self, finish: Finish, bounds: PoolBounds, *, reserved: bool) -> None:
+        """Settle soon; a store that is away for a moment loses nothing."""
+        if reserved:
+            self._background.spawn(self._settle(finish, bounds))
+            return
+        if not self._waiting:
+            self._background.spawn(self._settle_soon(bounds))
+        drawn_on = tuple((account.scope, account.key) for account in finish.accounts)
+        self._waiting.setdefault(drawn_on, []).append(finish)
+
+    async def _settle_soon(self, bounds: PoolBounds) -> None:
+        await asyncio.sleep(GATHERED_SECONDS)
+        waiting, self._waiting = self._waiting, {}
+        for finishes in waiting.values():
+            for first in range(0, len(finishes), AT_ONCE):
+                merged = _merged(finishes[first : first + AT_ONCE])
+                self._background.spawn(self._settle(merged, bounds))
+
+    async def _settle(self, finish: Finish, bounds: PoolBounds) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await self._store.finish(finish, bounds)
+            except Problem:
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS * 2**attempt)
+            else:
+                return
+
+
+def _merged(finishes: list[Finish]) -> Finish:
+    """Return one end for all, under the first one's id; limits are those of the latest."""
+    return Finish(
+        reservation_id=finishes[0].reservation_id,
+        accounts=finishes[-1].accounts,
+        used=_sum(finishes),
+        lines=tuple(_lines(finishes)),
+    )
+
+
+def _lines(finishes: list[Finish]) -> Iterable[LedgerLine]:
+    return (line for finish in finishes for line in finish.lines)
+
+
+def _sum(finishes: list[Finish]) -> dict[Dimension, Decimal]:
+    total: dict[Dimension, Decimal] = {}
+    for finish in finishes:
+        for dimension, amount in finish.used.items():
+            total[dimension] = total.get(dimension, Decimal(0)) + amount
+    return total
