@@ -14,6 +14,7 @@ from bulkhead_runtime.kernel.execution import Middleware
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.heads import SessionHeads
 from bulkhead_runtime.kernel.idempotency import Idempotency
+from bulkhead_runtime.kernel.interruptions import Interruptions
 from bulkhead_runtime.kernel.loop import AgentLoop
 from bulkhead_runtime.kernel.middleware import (
     Authorization,
@@ -73,7 +74,10 @@ class Entries:
 
 def assemble(near: Neighbours) -> Entries:
     """Return the ways into one kernel."""
-    executions = Executions(near.organization, near.store, near.background, near.flights)
+    interruptions = Interruptions(near.store, near.signals, near.background)
+    executions = Executions(
+        near.organization, near.store, near.background, near.flights, interruptions
+    )
     calls = ModelCalls(near.router, near.tracing, near.reports)
     window = ContextWindow(near.router)
     kernel = _kernel(near, executions)

@@ -9,7 +9,6 @@ from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_runtime.config.snapshot import Configuration, Version
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.identifiers import random_hex
-from bulkhead_runtime.kernel import refusals
 from bulkhead_runtime.kernel.accounts import BudgetLimits, accounts_of, allowance_of
 from bulkhead_runtime.kernel.allowance import Allowance
 from bulkhead_runtime.kernel.background import Background
@@ -17,6 +16,7 @@ from bulkhead_runtime.kernel.context import ExecutionContext
 from bulkhead_runtime.kernel.derived import Derived
 from bulkhead_runtime.kernel.execution import DIRECT, Entry, Execution
 from bulkhead_runtime.kernel.idempotency import claim_of
+from bulkhead_runtime.kernel.interruptions import Interruptions
 from bulkhead_runtime.kernel.purse import Purse
 from bulkhead_runtime.kernel.requests import Caller
 from bulkhead_runtime.store.of_record import StoreOfRecord
@@ -39,12 +39,13 @@ class Executions:
         store: StoreOfRecord,
         background: Background,
         flights: Flights,
+        interruptions: Interruptions,
     ) -> None:
         self._organization = organization
         self._store = store
         self._background = background
         self._flights = flights
-        self._running: dict[str, Execution] = {}
+        self._interruptions = interruptions
         self._limits_of = Derived(BudgetLimits.of)
 
     def of_agent(
@@ -105,32 +106,27 @@ class Executions:
         """Note that work runs here, and in which session."""
         self._flights.began((execution.package, execution.version))
         if execution.session_id is not None:
-            self._running[execution.session_id] = execution
+            self._interruptions.began(execution.session_id, execution)
 
     def left(self, execution: Execution) -> None:
         """Note that it runs no longer."""
         self._flights.ended((execution.package, execution.version))
         if execution.session_id is not None:
-            self._running.pop(execution.session_id, None)
+            self._interruptions.ended(execution.session_id)
 
     def queue_behind(self, session_id: str) -> None:
         """Show in the store that a message waits for the turn that runs here, once per turn."""
-        execution = self._running.get(session_id)
+        execution = self._interruptions.running.get(session_id)
         if execution is not None and execution.turn is not None and not execution.followed:
             execution.followed = True
             self._background.spawn(self._store.mark(execution.turn, "executing_queued"))
 
-    def interrupt(self, session_id: str) -> None:
-        """End the turn of a session; raise a 409 `Problem` where none runs in this process."""
-        execution = self._running.get(session_id)
-        if execution is None:
+    async def interrupt(self, session_id: str) -> None:
+        """End the turn of a session, in whichever replica; raise a 409 `Problem` without one."""
+        if not await self._interruptions.ask(session_id):
             raise Problem(
-                409,
-                "no_turn",
-                "No turn of this session runs in the replica that answers, so there is nothing to "
-                "interrupt.",
+                409, "no_turn", "No turn of this session runs, so there is nothing to interrupt."
             )
-        execution.end(refusals.interrupted())
 
     def _execution(
         self,

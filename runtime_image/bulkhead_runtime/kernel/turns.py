@@ -138,14 +138,13 @@ class AgentTurns:
         )
 
     async def interrupt(self, session_id: str, principal: str | None) -> None:
-        """Stop the turn of a session that runs in this process.
+        """Stop the turn of a session within a second, whichever replica it runs in.
 
-        Raises a 404 `Problem` for a session that is not this principal's, a 409 where none runs
-        here.
+        Raises a 404 `Problem` for a session that is not this principal's, a 409 where none runs.
         """
         bounds = PoolBounds.configured(self._holder.require().source)
         session = await self._store.session(session_id, principal, bounds)
-        self._executions.interrupt(session.id)
+        await self._executions.interrupt(session.id)
 
     async def _head(self, request: TurnRequest, configuration: Configuration) -> Head | None:
         """Return what is known of the session that the request continues."""

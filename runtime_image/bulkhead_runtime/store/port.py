@@ -264,6 +264,17 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def interrupt(self, session_id: str) -> bool:
+        """Ask for the end of the turn that holds a session; False where none does.
+
+        The wish is for that turn alone, and asking again changes nothing.
+        """
+        ...
+
+    async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
+        """Return the sessions among those of running `turns` whose end was asked for."""
+        ...
+
     async def sweep(self, bounds: PoolBounds) -> Swept:
         """Archive what expired and remove what is past the retention, a bounded number of each."""
         ...

@@ -283,3 +283,23 @@ async def test_turns_of_many_sessions_at_once_neither_mix_nor_get_lost(home: Sto
         texts = [f"{number}.{turn}" for turn in range(3)]
         expected = [word for text in texts for word in (text, f"re: {text}")]
         assert await said(replicas[0], f"ses_{number}") == expected
+
+
+async def test_the_end_of_a_turn_is_asked_for_by_any_replica_and_for_that_turn_alone(
+    home: StoreHome,
+) -> None:
+    one, other = await home.open(), await home.open()
+    asked, turn = await turn_of(one, begin_turn(new=True))
+    assert await one.interrupted((turn,)) == frozenset()
+    assert await other.interrupt("ses_1")
+    assert await other.interrupt("ses_1"), "asking again changes nothing"
+    assert await one.interrupted((turn,)) == {"ses_1"}
+    await one.finish(finish(asked, turn=TurnEnd(turn, "interrupted", ())), BOUNDS)
+    _, following = await turn_of(one, begin_turn())
+    assert await one.interrupted((following,)) == frozenset()
+
+
+async def test_nothing_is_interrupted_where_no_turn_runs(store: StoreOfRecord) -> None:
+    await say(store, "hello", new=True)
+    assert not await store.interrupt("ses_1")
+    assert not await store.interrupt("ses_none")

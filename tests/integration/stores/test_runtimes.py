@@ -1,6 +1,7 @@
 """Replicas of a whole runtime on one PostgreSQL, with and without Redis in front."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.kernel import settlement
 from bulkhead_runtime.kernel.requests import Repeated
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
@@ -194,3 +196,39 @@ async def test_a_shared_store_and_its_cache_are_told_of_and_fail_no_probe(
 
 async def _away(runtime: Runtime, name: str) -> bool:
     return any(one.name == name and not one.ok for one in (await runtime.readiness()).dependencies)
+
+
+@pytest.mark.parametrize("redis", ["with", "without", "killed"], ids="{} Redis".format)
+async def test_a_turn_is_interrupted_through_whichever_replica_and_the_next_is_not(
+    tmp_path: Path,
+    cached: SharedHome,
+    own_redis: Redis,
+    provider: StubProvider,
+    redis: str,
+) -> None:
+    shared = await _shared(cached, redis=redis != "without")
+    fields = stubbed(provider, "words;chunks=400;delay_ms=50", shared=shared, replicas=2)
+    before = len(provider.requests)
+    async with running(tmp_path, **fields) as one, running(tmp_path, **fields) as other:
+        turn = asyncio.create_task(say(one, "hello"))
+        assert await provider.asked(before + 1)
+        if redis == "killed":
+            await asyncio.to_thread(own_redis.close)
+        bounds = PoolBounds.configured(one.holder.require().source)
+        (session,) = (await one.store.sessions(None, bounds, limit=1, cursor=None)).items
+        asked = time.monotonic()
+        await other.turns.interrupt(session.id, "alice")
+        await other.turns.interrupt(session.id, "alice")
+        with pytest.raises(Problem) as caught:
+            await turn
+        took = time.monotonic() - asked
+        following = asyncio.create_task(say(other, "again", session.id))
+        assert await provider.asked(before + 2)
+        await one.turns.interrupt(session.id, "alice")
+        with pytest.raises(Problem):
+            await following
+        with pytest.raises(Problem) as nothing:
+            await one.turns.interrupt(session.id, "alice")
+    assert (caught.value.status, caught.value.code) == (409, "interrupted")
+    assert took < settlement.RENEW_SECONDS / 2
+    assert nothing.value.code == "no_turn"

@@ -53,6 +53,14 @@ _BY_VERSION = (
     "SELECT package, version, count(*) FROM bulkhead.sessions WHERE archived_at IS NULL "
     "GROUP BY package, version"
 )
+_INTERRUPT = (
+    "UPDATE bulkhead.sessions SET interrupted_fence = fence "
+    "WHERE id = %s AND lock_until > bulkhead.now_ms() RETURNING 1"
+)
+_INTERRUPTED = (
+    "SELECT id, interrupted_fence FROM bulkhead.sessions "
+    "WHERE id = ANY(%s) AND interrupted_fence > 0"
+)
 _SWEEP = "SELECT bulkhead.sweep(%s, %s, %s, %s)"
 
 
@@ -136,6 +144,16 @@ class Conversations:
         if isinstance(answer, dict):
             raise states.IllegalTransitionError(answer["illegal"], status)
         return bool(answer)
+
+    async def interrupt(self, session_id: str) -> bool:
+        """Ask for the end of the turn that holds a session; False where none does."""
+        return bool(await self._pool.ask(_INTERRUPT, (session_id,)))
+
+    async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
+        """Return the sessions among those of running `turns` whose end was asked for."""
+        fences = {turn.session_id: turn.fence for turn in turns}
+        found = await self._pool.ask(_INTERRUPTED, (list(fences),))
+        return frozenset(session for session, fence in found if fence == fences[session])
 
     async def sweep(self, bounds: PoolBounds) -> Swept:
         """Archive what expired and remove what is past the retention, a bounded number of each."""

@@ -21,6 +21,7 @@ from bulkhead_runtime.store.sqlite.access import FileAccess, now
 from bulkhead_runtime.store.sqlite.holders import Holder
 from bulkhead_runtime.store.sqlite.records import SqliteRecords
 from bulkhead_runtime.store.sqlite.spending import SqliteSpending
+from bulkhead_runtime.store.sqlite.turns import asked_to_end
 from bulkhead_runtime.store.states import SessionStatus
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,16 @@ class SqliteStore(SqliteSpending, SqliteRecords):
         return await self._file.writer.run(
             partial(turns.mark, turn=turn, status=status, owner=self._process.id), durable=False
         )
+
+    async def interrupt(self, session_id: str) -> bool:
+        """Ask for the end of the turn that holds a session; False where none does."""
+        return await self._file.writer.run(
+            partial(turns.ask_to_end, session_id=session_id), durable=False
+        )
+
+    async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
+        """Return the sessions among those of running `turns` whose end was asked for."""
+        return self._file.read(partial(asked_to_end, running=turns))
 
     async def sweep(self, bounds: PoolBounds) -> Swept:
         """Archive what expired and remove what is past the retention, a bounded number of each."""

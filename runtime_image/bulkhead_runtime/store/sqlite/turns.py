@@ -167,6 +167,26 @@ def renew(
     )
 
 
+def ask_to_end(connection: sqlite3.Connection, session_id: str) -> bool:
+    """Ask for the end of the turn that holds a session; False where none does."""
+    return bool(
+        connection.execute(
+            "UPDATE sessions SET interrupted_fence = fence WHERE id = ? AND lock_owner IS NOT NULL",
+            (session_id,),
+        ).rowcount
+    )
+
+
+def asked_to_end(connection: sqlite3.Connection, running: tuple[Turn, ...]) -> frozenset[str]:
+    """Return the sessions of those turns whose end was asked for."""
+    question = "SELECT 1 FROM sessions WHERE id = ? AND interrupted_fence = ?"
+    return frozenset(
+        turn.session_id
+        for turn in running
+        if connection.execute(question, (turn.session_id, turn.fence)).fetchone()
+    )
+
+
 def interrupt(connection: sqlite3.Connection, session_id: str | None, fence: int | None) -> None:
     """Free the session of a turn that was given up, unless another has it already."""
     connection.execute(

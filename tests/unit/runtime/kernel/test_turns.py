@@ -106,6 +106,23 @@ async def test_a_turn_is_interrupted_and_pays_for_what_it_took(
     assert session.input_tokens > 0
 
 
+async def test_a_turn_is_interrupted_from_the_process_that_replaces_its_own(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    before = len(provider.requests)
+    fields = stubbed(provider, "hang")
+    async with running(tmp_path, **fields) as former, running(tmp_path, **fields) as latter:
+        turn = asyncio.create_task(say(former, "hello"))
+        session_id = await _running(former, provider, before)
+        asked = time.monotonic()
+        await latter.turns.interrupt(session_id, "alice")
+        with pytest.raises(Problem) as caught:
+            await turn
+        took = time.monotonic() - asked
+    assert (caught.value.status, caught.value.code) == (409, "interrupted")
+    assert took < settlement.RENEW_SECONDS / 2
+
+
 async def test_a_session_shows_that_a_message_waits_for_its_turn(
     tmp_path: Path, provider: StubProvider
 ) -> None:
