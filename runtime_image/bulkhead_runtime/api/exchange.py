@@ -150,6 +150,11 @@ class Exchange:
         )
         await self._send({"type": "http.response.body", "body": body})
 
+    async def respond_unchanged(self, headers: list[Header]) -> None:
+        """Tell a client that what it has is what it would get."""
+        await self._start(304, headers)
+        await self.finish()
+
     async def start_events(self) -> None:
         """Begin a stream of server-sent events."""
         await self._start(

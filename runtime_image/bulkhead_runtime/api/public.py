@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from bulkhead_runtime.api import chat, execute, probes, responses, scopes, tool_runs
+from bulkhead_runtime.api import chat, execute, page, probes, responses, scopes, tool_runs
 from bulkhead_runtime.api.authentication import Authenticator, refuse_other_organization
 from bulkhead_runtime.api.bodies import refuse_unusable
 from bulkhead_runtime.api.event_feed import EventFeed
@@ -42,6 +42,7 @@ class PublicApp:
         self._rest: App | None = None
         self._building = asyncio.Lock()
         self._feed = EventFeed(runtime)
+        self._page = page.Page()
         self._authenticator = Authenticator(
             runtime.api_key, runtime.settings.secrets_directory, runtime.store
         )
@@ -68,6 +69,8 @@ class PublicApp:
             await probes.readiness(exchange, self._runtime)
         elif path in _OPEN:
             await self._serve_rest(exchange, receive, send)
+        elif path == page.PATH or path.startswith(f"{page.PATH}/"):
+            await self._page.answer(exchange)
         else:
             exchange.principal = await self._authenticator.principal_of(exchange)
             refuse_other_organization(exchange, self._runtime.settings.organization)

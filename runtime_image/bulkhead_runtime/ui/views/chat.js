@@ -15,7 +15,7 @@ export class Chat {
   #sessionId = null;
   #abort = null;
   #agent = h("select", { change: () => this.begin() });
-  #log = h("ol", { class: "log", role: "log", "aria-label": "Conversation", tabindex: "0" });
+  #log = h("div", { class: "log", role: "log", "aria-label": "Conversation", tabindex: "0" });
   #text = h("textarea", { id: "message", rows: 3, placeholder: "Write a message", required: true, keydown: (event) => this.#typed(event) });
   #send = h("button", { type: "submit", class: "primary" }, "Send");
   #stop = h("button", { type: "button", hidden: true, click: () => this.#abort?.abort() }, "Stop");
@@ -44,7 +44,7 @@ export class Chat {
   begin() {
     this.#abort?.abort();
     this.#sessionId = null;
-    this.#log.replaceChildren(h("li", { class: "nothing muted" }, "What do you want to know?"));
+    this.#log.replaceChildren(h("p", { class: "nothing muted" }, "What do you want to know?"));
   }
 
   /** Go on with a session of which these are all messages; none where they are too many to show. */
@@ -52,8 +52,8 @@ export class Chat {
     this.choose(session.agent);
     this.#sessionId = session.id;
     const history = h("a", { href: `#sessions/${encodeURIComponent(session.id)}` }, counted(session.message_count, "message"));
-    const recalled = messages.map((stored) => h("li", { class: `turn ${stored.role}` }, message(stored)));
-    this.#log.replaceChildren(h("li", { class: "muted" }, "Going on after ", history, "."), ...recalled);
+    const recalled = messages.map((stored) => h("article", { class: `turn ${stored.role}` }, message(stored)));
+    this.#log.replaceChildren(h("p", { class: "muted" }, "Going on after ", history, "."), ...recalled);
   }
 
   /** Stop what runs, for good. */
@@ -90,7 +90,7 @@ export class Chat {
     if (!text || this.#abort) return;
     this.#text.value = "";
     this.#log.querySelector(".nothing")?.remove();
-    this.#append(h("li", { class: "turn user" }, h("p", { class: "speaker" }, speaker("user")), h("p", { class: "text" }, text)));
+    this.#append(h("article", { class: "turn user" }, h("p", { class: "speaker" }, speaker("user")), h("p", { class: "text" }, text)));
     this.#ask(text, newIdempotencyKey());
   }
 
@@ -175,7 +175,7 @@ class Answer {
 
   constructor(agent) {
     const text = h("p", { class: "text" }, this.#text);
-    this.element = h("li", { class: "turn assistant", "aria-busy": "true" }, h("p", { class: "speaker" }, agent), text, this.#foot);
+    this.element = h("article", { class: "turn assistant", "aria-busy": "true" }, h("p", { class: "speaker" }, agent), text, this.#foot);
   }
 
   add(text) {

@@ -7,6 +7,16 @@ import { pagedList, panel } from "../panels.js";
 import { problemBox } from "../problems.js";
 import { message } from "./messages.js";
 
+const UNUSUAL = new Map([
+  ["planning", "warn"],
+  ["executing", "warn"],
+  ["executing_queued", "warn"],
+  ["waiting_approval", "warn"],
+  ["completed_with_errors", "bad"],
+  ["error", "bad"],
+  ["interrupted", "bad"],
+]);
+
 /** Open the list, or the session whose id is given. */
 export function open(page, id) {
   return id ? openOne(page, id) : openAll(page);
@@ -28,7 +38,7 @@ function row(session) {
       h("a", { href: `#sessions/${encodeURIComponent(session.id)}` }, nameOf(session)),
       h("p", { class: "muted" }, `${session.agent} ${session.version} · ${counted(session.turns, "turn")} · ${count(session.usage.total_tokens)} tokens · ${session.principal}`),
     ),
-    session.status === "active" ? null : badge(session.status),
+    UNUSUAL.has(session.status) ? badge(session.status.replaceAll("_", " "), UNUSUAL.get(session.status)) : null,
     h("time", { datetime: session.updated_at, title: exact(session.updated_at), class: "muted" }, ago(session.updated_at)),
   );
 }
@@ -99,5 +109,5 @@ async function download(page, path, id) {
 }
 
 function nameOf(session) {
-  return session.title || session.id;
+  return session.title || `Conversation with ${session.agent}`;
 }

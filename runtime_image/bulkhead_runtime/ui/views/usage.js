@@ -44,7 +44,8 @@ export function budgetList(accounts) {
 }
 
 function budgetRow({ scope, dimension, used, limit }) {
-  const share = Math.round((100 * used) / limit);
+  const percent = (100 * used) / limit;
+  const share = percent > 0 && percent < 1 ? "under 1" : Math.round(percent);
   const label = `${{ day: "Today", total: "In all" }[scope] ?? scope}: ${dimension.replaceAll("_", " ")}`;
   const meter = h("meter", { min: 0, max: limit, high: limit * 0.8, low: limit * 0.6, optimum: 0, value: used, "aria-label": label });
   return h("li", {}, h("span", {}, label), meter, h("span", { class: "figure" }, `${amount(dimension, used)} of ${amount(dimension, limit)} (${share} %)`));
