@@ -24,6 +24,7 @@ from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.watched_models import WatchedModels
 from bulkhead_runtime.kernel.window import ContextUse
+from bulkhead_runtime.models.image_lane.images import Images
 from bulkhead_runtime.models.router import ModelRouter
 from bulkhead_runtime.observability import Observability
 from bulkhead_runtime.packages.artifacts import Artifacts
@@ -97,6 +98,7 @@ class Runtime:
             policy=WatchedModels(self.engine, reports),
             on_circuit=reports.circuit,
         )
+        self._images = Images()
         self.tools = ToolRegistry(
             ToolRunner(
                 self.engine,
@@ -119,6 +121,7 @@ class Runtime:
                 holder=self.holder,
                 store=self.store,
                 router=self.router,
+                images=self._images,
                 tools=self.tools,
                 versions=self.versions,
                 admission=self.admission,
@@ -132,7 +135,7 @@ class Runtime:
         )
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
-        self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools))
+        self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools, self._images))
         self._sources = PackageSources(
             Artifacts(
                 secrets / names.REGISTRIES_FOLDER,
@@ -181,6 +184,7 @@ class Runtime:
         await self._sources.aclose()
         await self.background.finish()
         await self.router.aclose()
+        await self._images.aclose()
         await self.tools.aclose()
         await self.events.aclose()
         await self.observability.aclose()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
@@ -54,12 +54,24 @@ def configuration(
     prices: tuple[ModelPrice, ...] = (),
     default_model: str = "offline/echo",
     organization: str = ORGANIZATION,
+    endpoints: Mapping[str, str] | None = None,
+    checks: Mapping[str, str] | None = None,
     **sections: Any,
 ) -> RuntimeConfig:
-    """What the operator would write for these documents, weights and sections of the spec."""
+    """What the operator would write for these documents, weights and sections of the spec.
+
+    `endpoints` are where the images of versions answer, `checks` what asks for their health
+    checks, both by version.
+    """
     routes: dict[str, list[VersionRoute]] = {}
     for item, weight in weighted:
-        route = VersionRoute(version=item.version, checksum=item.checksum, weight=weight)
+        route = VersionRoute(
+            version=item.version,
+            checksum=item.checksum,
+            weight=weight,
+            check=(checks or {}).get(item.version, ""),
+            endpoint=(endpoints or {}).get(item.version, ""),
+        )
         routes.setdefault(item.package, []).append(route)
     return RuntimeConfig(
         organization=organization,

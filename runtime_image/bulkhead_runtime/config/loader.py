@@ -150,6 +150,7 @@ class _Versions:
 
     def _read(self, package: str, wanted: VersionRoute) -> Version | None:
         document = _read_document(self._root, package, wanted)
+        _refuse_misrouted(document, wanted)
         try:
             complete = self._completed(document)
         except UnavailableError as error:
@@ -162,7 +163,7 @@ class _Versions:
         if complete is None:
             self.awaited = True
             return None
-        return replace(Version.of(complete, wanted.weight), check=wanted.check)
+        return _routed(Version.of(complete, wanted.weight), wanted)
 
     def _completed(self, document: PackageDocument) -> PackageDocument | None:
         if document.oci is None:
@@ -187,7 +188,19 @@ def _known(
     known = former.versions.get(key) if former else None
     if known is None or known.checksum != wanted.checksum:
         return None
-    return replace(known, weight=wanted.weight, check=wanted.check)
+    return _routed(known, wanted)
+
+
+def _refuse_misrouted(document: PackageDocument, wanted: VersionRoute) -> None:
+    """Refuse a route that would let a model answer for an image, or the other way round."""
+    if (document.image is None) == bool(wanted.endpoint):
+        name = names.package_key(document.package, document.version)
+        has, says = ("no image", "one") if wanted.endpoint else ("an image", "none")
+        raise Refused(name, f"{name} has {has}, but its route says that it has {says}")
+
+
+def _routed(version: Version, wanted: VersionRoute) -> Version:
+    return replace(version, weight=wanted.weight, check=wanted.check, endpoint=wanted.endpoint)
 
 
 def _read_document(root: Path, package: str, wanted: VersionRoute) -> PackageDocument:

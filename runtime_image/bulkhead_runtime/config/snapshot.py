@@ -13,6 +13,7 @@ from bulkhead_api.v1alpha1.agent_package import Agent, HttpTool
 from bulkhead_api.v1alpha1.organization_runtime import Limits
 from bulkhead_api.v1alpha1.package_dependencies import Dependency
 from bulkhead_api.v1alpha1.package_health import HealthCheck
+from bulkhead_api.v1alpha1.package_image import PackageImage
 
 MIN_BODY_BYTES = 1024 * 1024
 BYTES_PER_CHARACTER = 12
@@ -23,7 +24,8 @@ BYTES_PER_CHARACTER = 12
 class Version:
     """One version of one package, loaded; `weight` is its percentage of new sessions.
 
-    `check` names one run of its health checks that is asked for, empty where none is.
+    `check` names one run of its health checks that is asked for, empty where none is. `endpoint`
+    is where its `image` answers; a version without one is answered for by models.
     """
 
     package: str
@@ -35,6 +37,8 @@ class Version:
     dependencies: tuple[Dependency, ...] = ()
     health_checks: tuple[HealthCheck, ...] = ()
     check: str = ""
+    image: PackageImage | None = None
+    endpoint: str = ""
 
     @classmethod
     def of(cls, document: PackageDocument, weight: int) -> "Version":
@@ -49,6 +53,7 @@ class Version:
             document.tools,
             document.dependencies,
             document.health_checks,
+            image=document.image,
         )
 
 

@@ -14,6 +14,7 @@ from bulkhead_runtime.kernel.execution import Middleware
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.heads import SessionHeads
 from bulkhead_runtime.kernel.idempotency import Idempotency
+from bulkhead_runtime.kernel.image_calls import AgentCalls
 from bulkhead_runtime.kernel.interruptions import Interruptions
 from bulkhead_runtime.kernel.loop import AgentLoop
 from bulkhead_runtime.kernel.middleware import (
@@ -34,6 +35,7 @@ from bulkhead_runtime.kernel.steps import BudgetSteps
 from bulkhead_runtime.kernel.tool_runs import ToolRuns
 from bulkhead_runtime.kernel.turns import AgentTurns, TurnParts
 from bulkhead_runtime.kernel.window import ContextWindow
+from bulkhead_runtime.models.image_lane.images import Images
 from bulkhead_runtime.models.port import Router
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.store.of_record import StoreOfRecord
@@ -51,6 +53,7 @@ class Neighbours:
     holder: ConfigurationHolder
     store: StoreOfRecord
     router: Router
+    images: Images
     tools: Tools
     versions: VersionRouter
     admission: Admission
@@ -79,11 +82,12 @@ def assemble(near: Neighbours) -> Entries:
         near.organization, near.store, near.background, near.flights, interruptions
     )
     calls = ModelCalls(near.router, near.tracing, near.reports)
+    agent_calls = AgentCalls(near.router, near.tracing, near.reports, near.images)
     window = ContextWindow(near.router)
     kernel = _kernel(near, executions)
     parts = TurnParts(
-        loop=AgentLoop(calls, near.tools),
-        calls=calls,
+        loop=AgentLoop(agent_calls, near.tools),
+        calls=agent_calls,
         tools=near.tools,
         window=window,
         compactor=Compactor(calls, executions, near.background, near.reports),

@@ -15,7 +15,12 @@ from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.context import HEALTH_CHECK
 from bulkhead_runtime.kernel.requests import Caller, StatelessRequest, ToolRequest
 from bulkhead_runtime.kernel.turns import TurnResult
+from bulkhead_runtime.models.errors import ModelError
+from bulkhead_runtime.models.image_lane.images import Images
+from bulkhead_runtime.models.image_lane.wire import About
 from bulkhead_runtime.models.port import ModelMessage
+from bulkhead_runtime.packages.expressions import found
+from bulkhead_runtime.packages.planned_checks import Check, ImageCheck
 from bulkhead_runtime.telemetry.trace import continue_trace
 from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.port import ToolEnvelope
@@ -48,12 +53,15 @@ class Addresses(Protocol):
 class Attempts:
     """Makes attempts at checks."""
 
-    def __init__(self, agents: Agents, tools: ToolCalls, addresses: Addresses) -> None:
+    def __init__(
+        self, agents: Agents, tools: ToolCalls, addresses: Addresses, images: Images
+    ) -> None:
         self._agents = agents
         self._tools = tools
         self._addresses = addresses
+        self._images = images
 
-    async def make(self, version: Version, kind: HttpCheck | ToolCheck | PromptCheck) -> str | None:
+    async def make(self, version: Version, kind: Check) -> str | None:
         """Return what is wrong, None when all is as it should be; never raise."""
         try:
             match kind:
@@ -63,9 +71,11 @@ class Attempts:
                     return await self._tool(version, kind)
                 case PromptCheck():
                     return await self._prompt(version, kind)
+                case ImageCheck():
+                    return await self._image(version)
         except Problem as problem:
             return problem.message
-        except ToolError as error:
+        except (ModelError, ToolError) as error:
             return error.message
 
     async def _http(self, check: HttpCheck) -> str | None:
@@ -83,6 +93,11 @@ class Attempts:
         said = "" if envelope.untrusted else f": {envelope.error.message}"
         return f"tool {check.name!r} fails with {code}{said}"
 
+    async def _image(self, version: Version) -> str | None:
+        about = About(agent="", package=version.package, version=version.version)
+        await self._images.client(version.endpoint, about).health()
+        return None
+
     async def _prompt(self, version: Version, check: PromptCheck) -> str | None:
         started = time.monotonic()
         message = ModelMessage("user", check.message)
@@ -96,16 +111,25 @@ def _unexpected(check: PromptCheck, result: TurnResult, seconds: float) -> str |
     """Return the first property that an answer does not have."""
     if result.status != "completed":
         return f"agent {check.agent!r} ends with {result.status}"
-    answer = result.answer.casefold()
-    for text in check.contains:
-        if text.casefold() not in answer:
-            return f"the answer of {check.agent!r} does not contain {text!r}"
-    for text in check.not_contains:
-        if text.casefold() in answer:
-            return f"the answer of {check.agent!r} contains {text!r}"
+    wrong = _wrong_text(check, result.answer)
+    if wrong is not None:
+        return wrong
     if check.max_seconds is not None and seconds > check.max_seconds:
         return f"the answer took {seconds:.1f} seconds, more than {check.max_seconds}"
     return None if check.max_cost is None else _too_costly(check.max_cost, result)
+
+
+def _wrong_text(check: PromptCheck, answer: str) -> str | None:
+    folded = answer.casefold()
+    for text in check.contains:
+        if text.casefold() not in folded:
+            return f"the answer of {check.agent!r} does not contain {text!r}"
+    for text in check.not_contains:
+        if text.casefold() in folded:
+            return f"the answer of {check.agent!r} contains {text!r}"
+    if check.matches is None or found(check.matches, answer):
+        return None
+    return f"the answer of {check.agent!r} does not match {check.matches!r}"
 
 
 def _too_costly(most: str, result: TurnResult) -> str | None:

@@ -15,11 +15,19 @@ DEPENDENCY_ATTEMPTS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class ImageCheck:
+    """The image of the version says that it can work."""
+
+
+Check = HttpCheck | ToolCheck | PromptCheck | ImageCheck
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedCheck:
     """One thing that must hold; without `required` it is only told."""
 
     name: str
-    kind: HttpCheck | ToolCheck | PromptCheck
+    kind: Check
     timeout_seconds: int = DEPENDENCY_TIMEOUT_SECONDS
     attempts: int = DEPENDENCY_ATTEMPTS
     required: bool = True
@@ -27,7 +35,12 @@ class PlannedCheck:
 
 def checks_of(version: Version) -> tuple[PlannedCheck, ...]:
     """Return every check of a version, those of optional dependencies first."""
-    return (*_of_dependencies(version), *_own(version))
+    return (*_of_dependencies(version), *_of_image(version), *_own(version))
+
+
+def _of_image(version: Version) -> Iterator[PlannedCheck]:
+    if version.image is not None:
+        yield PlannedCheck("image", ImageCheck())
 
 
 def _of_dependencies(version: Version) -> Iterator[PlannedCheck]:

@@ -9,6 +9,7 @@ import pytest
 from bulkhead_api.runtime_config import PackageContent, PackageDocument, ProviderConfig
 from bulkhead_api.v1alpha1.package_health import HttpCheck
 from bulkhead_api.v1alpha1.tools import Tools
+from bulkhead_runtime.models.image_lane.images import Images
 from bulkhead_runtime.packages.attempts import Attempts
 from tests.support.runtime.in_process import running
 from tests.support.runtime.rollouts import ask, report_of, settled, state
@@ -42,6 +43,7 @@ def tool(name: str, **arguments: Any) -> dict[str, Any]:
 PASSING = {
     "an answer contains a text, whatever its case": prompt(contains=["HELLO"]),
     "an answer does not contain a text": prompt(notContains=["goodbye"]),
+    "an answer matches an expression": prompt(matches=r"(?i)HELLO\s+\w+"),
     "an answer comes in time": prompt(maxSeconds=10),
     "an answer costs no more than it may": prompt(maxCost="0.01"),
     "a tool of an agent answers": tool("calculate", expression="1+1"),
@@ -55,6 +57,10 @@ FAILING = {
     "an answer has what it must not have": (
         prompt(notContains=["Hello"]),
         "speaks: the answer of 'assistant' contains 'Hello'",
+    ),
+    "an answer does not match an expression": (
+        prompt(matches="^[0-9]+$"),
+        "speaks: the answer of 'assistant' does not match '^[0-9]+$'",
     ),
     "there is no such agent": (
         {**prompt(), "prompt": {"agent": "ghost", "message": "hi"}},
@@ -231,7 +237,7 @@ async def test_an_address_answers(
     path = web.put("health", b"fine", status=status)
     home = tool_home(tmp_path, public=lambda _: True)
     async with running(tmp_path) as runtime:
-        attempts = Attempts(runtime.turns, runtime.tool_runs, home.registry)
+        attempts = Attempts(runtime.turns, runtime.tool_runs, home.registry, Images())
         version = next(iter(runtime.holder.require().versions.values()))
         check = HttpCheck(url=f"http://{web.address}:{web.port}{path}", expected_status=expected)
         try:
