@@ -215,6 +215,14 @@ async def tools(call: Call, exchange: Exchange) -> None:
     await exchange.end(DONE)
 
 
+async def busy_after_tools(call: Call, exchange: Exchange) -> None:
+    """Calls the first tool offered; 503 once it has answered."""
+    if any(message.get("role") == "tool" for message in call.body["messages"]):
+        await refuse(exchange, 503, "busy", "server_error")
+        return
+    await tools(call, exchange)
+
+
 async def no_usage(call: Call, exchange: Exchange) -> None:
     """Five words, and nothing is counted whatever was asked."""
     await exchange.stream()
@@ -383,7 +391,7 @@ async def refuse(
 MODES: dict[str, Mode] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        words, slow, tools, no_usage, no_done, duplicate_finish, garbage, wrong_shape, error_frame,
+        words, slow, tools, busy_after_tools, no_usage, no_done, duplicate_finish, garbage, wrong_shape, error_frame,
         cut, ends_early, hang, silent, oversized, endless, html, redirect, rate_limited, busy_once,
         error, unauthorized, unknown, context,
     )

@@ -64,6 +64,17 @@ class Agent(ApiModel):
             le=3600,
         ),
     ] = None
+    retries: Annotated[
+        int | None,
+        Field(
+            description=(
+                "How often a message's first model call is made again when every model failed and "
+                "nothing of an answer came; never once a tool ran. 0 when absent."
+            ),
+            ge=0,
+            le=5,
+        ),
+    ] = None
     allowed_models: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=256, pattern=GLOB)], ...],
         Field(

@@ -105,6 +105,14 @@ class ExecutionConfig(ApiModel):
     timeout_seconds: Annotated[
         int | None, Field(description="Seconds for one message.", ge=1, le=3600)
     ] = None
+    retries: Annotated[
+        int | None,
+        Field(
+            description="How often a message's first model call is made again; 0 when absent.",
+            ge=0,
+            le=5,
+        ),
+    ] = None
     budget: Annotated[
         Allowance, Field(description="What one request to any of its agents may use.")
     ] = Allowance()
@@ -114,6 +122,7 @@ class ExecutionConfig(ApiModel):
         return agent.model_copy(
             update={
                 "timeout_seconds": _lower(agent.timeout_seconds, self.timeout_seconds),
+                "retries": _lower(agent.retries, self.retries),
                 "budget": agent.budget.within(self.budget),
             }
         )

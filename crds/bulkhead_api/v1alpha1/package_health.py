@@ -50,6 +50,17 @@ class ToolCheck(ApiModel):
 class PromptCheck(ApiModel):
     """A message to an agent, and what its answer must be like."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            # CEL's expressions are RE2's: one that cannot be read ends the rule with the reason.
+            rule(
+                "!has(self.matches) || ''.matches(self.matches) in [true, false]",
+                "must be a regular expression in RE2's syntax",
+                field_path=".matches",
+            ),
+        )
+    )
+
     agent: Annotated[
         str,
         Field(description="One of `spec.agents`.", min_length=1, max_length=63, pattern=DNS_LABEL),
@@ -71,6 +82,17 @@ class PromptCheck(ApiModel):
             json_schema_extra=LIST_ATOMIC,
         ),
     ] = ()
+    matches: Annotated[
+        str | None,
+        Field(
+            description=(
+                "Regular expression in RE2's syntax that must be found in the answer; (?i) makes "
+                "it blind to case."
+            ),
+            min_length=1,
+            max_length=256,
+        ),
+    ] = None
     max_seconds: Annotated[
         int | None, Field(description="Seconds that the answer may take.", ge=1, le=3600)
     ] = None

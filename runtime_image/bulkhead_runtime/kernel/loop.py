@@ -1,12 +1,14 @@
 """The agent loop: model, tools, model, until there is an answer or the rounds are used up."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.bounds import Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls, tool_context
 from bulkhead_runtime.kernel.execution import Emit, Execution, Outcome, Token
+from bulkhead_runtime.kernel.repeating import wait_before_repeat
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import (
     CacheScope,
@@ -27,7 +29,10 @@ MAX_CALLS_PER_ROUND = 32
 
 @dataclass(slots=True)
 class LoopState:
-    """Where a loop stands; `messages` grows from `known` on with what this turn adds."""
+    """Where a loop stands; `messages` grows from `known` on with what this turn adds.
+
+    `repeats` is how often its first call may still be made again.
+    """
 
     model: str
     messages: list[ModelMessage]
@@ -37,6 +42,7 @@ class LoopState:
     max_output_tokens: int
     temperature: float | None = None
     cache: CacheScope | None = None
+    repeats: int = 0
     iteration: int = 0
     answer: str = ""
     finish_reason: FinishReason = "stop"
@@ -83,7 +89,7 @@ class AgentLoop:
         context = tool_context(execution)
         while state.iteration < state.max_iterations:
             state.iteration += 1
-            reply = await self._ask_model(execution, state, emit)
+            reply = await self._ask_repeatedly(execution, state, emit)
             text = "".join(reply.texts)
             if not reply.calls:
                 _answer(state, text)
@@ -94,9 +100,28 @@ class AgentLoop:
             state.messages.append(ModelMessage("assistant", text, tuple(reply.calls)))
             state.messages.extend(await self._run_tools(execution, reply.calls, state, context))
 
-    async def _ask_model(self, execution: Execution, state: LoopState, emit: Emit) -> _Reply:
-        reply = _Reply()
+    async def _ask_repeatedly(self, execution: Execution, state: LoopState, emit: Emit) -> _Reply:
+        """Ask again while nothing has come of the turn: no tool ran and nobody read a token."""
+        made = 0
+        while True:
+            reply = _Reply()
+            try:
+                await self._ask_model(execution, state, emit, reply)
+            except ModelError as error:
+                untouched = state.iteration == 1 and not (reply.texts or reply.calls)
+                if not untouched or made >= state.repeats:
+                    raise
+                wait = wait_before_repeat(error, made, execution.deadline - time.monotonic())
+                if wait is None:
+                    raise
+            else:
+                return reply
+            made += 1
+            await asyncio.sleep(wait)
 
+    async def _ask_model(
+        self, execution: Execution, state: LoopState, emit: Emit, reply: _Reply
+    ) -> None:
         async def take(part: Part) -> None:
             match part:
                 case TextDelta(text):
@@ -114,7 +139,6 @@ class AgentLoop:
             raise ModelError(
                 "garbage", f"The model asked for {len(reply.calls)} tool calls at once."
             )
-        return reply
 
     async def _run_tools(
         self,

@@ -199,6 +199,7 @@ class _AgentWork:
                 asked.max_output_tokens or self._agent.max_output_tokens,
             ),
             temperature=asked.temperature,
+            repeats=self._agent.retries or 0,
         )
 
     def _specs(self) -> tuple[ToolSpec, ...]:

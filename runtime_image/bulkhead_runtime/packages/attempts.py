@@ -19,6 +19,7 @@ from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.image_lane.images import Images
 from bulkhead_runtime.models.image_lane.wire import About
 from bulkhead_runtime.models.port import ModelMessage
+from bulkhead_runtime.packages.expressions import found
 from bulkhead_runtime.packages.planned_checks import Check, ImageCheck
 from bulkhead_runtime.telemetry.trace import continue_trace
 from bulkhead_runtime.tools.errors import ToolError
@@ -110,16 +111,25 @@ def _unexpected(check: PromptCheck, result: TurnResult, seconds: float) -> str |
     """Return the first property that an answer does not have."""
     if result.status != "completed":
         return f"agent {check.agent!r} ends with {result.status}"
-    answer = result.answer.casefold()
-    for text in check.contains:
-        if text.casefold() not in answer:
-            return f"the answer of {check.agent!r} does not contain {text!r}"
-    for text in check.not_contains:
-        if text.casefold() in answer:
-            return f"the answer of {check.agent!r} contains {text!r}"
+    wrong = _wrong_text(check, result.answer)
+    if wrong is not None:
+        return wrong
     if check.max_seconds is not None and seconds > check.max_seconds:
         return f"the answer took {seconds:.1f} seconds, more than {check.max_seconds}"
     return None if check.max_cost is None else _too_costly(check.max_cost, result)
+
+
+def _wrong_text(check: PromptCheck, answer: str) -> str | None:
+    folded = answer.casefold()
+    for text in check.contains:
+        if text.casefold() not in folded:
+            return f"the answer of {check.agent!r} does not contain {text!r}"
+    for text in check.not_contains:
+        if text.casefold() in folded:
+            return f"the answer of {check.agent!r} contains {text!r}"
+    if check.matches is None or found(check.matches, answer):
+        return None
+    return f"the answer of {check.agent!r} does not match {check.matches!r}"
 
 
 def _too_costly(most: str, result: TurnResult) -> str | None:

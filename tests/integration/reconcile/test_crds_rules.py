@@ -15,7 +15,17 @@ def agents(**fields: Any) -> Object:
     return {"version": "1.0.0", "agents": [{"name": "helper", **fields}]}
 
 
+PROMPT = {"agent": "helper", "message": "Where is order 77?"}
 ACCEPTED = [
+    pytest.param(
+        "agentpackages",
+        {
+            "version": "1.0.0",
+            "agents": [{"name": "helper"}],
+            "healthChecks": [{"name": "a", "prompt": {**PROMPT, "matches": "(?i)order \\d+"}}],
+        },
+        id="an answer that must match an expression",
+    ),
     pytest.param("organizationruntimes", {}, id="nothing but a name"),
     pytest.param(
         "organizationruntimes",
@@ -216,6 +226,15 @@ REFUSED = [
         {**agents(), "healthChecks": [{"name": "a"}]},
         ["spec.healthChecks[0]", "exactly one of `http`, `tool` and `prompt`"],
         id="a health check of nothing",
+    ),
+    pytest.param(
+        "agentpackages",
+        {
+            **agents(),
+            "healthChecks": [{"name": "a", "prompt": {**PROMPT, "matches": "order (\\d+"}}],
+        },
+        ["spec.healthChecks[0].prompt", "missing closing )"],
+        id="an answer that must match what is no expression",
     ),
     pytest.param(
         "agentpackages",

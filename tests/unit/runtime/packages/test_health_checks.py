@@ -43,6 +43,7 @@ def tool(name: str, **arguments: Any) -> dict[str, Any]:
 PASSING = {
     "an answer contains a text, whatever its case": prompt(contains=["HELLO"]),
     "an answer does not contain a text": prompt(notContains=["goodbye"]),
+    "an answer matches an expression": prompt(matches=r"(?i)HELLO\s+\w+"),
     "an answer comes in time": prompt(maxSeconds=10),
     "an answer costs no more than it may": prompt(maxCost="0.01"),
     "a tool of an agent answers": tool("calculate", expression="1+1"),
@@ -56,6 +57,10 @@ FAILING = {
     "an answer has what it must not have": (
         prompt(notContains=["Hello"]),
         "speaks: the answer of 'assistant' contains 'Hello'",
+    ),
+    "an answer does not match an expression": (
+        prompt(matches="^[0-9]+$"),
+        "speaks: the answer of 'assistant' does not match '^[0-9]+$'",
     ),
     "there is no such agent": (
         {**prompt(), "prompt": {"agent": "ghost", "message": "hi"}},
