@@ -14,12 +14,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from metric_rows import HEADER, metric_rows
+from metric_rows import HEADER, row
 from problem_codes import ProblemCode, problem_codes
 
 from bulkhead_runtime.api.rest.app import create_app
 from bulkhead_runtime.events.types import EVENT_TYPES
-from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
+from bulkhead_runtime.telemetry.metrics import Metrics
 
 PACKAGE = Path(__file__).resolve().parents[1] / "runtime_image" / "bulkhead_runtime"
 DOCS = Path(__file__).resolve().parent
@@ -102,14 +102,15 @@ def events_page() -> str:
 
 def metrics_page() -> str:
     """Return the table of all metrics."""
-    metrics = Metrics(lambda: Gauges(active=0, queued=0, sessions=0, pool_bytes=0, versions={}))
+    described = (reading.about for reading in Metrics().instruments.read())
+    rows = sorted(row(one.name, one.kind, one.labels, one.text) for one in described)
     head = [
         NOTE,
         "# Metrics of a runtime\n",
         "On port 9090, and on 8080 with a key that has `usage:read`. A histogram has `_bucket`,",
         "`_sum` and `_count`.\n",
     ]
-    return "\n".join([*head, *HEADER, *metric_rows(metrics.registry), ""])
+    return "\n".join([*head, *HEADER, *rows, ""])
 
 
 def main(folder: Path) -> None:

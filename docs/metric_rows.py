@@ -19,7 +19,7 @@ def _rows(registry: CollectorRegistry) -> Iterator[str]:
     # The library shows the labels of a metric only once a value was counted.
     for collector in registry._collector_to_names:  # noqa: SLF001
         if isinstance(collector, MetricWrapperBase):
-            yield _row(
+            yield row(
                 collector._name,  # noqa: SLF001
                 collector._type or "",  # noqa: SLF001
                 collector._labelnames,  # noqa: SLF001
@@ -27,7 +27,7 @@ def _rows(registry: CollectorRegistry) -> Iterator[str]:
             )
             continue
         for family in collector.collect():
-            yield _row(
+            yield row(
                 family.name,
                 family.type,
                 getattr(family, "_labelnames", ()),
@@ -35,7 +35,8 @@ def _rows(registry: CollectorRegistry) -> Iterator[str]:
             )
 
 
-def _row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
-    shown = f"{name}_total" if kind == "counter" else name
+def row(name: str, kind: str, labels: tuple[str, ...], text: str) -> str:
+    """Return the row of one metric."""
+    shown = f"{name.removesuffix('_total')}_total" if kind == "counter" else name
     told = ", ".join(f"`{label}`" for label in labels)
     return f"| `{shown}` | {kind} | {told} | {text} |"

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,7 @@ from bulkhead_runtime.health import Health
 from bulkhead_runtime.kernel.admission import Admission
 from bulkhead_runtime.kernel.assembly import Neighbours, assemble
 from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.kernel.execution import DIRECT
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.watched_models import WatchedModels
 from bulkhead_runtime.kernel.window import ContextUse
@@ -38,11 +38,13 @@ from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.readiness import Readiness
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.settings import Settings
+from bulkhead_runtime.standings import Standings, runtime_version
 from bulkhead_runtime.store.port import Session
 from bulkhead_runtime.store.retention import RetentionSweep
 from bulkhead_runtime.stores import Stores, open_stores
 from bulkhead_runtime.telemetry.flights import Flights
-from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
+from bulkhead_runtime.telemetry.instruments import Reading
+from bulkhead_runtime.telemetry.metrics import Metrics
 from bulkhead_runtime.tools.registry import ToolRegistry
 from bulkhead_runtime.tools.reports import ToolReports
 from bulkhead_runtime.tools.runner import ToolRunner
@@ -87,7 +89,7 @@ class Runtime:
         self.observability = Observability(settings, runtime_version(), self.background)
         stores = stores or open_stores(settings)
         self.store = stores.of_record
-        self.metrics = Metrics(self._gauges)
+        self.metrics = Metrics(self.observability.tracing.recorded)
         self.events = EventBus(self.store, lost=self.metrics.stores.events_lost)
         self.engine = CompiledPolicies()
         reports = Reports(self.events, self.metrics)
@@ -113,8 +115,15 @@ class Runtime:
         )
         self.versions = VersionRouter()
         self._flights = Flights(settings.scratch_directory)
-        self.admission = Admission()
-        self._usage_at_scrape = PoolUsage()
+        self.admission = Admission(self.metrics.queue)
+        self._standings = Standings(
+            holder=self.holder,
+            admission=self.admission,
+            flights=self._flights,
+            store=self.store,
+            volume=None if stores.shared else settings.data_directory,
+        )
+        self._show_balance = reports.balance
         entries = assemble(
             Neighbours(
                 organization=settings.organization,
@@ -238,10 +247,10 @@ class Runtime:
     def _measurements(self) -> tuple[Measurement, ...]:
         return self._flights.added_to(self.metrics.versions.told())
 
-    async def render_metrics(self) -> bytes:
-        """Return the exposition text, rendered off the event loop."""
-        self._usage_at_scrape, _ = await self._usage()
-        return await asyncio.to_thread(self.metrics.render)
+    async def read_metrics(self) -> tuple[Reading, ...]:
+        """Return all metrics at this moment."""
+        await self._standings.refresh(self._show_balance)
+        return self.metrics.read(self._standings.now())
 
     async def _usage(self) -> tuple[PoolUsage, dict[tuple[str, str], int]]:
         try:
@@ -259,7 +268,8 @@ class Runtime:
         self.tools.configure(source.tools, {key: version.tools for key, version in versions})
         self.observability.follow(source.telemetry)
         self.versions.forget_departed(configuration)
-        self.metrics.keep(configuration.versions)
+        agents = {name for version in configuration.versions.values() for name in version.agents}
+        self.metrics.keep(configuration.versions, {*agents, DIRECT})
         self._flights.keep(configuration.versions)
         self.admission.resize(configuration.limits.max_concurrent_agents)
 
@@ -272,26 +282,6 @@ class Runtime:
         self.holder.reload()
         for listener in self._secrets_listeners:
             listener()
-
-    def _gauges(self) -> Gauges:
-        """Return what a scrape shows; called from the thread that renders."""
-        configuration = self.holder.current
-        versions = configuration.versions if configuration else {}
-        return Gauges(
-            active=self.admission.active,
-            queued=self.admission.queued,
-            sessions=self._usage_at_scrape.sessions,
-            pool_bytes=self._usage_at_scrape.used_bytes,
-            versions={key: version.weight for key, version in versions.items()},
-        )
-
-
-def runtime_version() -> str:
-    """Return the version of the installed package."""
-    try:
-        return version("bulkhead")
-    except PackageNotFoundError:
-        return "0.0.0"
 
 
 def _folders(secrets: Path) -> Iterable[Path]:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp.abc import AbstractResolver
-from prometheus_client import CollectorRegistry
 
 from bulkhead_api.v1alpha1.agent_package import HttpTool
 from bulkhead_api.v1alpha1.policies import ModelPolicy, ToolPolicy, ToolRule
 from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.policy.engine import CompiledPolicies
+from bulkhead_runtime.telemetry.instruments import Instruments
 from bulkhead_runtime.telemetry.measurements import VersionMeasurements
 from bulkhead_runtime.telemetry.spans import Tracing
 from bulkhead_runtime.telemetry.work_metrics import ToolMetrics
@@ -22,6 +22,7 @@ from bulkhead_runtime.tools.reports import ToolReports
 from bulkhead_runtime.tools.runner import ToolRunner
 from bulkhead_runtime.tools.surroundings import Surroundings
 from tests.support.contexts import execution_context
+from tests.support.metric_values import value_of
 
 ALLOW_ALL = ToolRule(name="all", effect="Allow")
 PACKAGE = ("assistant", "1.0.0")
@@ -51,13 +52,11 @@ class ToolHome:
     registry: ToolRegistry
     runner: ToolRunner
     heard: Heard
-    metrics: CollectorRegistry
+    metrics: Instruments
     policies: CompiledPolicies
 
-    def counted(self, tool: str, outcome: str) -> float | None:
-        return self.metrics.get_sample_value(
-            "bulkhead_tool_calls_total", {"tool": tool, "outcome": outcome}
-        )
+    def counted(self, tool: str, outcome: str) -> object:
+        return value_of(self.metrics, "bulkhead_tool_calls_total", tool=tool, outcome=outcome)
 
     def configure(self, *declared: HttpTool, **settings: Any) -> None:
         """Follow settings; package tools belong to `PACKAGE`."""
@@ -73,7 +72,7 @@ def tool_home(
     resolver: AbstractResolver | None = None,
 ) -> ToolHome:
     """Return a home whose folders lie in `directory`; the predicates say what may be reached."""
-    policies, heard, metrics = CompiledPolicies(), Heard(), CollectorRegistry()
+    policies, heard, metrics = CompiledPolicies(), Heard(), Instruments()
     policies.configure(ToolPolicy(rules=tuple(rules)), ModelPolicy())
     runner = ToolRunner(
         policies, ToolReports(heard, ToolMetrics(metrics), VersionMeasurements(), Tracing())

@@ -1,11 +1,12 @@
 """Health, readiness and metrics, on both ports."""
 
+import asyncio
+
 import orjson
 
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.runtime import Runtime
-
-_METRICS_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
+from bulkhead_runtime.telemetry.instruments import Reading
 
 
 async def health(exchange: Exchange, runtime: Runtime) -> None:
@@ -32,8 +33,18 @@ async def readiness(exchange: Exchange, runtime: Runtime) -> None:
 
 
 async def metrics(exchange: Exchange, runtime: Runtime) -> None:
-    """Answer in Prometheus' text format."""
+    """Answer in Prometheus' text format, or in OpenMetrics where the header `Accept` asks for it.
+
+    Rendered off the event loop: many series take long.
+    """
     exchange.route = "/metrics"
-    await exchange.respond(
-        200, await runtime.render_metrics(), content_type=_METRICS_TYPE, headers=None
-    )
+    readings = await runtime.read_metrics()
+    accept = exchange.headers.get(b"accept", b"").decode("latin-1")
+    text, media_type = await asyncio.to_thread(_rendered, readings, accept)
+    await exchange.respond(200, text, content_type=media_type.encode(), headers=None)
+
+
+def _rendered(readings: tuple[Reading, ...], accept: str) -> tuple[bytes, str]:
+    from bulkhead_runtime.telemetry.exposition import render  # noqa: PLC0415 (a tenth of a second)
+
+    return render(readings, accept)

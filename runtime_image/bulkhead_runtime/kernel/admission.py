@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from bulkhead_runtime import errors
+from bulkhead_runtime.telemetry.execution_metrics import QueueMetrics
 
 WINDOW_SECONDS = 60
 _MAX_RETRY_SECONDS = 60.0
@@ -100,15 +101,23 @@ def rate_limited(limit: int, retry_after: float) -> errors.Problem:
     )
 
 
+class _Waiting(Struct, eq=False):
+    """One that waits for its `turn` since a time of `time.monotonic()`."""
+
+    turn: "asyncio.Future[None]"
+    since: float
+
+
 class Admission:
     """Places for executions; those beyond wait in order, those beyond the queue are refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: QueueMetrics) -> None:
         self.active = 0
         self.rate: RateLeft | None = None
         """What was left of the rate when it was asked about last."""
 
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._metrics = metrics
+        self._waiting: deque[_Waiting] = deque()
         self._places = 0
         self._average_seconds = 1.0
 
@@ -116,6 +125,11 @@ class Admission:
     def queued(self) -> int:
         """Return how many executions wait."""
         return len(self._waiting)
+
+    @property
+    def oldest_queued_seconds(self) -> float:
+        """Return for how long the execution waits that waits longest, 0 where none does."""
+        return time.monotonic() - self._waiting[0].since if self._waiting else 0.0
 
     def resize(self, places: int) -> None:
         """Follow another number of places; those who can run now do."""
@@ -127,6 +141,7 @@ class Admission:
         self._places = places
         if self.active < places and not self._waiting:
             self.active += 1
+            self._metrics.admitted(0.0)
         else:
             await self._wait(max_queue)
 
@@ -146,21 +161,23 @@ class Admission:
                 "(spec.limits.maxConcurrentAgents, spec.limits.maxQueueSize). Try again later.",
                 retry_after=min(_MAX_RETRY_SECONDS, max(1.0, rounds * self._average_seconds)),
             )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), time.monotonic())
+        self._waiting.append(waiting)
+        self._metrics.queued()
         try:
-            await turn
+            await waiting.turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if waiting.turn.done() and not waiting.turn.cancelled():
                 self.active -= 1
                 self._wake()
             else:
-                self._waiting.remove(turn)
+                self._waiting.remove(waiting)
             raise
+        self._metrics.admitted(time.monotonic() - waiting.since)
 
     def _wake(self) -> None:
         while self._waiting and self.active < self._places:
-            turn = self._waiting.popleft()
+            turn = self._waiting.popleft().turn
             if not turn.done():
                 self.active += 1
                 turn.set_result(None)

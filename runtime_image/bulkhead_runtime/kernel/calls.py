@@ -31,6 +31,7 @@ from bulkhead_runtime.models.port import (
     Router,
     Spent,
     Switch,
+    TextDelta,
     Usage,
     Write,
 )
@@ -197,6 +198,9 @@ class _Count:
             self._answers = True
             model = self._call.model if self._call is not None else self._request.model
             self._calls.reports.first_part(model, time.monotonic() - self._started)
+        if not self._execution.spoken and (part is None or isinstance(part, TextDelta)):
+            self._execution.spoken = True
+            self._calls.reports.first_text(self._execution)
         if isinstance(part, Finished):
             self._span.set({"gen_ai.response.finish_reasons": (part.reason,)})
 
@@ -227,6 +231,8 @@ class _Count:
 
     def _count(self, spent: Spent) -> None:
         self._execution.usage.add(spent.usage)
+        if not spent.cached:
+            self._calls.reports.model_used(spent.model, spent.usage)
         kind: LineType = "cache" if spent.cached else self._kind
         line = ledger_line(self._execution, kind, spent.model, spent.usage)
         self._execution.purse.spend(line, turns=0 if spent.cached else 1)

@@ -59,8 +59,8 @@ class Execution(Struct):
     `version` are labels from the configuration, never a client's text; `definition` is the agent
     as its package has it, None where a model or a tool is addressed. `begun` is True once the
     store has made or locked the session, for its `turn`; `followed` once another message waits for
-    that turn's end. `beside` is what it takes beside the calls of its own work. `warnings` are for
-    the client.
+    that turn's end. `beside` is what it takes beside the calls of its own work, `spoken` True once
+    a model's first text came. `warnings` are for the client.
     """
 
     configuration: Configuration
@@ -79,6 +79,7 @@ class Execution(Struct):
     begun: bool = False
     turn: Turn | None = None
     followed: bool = False
+    spoken: bool = False
     beside: Amounts = field(default_factory=dict)
     outcome: Outcome = "error"
     usage: UsageTotal = field(default_factory=UsageTotal)

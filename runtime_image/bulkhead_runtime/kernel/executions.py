@@ -104,13 +104,13 @@ class Executions:
 
     def entered(self, execution: Execution) -> None:
         """Note that work runs here, and in which session."""
-        self._flights.began((execution.package, execution.version))
+        self._flights.began((execution.package, execution.version), execution.agent)
         if execution.session_id is not None:
             self._interruptions.began(execution.session_id, execution)
 
     def left(self, execution: Execution) -> None:
         """Note that it runs no longer."""
-        self._flights.ended((execution.package, execution.version))
+        self._flights.ended((execution.package, execution.version), execution.agent)
         if execution.session_id is not None:
             self._interruptions.ended(execution.session_id)
 

@@ -1,8 +1,10 @@
 """Tells events and metrics what happens to executions; ids, outcomes and figures, never content."""
 
+import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Final, Literal
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event, Events
@@ -13,13 +15,15 @@ from bulkhead_runtime.kernel.purse import BudgetRefusedError
 from bulkhead_runtime.kernel.verdicts import failed
 from bulkhead_runtime.models.circuit import CircuitState
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import Switch
+from bulkhead_runtime.models.port import Switch, Usage
 from bulkhead_runtime.policy.port import Decision
 from bulkhead_runtime.store.port import ExpiredSession
-from bulkhead_runtime.store.spending import Account, Dimension
+from bulkhead_runtime.store.spending import Account, Balance
 from bulkhead_runtime.telemetry.metrics import Metrics
 
 IdempotencyOutcome = Literal["start", "hit", "conflict", "complete", "fail"]
+
+_NOTHING: Final = Decimal(0)
 
 
 class Reports:
@@ -51,10 +55,8 @@ class Reports:
 
     def ended(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
         """Count an execution and say how it ended."""
-        metrics, usage = self._metrics, execution.usage
-        metrics.execution_ended(
-            execution.agent, execution.package, execution.version, execution.outcome
-        )
+        metrics, usage = self._metrics.executions, execution.usage
+        metrics.ended(execution.agent, execution.package, execution.version, execution.outcome)
         self._measured(execution, error, seconds)
         metrics.used(
             execution.agent,
@@ -71,8 +73,11 @@ class Reports:
             "seconds": round(seconds, 4),
         }
         if error is None:
+            if execution.turn is not None:
+                metrics.turn(execution.agent)
             self.publish("request.complete", execution.context, data)
             return
+        metrics.failed(execution.agent, _code(error))
         data["code"] = getattr(error, "code", type(error).__name__)
         data["status"] = getattr(error, "status", None)
         self.publish("request.error", execution.context, data)
@@ -109,20 +114,34 @@ class Reports:
         named = {"scope": account.scope, "key": account.key, **data}
         self.publish(type_, execution.context, named)
 
-    def balance(self, account: Account, dimension: Dimension, used: Any) -> None:
+    def balance(self, balance: Balance) -> None:
         """Show where an account of the whole organization stands."""
-        self._metrics.spending.balance(
-            account.scope, dimension, used=used, limit=account.limits[dimension]
-        )
+        for dimension, limit in balance.account.limits.items():
+            self._metrics.spending.balance(
+                balance.account.scope,
+                dimension,
+                used=balance.used.get(dimension, _NOTHING),
+                reserved=balance.reserved.get(dimension, _NOTHING),
+                limit=limit,
+            )
 
     def model_called(self, model: str, outcome: str, seconds: float) -> None:
         """Count one call of a model; `outcome` is ok or the kind of its error."""
-        provider, _, name = model.partition("/")
-        self._metrics.models.called(provider, name, outcome, seconds)
+        self._metrics.models.called(model, outcome, seconds)
 
     def first_part(self, model: str, seconds: float) -> None:
         """Count how long the first part of an answer took."""
-        self._metrics.models.first_part(model.partition("/")[0], seconds)
+        self._metrics.models.first_part(model, seconds)
+
+    def first_text(self, execution: Execution) -> None:
+        """Count how long the first text took since the execution came in."""
+        seconds = time.monotonic() - execution.started
+        self._metrics.executions.first_token(execution.agent, seconds)
+
+    def model_used(self, model: str, usage: Usage) -> None:
+        """Count what one model that was asked took."""
+        tokens = (usage.input_tokens, usage.output_tokens)
+        self._metrics.models.used(model, tokens, usage.cost)
 
     def cached(self, *, hit: bool) -> None:
         """Count one look into the cache of answers."""
@@ -140,9 +159,7 @@ class Reports:
 
     def fell_back(self, execution: Execution, switch: Switch) -> None:
         """Say that the next model of a plan is asked."""
-        self._metrics.models.fell_back(
-            switch.failed.partition("/")[0], switch.model.partition("/")[0]
-        )
+        self._metrics.models.fell_back(switch.failed, switch.model)
         data = {"from": switch.failed, "to": switch.model, "reason": switch.error.kind}
         self.publish("model.fallback", execution.context, data)
 
@@ -193,3 +210,10 @@ class Reports:
         """Say that old messages were left out of what the model is told."""
         self._metrics.context.cleaned()
         self.publish("session.cleaned", context, {"messages": messages, "tokens": tokens})
+
+
+def _code(error: BaseException) -> str:
+    """Return the stable code of a failure, also of one that nobody foresaw."""
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted"
+    return str(getattr(error, "code", "internal_error"))

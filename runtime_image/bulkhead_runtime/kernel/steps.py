@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from bulkhead_api.v1alpha1.budgets import Budgets, BudgetStep
@@ -17,7 +16,7 @@ from bulkhead_runtime.store.spending import Account, Balance, Dimension
 Key = TypeVar("Key")
 
 _REMEMBERED: Final = 1024
-_WHOLE_ORGANIZATION: Final = frozenset({"day", "total"})
+WHOLE_ORGANIZATION: Final = frozenset({"day", "total"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +85,8 @@ class BudgetSteps:
 
     def _show(self, balances: tuple[Balance, ...]) -> None:
         for balance in balances:
-            if balance.account.scope in _WHOLE_ORGANIZATION:
-                for dimension in balance.account.limits:
-                    taken = balance.used.get(dimension, Decimal(0))
-                    taken += balance.reserved.get(dimension, Decimal(0))
-                    self._reports.balance(balance.account, dimension, taken)
+            if balance.account.scope in WHOLE_ORGANIZATION:
+                self._reports.balance(balance)
 
     def _warn(self, execution: Execution, found: Passed) -> None:
         execution.warnings.append(

@@ -1,4 +1,4 @@
-"""Which versions were at work when a process died, kept where that outlives the process.
+"""Which versions are at work, and were when a process died: kept where that outlives the process.
 
 A process that is killed by what it carries out can tell nobody. What runs is therefore counted in
 a mapped file of the pod's scratch volume, which its next container finds: a store of four bytes
@@ -31,14 +31,15 @@ _RUNNING: Final = struct.Struct("<I")
 
 
 class Flights:
-    """Counts what runs, per version; belongs to the event loop's thread.
+    """Counts what runs, per version and agent; belongs to the event loop's thread.
 
-    Where the folder cannot be used, or another process uses it, nothing is counted.
+    Where the folder cannot be used, or another process uses it, no crashes are counted.
     """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / _FILE
         self._running: dict[VersionKey, int] = {}
+        self._agents: dict[str, int] = {}
         self._offsets: dict[VersionKey, int] = {}
         self._crashes: dict[VersionKey, int] = {}
         self._map: mmap.mmap | None = None
@@ -61,12 +62,21 @@ class Flights:
             name = "\0".join(key).encode()
             _SLOT.pack_into(self._map, offset, name, self._running[key], self._crashes[key])
 
-    def began(self, version: VersionKey) -> None:
-        """Note that an execution of a version begins."""
+    @property
+    def agents(self) -> int:
+        """Return of how many agents an execution runs."""
+        return len(self._agents)
+
+    def began(self, version: VersionKey, agent: str) -> None:
+        """Note that an execution of a version's agent begins."""
+        self._agents[agent] = self._agents.get(agent, 0) + 1
         self._count(version, 1)
 
-    def ended(self, version: VersionKey) -> None:
+    def ended(self, version: VersionKey, agent: str) -> None:
         """Note that one has ended, whatever came of it."""
+        running = self._agents.pop(agent) - 1
+        if running:
+            self._agents[agent] = running
         self._count(version, -1)
 
     def added_to(self, measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:

@@ -1,5 +1,6 @@
 """Label values that cannot grow without bound, whatever the names are made of."""
 
+from collections.abc import Container
 from typing import Final
 
 OTHER: Final = "other"
@@ -9,7 +10,7 @@ MAX_CHARACTERS: Final = 128
 class BoundedNames:
     """The first `limit` names keep their own series; all later ones share the series `other`.
 
-    For names that come from outside the code and the configuration: tools of MCP servers, models
+    For names that come from outside the code: agents of packages, tools of MCP servers, models
     that a client addresses directly.
     """
 
@@ -25,3 +26,7 @@ class BoundedNames:
             return OTHER
         self._known.add(name)
         return name
+
+    def keep(self, wanted: Container[str]) -> None:
+        """Forget the names that are not wanted any more, so that others have their place."""
+        self._known = {name for name in self._known if name in wanted}

@@ -103,6 +103,11 @@ class OpenTelemetryTracer:
         """Open a span below the present one."""
         return self._opened(name, kind, attributes, None)
 
+    def recorded(self) -> str | None:
+        """Return the id of this task's trace where it is recorded, None where it is not."""
+        context = otel.get_current_span().get_span_context()
+        return f"{context.trace_id:032x}" if context.trace_flags.sampled else None
+
     def shutdown(self) -> None:
         """Send what is waiting, within a bounded time."""
         self._provider.shutdown()

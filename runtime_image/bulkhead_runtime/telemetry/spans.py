@@ -66,6 +66,10 @@ class Tracer(Protocol):
         """Open a span below the present one."""
         ...
 
+    def recorded(self) -> str | None:
+        """Return the id of this task's trace where it is recorded, None where it is not."""
+        ...
+
     def shutdown(self) -> None:
         """Send what is waiting, within a bounded time."""
         ...
@@ -146,6 +150,10 @@ class Tracing:
     async def aclose(self) -> None:
         """Send what is waiting and stop."""
         await self.configure(None)
+
+    def recorded(self) -> str | None:
+        """Return the id of this task's trace where somebody can look at it, None elsewhere."""
+        return None if self._tracer is None else self._tracer.recorded()
 
     def run(
         self, trace: Trace, *, agent: str, attributes: Mapping[str, Attribute | None]

@@ -21,7 +21,8 @@ from bulkhead_runtime.api.problems import (
 from bulkhead_runtime.api.rest import catalogue, keys, policies, sessions, usage
 from bulkhead_runtime.api.stored_keys import StoredKeys
 from bulkhead_runtime.errors import Problem, unknown_path
-from bulkhead_runtime.runtime import Runtime, runtime_version
+from bulkhead_runtime.runtime import Runtime
+from bulkhead_runtime.standings import runtime_version
 
 
 def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:

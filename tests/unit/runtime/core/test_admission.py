@@ -6,6 +6,8 @@ import pytest
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.admission import Admission, RateWindow, SessionGate
+from bulkhead_runtime.telemetry.execution_metrics import QueueMetrics
+from bulkhead_runtime.telemetry.instruments import Instruments
 
 
 class Clock:
@@ -64,7 +66,7 @@ def test_a_raised_limit_holds_at_once() -> None:
 
 
 async def test_places_are_given_in_the_order_of_arrival() -> None:
-    admission, order = Admission(), []
+    admission, order = Admission(QueueMetrics(Instruments())), []
     release = asyncio.Event()
 
     async def run(number: int) -> None:
@@ -82,7 +84,7 @@ async def test_places_are_given_in_the_order_of_arrival() -> None:
 
 
 async def test_beyond_the_queue_is_refused_with_a_time_to_come_back() -> None:
-    admission, release = Admission(), asyncio.Event()
+    admission, release = Admission(QueueMetrics(Instruments())), asyncio.Event()
 
     async def run() -> None:
         async with _held(admission, 1, 1):
@@ -101,7 +103,7 @@ async def test_beyond_the_queue_is_refused_with_a_time_to_come_back() -> None:
 
 
 async def test_whoever_leaves_the_queue_frees_its_place_for_the_next() -> None:
-    admission, release, ran = Admission(), asyncio.Event(), []
+    admission, release, ran = Admission(QueueMetrics(Instruments())), asyncio.Event(), []
 
     async def run(number: int) -> None:
         async with _held(admission, 1, 10):
@@ -120,7 +122,7 @@ async def test_whoever_leaves_the_queue_frees_its_place_for_the_next() -> None:
 
 
 async def test_more_places_let_those_who_wait_run_at_once() -> None:
-    admission, release, ran = Admission(), asyncio.Event(), []
+    admission, release, ran = Admission(QueueMetrics(Instruments())), asyncio.Event(), []
 
     async def run(number: int) -> None:
         async with _held(admission, 1, 10):

@@ -5,7 +5,7 @@ from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.watched_models import WatchedModels
 from bulkhead_runtime.policy.engine import CompiledPolicies
-from bulkhead_runtime.telemetry.metrics import Gauges, Metrics
+from bulkhead_runtime.telemetry.metrics import Metrics
 from tests.support.contexts import execution_context
 
 DEAR = ModelRule(name="dear", effect="Deny", match=("*/large",))
@@ -24,8 +24,7 @@ class Heard:
 def watched(policy: ModelPolicy) -> tuple[WatchedModels, Heard]:
     engine, heard = CompiledPolicies(), Heard()
     engine.configure(ToolPolicy(), policy)
-    metrics = Metrics(lambda: Gauges(active=0, queued=0, sessions=0, pool_bytes=0, versions={}))
-    return WatchedModels(engine, Reports(heard, metrics)), heard
+    return WatchedModels(engine, Reports(heard, Metrics())), heard
 
 
 def test_an_audit_reports_once_per_run_what_it_would_have_denied() -> None:

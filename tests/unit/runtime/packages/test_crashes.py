@@ -15,6 +15,7 @@ from tests.support.runtime.rollouts import ask, measured
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
 
+AGENT = "assistant"
 GOOD, BAD = ("helper", "1.0.0"), ("helper", "2.0.0")
 
 
@@ -37,10 +38,10 @@ def _followed(directory: Path, *versions: tuple[str, str]) -> Flights:
 
 def test_a_version_that_was_at_work_is_told_and_one_that_was_not_is_not(tmp_path: Path) -> None:
     flights = _followed(tmp_path, GOOD, BAD)
-    flights.began(GOOD)
-    flights.ended(GOOD)
-    flights.began(BAD)
-    flights.began(BAD)
+    flights.began(GOOD, AGENT)
+    flights.ended(GOOD, AGENT)
+    flights.began(BAD, AGENT)
+    flights.began(BAD, AGENT)
     _die(flights)
     assert _crashes(_followed(tmp_path, GOOD, BAD), GOOD, BAD) == [0, 1]
 
@@ -48,14 +49,14 @@ def test_a_version_that_was_at_work_is_told_and_one_that_was_not_is_not(tmp_path
 def test_processes_that_die_one_after_the_other_add_up(tmp_path: Path) -> None:
     for _ in range(3):
         flights = _followed(tmp_path, BAD)
-        flights.began(BAD)
+        flights.began(BAD, AGENT)
         _die(flights)
     assert _crashes(_followed(tmp_path, BAD), BAD) == [3]
 
 
 def test_a_version_that_left_begins_anew_when_it_comes_back(tmp_path: Path) -> None:
     flights = _followed(tmp_path, BAD)
-    flights.began(BAD)
+    flights.began(BAD, AGENT)
     _die(flights)
     after = _followed(tmp_path, BAD)
     after.keep([GOOD])
@@ -65,7 +66,7 @@ def test_a_version_that_left_begins_anew_when_it_comes_back(tmp_path: Path) -> N
 
 def test_what_runs_while_versions_come_and_go_stays_counted(tmp_path: Path) -> None:
     flights = _followed(tmp_path, GOOD, BAD)
-    flights.began(BAD)
+    flights.began(BAD, AGENT)
     flights.keep([BAD])
     _die(flights)
     assert _crashes(_followed(tmp_path, BAD), BAD) == [1]
@@ -73,16 +74,16 @@ def test_what_runs_while_versions_come_and_go_stays_counted(tmp_path: Path) -> N
 
 def test_a_process_that_ends_leaves_nothing_behind(tmp_path: Path) -> None:
     flights = _followed(tmp_path, BAD)
-    flights.began(BAD)
+    flights.began(BAD, AGENT)
     flights.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_process_in_the_same_folder_counts_nothing(tmp_path: Path) -> None:
     first = _followed(tmp_path, BAD)
-    first.began(BAD)
+    first.began(BAD, AGENT)
     second = _followed(tmp_path, BAD)
-    second.began(BAD)
+    second.began(BAD, AGENT)
     assert _crashes(second, BAD) == [0]
     second.close()
     _die(first)
@@ -92,8 +93,8 @@ def test_a_second_process_in_the_same_folder_counts_nothing(tmp_path: Path) -> N
 def test_more_versions_than_there_is_room_for_are_served_and_not_counted(tmp_path: Path) -> None:
     versions = [("helper", f"{number}.0.0") for number in range(MAX_VERSIONS + 1)]
     flights = _followed(tmp_path, *versions)
-    flights.began(versions[-1])
-    flights.began(versions[0])
+    flights.began(versions[-1], AGENT)
+    flights.began(versions[0], AGENT)
     _die(flights)
     after = _followed(tmp_path, versions[0], versions[-1])
     assert _crashes(after, versions[0], versions[-1]) == [1, 0]
@@ -136,3 +137,15 @@ async def test_executions_that_end_their_process_are_told_by_the_next(
         blamed, other = await measured(runtime, "2.0.0"), await measured(runtime, "1.0.0")
     assert (blamed.crashes, blamed.executions) == (2, 0)
     assert other.crashes == 0
+
+
+def test_agents_are_at_work_until_their_last_execution_ends(tmp_path: Path) -> None:
+    flights = _followed(tmp_path, GOOD)
+    flights.began(GOOD, "a")
+    flights.began(GOOD, "a")
+    flights.began(GOOD, "b")
+    assert flights.agents == 2
+    flights.ended(GOOD, "a")
+    assert flights.agents == 2
+    flights.ended(GOOD, "a")
+    assert flights.agents == 1
