@@ -55,6 +55,8 @@ class StubRuntime:
     asked: int = 0
     unhealthy: set[str] = field(default_factory=set)
     """Versions whose health checks fail."""
+    away: set[str] = field(default_factory=set)
+    """Versions whose registry does not answer; they are set aside while they get no sessions."""
     undecided: set[str] = field(default_factory=set)
     """Versions whose health checks never end."""
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
@@ -191,6 +193,17 @@ class StubRuntime:
             if version.check
         )
 
+    def _set_aside(self, config: RuntimeConfig | None) -> tuple[Refusal, ...]:
+        return tuple(
+            Refusal(
+                what=names.package_key(route.package, version.version),
+                message="registry.example.com does not answer; it is fetched again after a while",
+            )
+            for route in (config.routes if config else ())
+            for version in route.versions
+            if version.version in self.away and not version.weight
+        )
+
     def _measured(self, versions: tuple[LoadedVersion, ...]) -> tuple[Measurement, ...]:
         used = {(one.package, one.version) for one in versions if one.weight}
         return tuple(one for key, one in self.measurements.items() if key in used)
@@ -215,6 +228,7 @@ class StubRuntime:
             )
             for route in (config.routes if config else ())
             for version in route.versions
+            if version.weight or version.version not in self.away
         )
         return RuntimeState(
             organization=pod.organization,
@@ -222,7 +236,7 @@ class StubRuntime:
             runtime_version="1.2.0",
             configuration_hash=config.hash if config else "",
             versions=versions,
-            refusals=(pod.refusal,) if pod.refusal else (),
+            refusals=((pod.refusal,) if pod.refusal else ()) + self._set_aside(config),
             pool=self.usage,
             started_at=str(self.processes),
             python="3.13.1",

@@ -124,7 +124,14 @@ def _seen(situation: Situation, record: Record | None) -> Seen:
     if progress.phase is Phase.SHIFT:
         analysis, failure = _analysis(situation, record)
     loaded = reports.loaded(package, progress.target)
-    return replace(seen, loaded=loaded, health=health, analysis=analysis, failure=failure)
+    return replace(
+        seen,
+        loaded=loaded,
+        health=health,
+        analysis=analysis,
+        failure=failure,
+        obstacle=reports.obstacle(package, progress.target),
+    )
 
 
 def _health(

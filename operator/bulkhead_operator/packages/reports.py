@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
+from bulkhead_api.names import package_key
 from bulkhead_api.runtime_state import (
     LATENCY_BOUNDS,
     CheckReport,
@@ -19,6 +20,7 @@ from bulkhead_operator.packages.analysis import Counts, Measured
 from bulkhead_operator.packages.rollout import Failure, Verdict, VersionId
 
 FULL_WEIGHT = 100
+LONGEST_OBSTACLE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,14 @@ class Reports:
         return bool(self.following) and not any(
             _is(one, package, version) for state in self.following for one in state.versions
         )
+
+    def obstacle(self, package: str, version: VersionId) -> str:
+        """Return why a replica could not load the version yet; empty where none says so."""
+        name = package_key(package, version.version)
+        said = (
+            one.message for state in self.following for one in state.refusals if one.what == name
+        )
+        return next(said, "")[:LONGEST_OBSTACLE]
 
     def agents(self, package: str, version: VersionId) -> tuple[str, ...]:
         """Return the names of a version's agents as the first replica that has it says."""

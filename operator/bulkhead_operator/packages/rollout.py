@@ -116,7 +116,7 @@ class Seen:
     """What is seen of the target (`loaded`, `health`, `analysis`, `broken`) and of the origin.
 
     `broken` is set by whatever cannot wait for a check: a refused document, a crash loop, a
-    dependency that is not there any more.
+    dependency that is not there any more. `obstacle` is what a replica still struggles with.
     """
 
     now: int
@@ -125,6 +125,7 @@ class Seen:
     analysis: Verdict = Verdict.PENDING
     broken: Failure | None = None
     failure: Failure | None = None
+    obstacle: str = ""
     origin_loaded: bool = True
     origin_health: Verdict = Verdict.PENDING
 
@@ -255,10 +256,11 @@ def _within_deadline(progress: Progress, wanted: Wanted, seen: Seen, since: int)
     late_at = since + wanted.plan.progress_deadline_seconds
     if seen.now < late_at:
         return Decision(progress, wake_at=late_at)
+    why = f": {seen.obstacle}" if seen.obstacle and progress.phase is Phase.LOAD else ""
     missed = Failure(
         "ProgressDeadlineExceeded",
         f"phase {progress.phase} did not end within "
-        f"{wanted.plan.progress_deadline_seconds} seconds",
+        f"{wanted.plan.progress_deadline_seconds} seconds{why}",
     )
     return _fail(progress, wanted, seen, missed)
 

@@ -67,7 +67,19 @@ def package_found(
         checks=_checks(memory, name, record),
         unmet=decided.unmet,
         history=_history(context, organization, body, record),
+        obstacle=_obstacle(memory, name, record),
     )
+
+
+def _obstacle(memory: Memory, package: str, record: Record | None) -> str:
+    """Return what keeps the version that takes over from being loaded."""
+    if record is None or record.progress.phase is not Phase.LOAD:
+        return ""
+    return _reports(memory).obstacle(package, record.progress.target)
+
+
+def _reports(memory: Memory) -> Reports:
+    return Reports({uid: one.state for uid, one in memory.following.replicas.items()})
 
 
 def _checks(memory: Memory, package: str, record: Record | None) -> tuple[CheckSummary, ...]:
@@ -75,11 +87,10 @@ def _checks(memory: Memory, package: str, record: Record | None) -> tuple[CheckS
     if record is None:
         return ()
     progress = record.progress
-    reports = Reports({uid: one.state for uid, one in memory.following.replicas.items()})
     version = progress.origin if progress.phase is Phase.RESTORE else progress.target
     if version is None:
         return ()
-    found = reports.checks(package, version, nonce(progress, version))
+    found = _reports(memory).checks(package, version, nonce(progress, version))
     return tuple(
         CheckSummary(name=one.name[:128], passed=one.passed, message=one.message[:512])
         for report in found[:1]

@@ -37,6 +37,8 @@ class PackageFound:
     checks: tuple[CheckSummary, ...] = ()
     unmet: tuple[str, ...] = ()
     history: tuple[Revision, ...] = ()
+    obstacle: str = ""
+    """What keeps the version that takes over from being loaded."""
 
     @property
     def current(self) -> bool:

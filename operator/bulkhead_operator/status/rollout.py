@@ -95,8 +95,9 @@ def _under_way(found: "PackageFound", rollout: RolloutStatus) -> Sequence[Statem
             f"Version {version} gets {share} and waits: annotate bulkhead.dev/approve-step: {step} "
             "to let it go on.",
         )
+    why = f": {found.obstacle.removesuffix('.')}" if found.obstacle else ""
     said: Mapping[str, tuple[str, str]] = {
-        "Load": (reasons.LOADING, f"Version {version} is being loaded."),
+        "Load": (reasons.LOADING, f"Version {version} is being loaded{why}."),
         "HealthCheck": (reasons.CHECKS_PENDING, f"Version {version} is being checked."),
         "Shift": (reasons.SHIFTING, f"Version {version} gets {share} in step {step}."),
     }

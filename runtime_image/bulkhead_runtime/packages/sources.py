@@ -1,12 +1,13 @@
 """Contents of versions that lie elsewhere: fetched in the background, once for each version.
 
-What could not be fetched is told, and tried again after a while or when a Secret changes: a
-registry that was away for a moment needs nobody to act.
+What could not be fetched is told, and tried again after growing pauses or when a Secret changes: a
+registry that was away for a while needs nobody to act.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from bulkhead_api import package_manifest
 from bulkhead_api.package_manifest import ManifestError, PackageManifest
@@ -16,7 +17,8 @@ from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_runtime.config.loader import UnavailableError
 from bulkhead_runtime.packages.errors import SourceError
 
-RETRY_SECONDS: Final = 30.0
+FIRST_RETRY_SECONDS: Final = 5.0
+LONGEST_RETRY_SECONDS: Final = 300.0
 MAX_KEPT: Final = 64
 _PAUSES_SECONDS: Final = (0.2, 1.0)
 
@@ -25,6 +27,17 @@ _Key = tuple[str, str, str, tuple[str, ...]]
 
 Fetch = Callable[[OciSource, Tools], Awaitable[bytes]]
 """Returns the manifest of a version; raises `SourceError`."""
+
+
+class _Failure(NamedTuple):
+    message: str
+    times: int
+
+
+def retry_seconds(times: int) -> float:
+    """Return the pause after a number of failures; no two versions come back at once."""
+    longest = min(FIRST_RETRY_SECONDS * 2 ** min(times - 1, 10), LONGEST_RETRY_SECONDS)
+    return longest * random.uniform(0.75, 1)  # noqa: S311 (no secret)
 
 
 class PackageSources:
@@ -38,7 +51,7 @@ class PackageSources:
         self._changed = changed
         self._fetching: dict[_Key, asyncio.Task[None]] = {}
         self._found: dict[_Key, PackageManifest] = {}
-        self._failed: dict[_Key, str] = {}
+        self._failed: dict[_Key, _Failure] = {}
         self._due: set[_Key] = set()
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -61,7 +74,7 @@ class PackageSources:
             self._due.discard(key)
             self._fetching[key] = asyncio.create_task(self._bring(key, document.oci, settings))
         if key in self._failed:
-            raise UnavailableError(self._failed[key])
+            raise UnavailableError(self._failed[key].message)
         return None
 
     def retry(self) -> None:
@@ -83,8 +96,10 @@ class PackageSources:
             raw = await self._fetched(source, settings)
             manifest = package_manifest.read(raw, package=package, version=version)
         except (SourceError, ManifestError) as error:
-            self._failed[key] = f"{source.reference}: {error}"
-            self._try_later(key)
+            times = self._failed[key].times + 1 if key in self._failed else 1
+            message = f"{source.reference}: {error}; it is fetched again after a while"
+            self._failed[key] = _Failure(message, times)
+            self._try_later(key, times)
         else:
             self._failed.pop(key, None)
             self._found[key] = manifest
@@ -109,12 +124,12 @@ class PackageSources:
         while len(self._failed) > MAX_KEPT:
             del self._failed[next(iter(self._failed))]
 
-    def _try_later(self, key: _Key) -> None:
+    def _try_later(self, key: _Key, times: int) -> None:
         def due() -> None:
             self._timers.discard(timer)
             if key in self._failed:
                 self._due.add(key)
                 self._changed()
 
-        timer = asyncio.get_running_loop().call_later(RETRY_SECONDS, due)
+        timer = asyncio.get_running_loop().call_later(retry_seconds(times), due)
         self._timers.add(timer)

@@ -281,6 +281,28 @@ async def test_optional_needs_and_libraries_are_judged_by_what_the_runtime_repor
     assert "erp" in unmet
 
 
+async def test_a_registry_that_is_away_is_waited_for_and_told_of(operated: World) -> None:
+    await in_service(operated, "away")
+    operated.runtime.away.add("2.0.0")
+    second = version("away", "2.0.0", rollout={"progressDeadlineSeconds": 60})
+    await asks_for(operated, second)
+    waiting = await operated.ready(second, reason="Loading", message="is fetched again")
+    assert kstatus(waiting) == "InProgress"
+    operated.runtime.away.clear()
+    await operated.ready(second, status="True", message="2.0.0")
+
+
+async def test_a_registry_that_stays_away_ends_the_rollout_and_is_named(operated: World) -> None:
+    await in_service(operated, "lost")
+    operated.runtime.away.add("2.0.0")
+    second = version("lost", "2.0.0", rollout={"progressDeadlineSeconds": 10})
+    await asks_for(operated, second)
+    live = await operated.ready(
+        second, reason="ProgressDeadlineExceeded", message="registry.example.com does not answer"
+    )
+    assert live["status"]["version"] == "1.0.0"
+
+
 async def test_packages_that_need_each_other_in_a_circle_are_refused(operated: World) -> None:
     await operated.active("circle")
     for name, other in (("left", "right"), ("right", "left")):

@@ -10,6 +10,7 @@ from bulkhead_api.package_manifest import PackageManifest
 from bulkhead_api.runtime_config import PackageContent, PackageDocument, RuntimeConfig
 from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_operator.packaging.artifact import digest_of
+from bulkhead_runtime.packages.sources import retry_seconds
 from tests.support.deadline import until
 from tests.support.runtime.oci_registry import (
     PRIVATE_ADDRESS,
@@ -70,6 +71,13 @@ async def _answered(runtime: RuntimeProcess) -> str:
         assert response.status == 200, await response.text()
         version: str = (await response.json())["version"]
         return version
+
+
+def test_a_registry_that_stays_away_is_asked_ever_more_rarely() -> None:
+    pauses = [retry_seconds(times) for times in (1, 3, 6, 50)]
+    assert pauses == sorted(pauses)
+    assert 3 < pauses[0] <= 5
+    assert 200 < pauses[-1] <= 300
 
 
 async def test_a_version_from_a_registry_takes_over_and_survives_the_registry(
