@@ -27,6 +27,7 @@ from bulkhead_api.v1alpha1.package_health import HealthCheck
 from bulkhead_api.v1alpha1.package_image import PackageImage
 from bulkhead_api.v1alpha1.package_source import OciSource
 from bulkhead_api.v1alpha1.policies import ModelPolicy
+from bulkhead_api.v1alpha1.records import Records
 from bulkhead_api.v1alpha1.safety import Safety
 from bulkhead_api.v1alpha1.sessions import Sessions
 from bulkhead_api.v1alpha1.telemetry import Telemetry
@@ -100,6 +101,7 @@ class RuntimeConfig(ApiModel):
     sessions: Sessions = Sessions()
     authentication: Authentication = Authentication()
     telemetry: Telemetry = Telemetry()
+    records: Records = Records()
     safety: Safety = Safety()
 
     def written(self) -> str:

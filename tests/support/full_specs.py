@@ -148,6 +148,7 @@ ORGANIZATION: dict[str, Any] = {
             }
         ],
     },
+    "records": {"eventDays": 30, "ledgerDays": 100},
     "telemetry": {
         "tracing": {
             "endpoint": "https://otlp.example.com",

@@ -14,6 +14,7 @@ from bulkhead_api.v1alpha1.limits import Limits, Requests
 from bulkhead_api.v1alpha1.models import Models, Provider
 from bulkhead_api.v1alpha1.network import EgressRule, Network
 from bulkhead_api.v1alpha1.patterns import DNS_LABEL
+from bulkhead_api.v1alpha1.records import Records
 from bulkhead_api.v1alpha1.safety import Safety
 from bulkhead_api.v1alpha1.secret_refs import CredentialsRef, SecretRef
 from bulkhead_api.v1alpha1.sessions import Sessions
@@ -34,6 +35,7 @@ __all__ = [
     "OrganizationRuntimeSpec",
     "OrganizationRuntimeStatus",
     "Provider",
+    "Records",
     "Requests",
     "Safety",
     "SecretRef",
@@ -160,6 +162,9 @@ class OrganizationRuntimeSpec(ApiModel):
         Authentication, Field(description="Who may call besides the generated key.")
     ] = Authentication()
     telemetry: Annotated[Telemetry, Field(description="Where traces and errors go.")] = Telemetry()
+    records: Annotated[
+        Records, Field(description="How long events and the ledger's lines are kept.")
+    ] = Records()
     safety: Annotated[
         Safety, Field(description="What is done about suspicious and harmful input.")
     ] = Safety()

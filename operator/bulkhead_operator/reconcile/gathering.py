@@ -148,6 +148,7 @@ def _configuration(
         sessions=spec.sessions,
         authentication=spec.authentication,
         telemetry=spec.telemetry,
+        records=spec.records,
         safety=spec.safety,
     ).with_hash()
 

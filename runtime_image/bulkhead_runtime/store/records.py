@@ -39,7 +39,10 @@ class EventLog(Protocol):
         ...
 
     async def remove_events(self, *, before: int, limit: int) -> int:
-        """Remove up to `limit` events older than a time; return how many."""
+        """Remove up to `limit` events older than a time; return how many.
+
+        One replica does so at a time; others return 0 meanwhile.
+        """
         ...
 
 
@@ -81,6 +84,13 @@ class UsageLog(Protocol):
         self, groups: tuple[UsageGroup, ...], *, since: int, until: int, principal: str | None
     ) -> tuple[UsageRow, ...]:
         """Return sums by group over [since, until), ordered by group."""
+        ...
+
+    async def trim_ledger(self, *, before: int, limit: int) -> int:
+        """Turn up to `limit` lines older than a time into sums by day; return how many.
+
+        One replica does so at a time; others return 0 meanwhile.
+        """
         ...
 
     async def ledger(

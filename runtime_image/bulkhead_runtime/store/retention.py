@@ -1,4 +1,7 @@
-"""Lets sessions expire and leave when that is due, and old events leave with them."""
+"""Lets sessions expire and leave when that is due; old events and ledger lines leave with them.
+
+Every replica sweeps: what two would do at once the store lets only one do.
+"""
 
 import asyncio
 import logging
@@ -6,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from bulkhead_api.v1alpha1.records import Records
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.errors import Problem
@@ -18,9 +22,10 @@ MIN_SECONDS = 1.0
 MAX_SECONDS = 3600.0
 """A session that was skipped, or that another replica made, is looked at within this time."""
 
+ROWS_AT_ONCE = 1000
+"""A batch is a transaction: other work goes on between two of them."""
 
-EVENT_DAYS = 90
-EVENTS_AT_ONCE = 1000
+_DAY_MS = 24 * 3600 * 1000
 
 
 class RetentionSweep:
@@ -35,6 +40,7 @@ class RetentionSweep:
         self._store = store
         self._expired = expired
         self._bounds: PoolBounds | None = None
+        self._records = Records()
         self._changed = asyncio.Event()
         holder.subscribe(self._follow)
 
@@ -52,8 +58,9 @@ class RetentionSweep:
 
     def _follow(self, configuration: Configuration) -> None:
         bounds = PoolBounds.configured(configuration.source)
-        if bounds != self._bounds:
-            self._bounds = bounds
+        records = configuration.source.records
+        if (bounds, records) != (self._bounds, self._records):
+            self._bounds, self._records = bounds, records
             self._changed.set()
 
     async def _sweep(self, bounds: PoolBounds) -> float:
@@ -65,13 +72,17 @@ class RetentionSweep:
             )
         for session in swept.expired:
             self._expired(session)
-        while await self._remove_old_events() == EVENTS_AT_ONCE:
-            pass
+        await self._remove_old_records()
         return _seconds_until(swept, bounds)
 
-    async def _remove_old_events(self) -> int:
-        before = time.time_ns() // 1_000_000 - EVENT_DAYS * 24 * 3600 * 1000
-        return await self._store.remove_events(before=before, limit=EVENTS_AT_ONCE)
+    async def _remove_old_records(self) -> None:
+        store, now = self._store, time.time_ns() // 1_000_000
+        for remove, days in (
+            (store.remove_events, self._records.event_days),
+            (store.trim_ledger, self._records.ledger_days),
+        ):
+            while await remove(before=now - days * _DAY_MS, limit=ROWS_AT_ONCE) == ROWS_AT_ONCE:
+                pass
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -15,9 +15,10 @@ from bulkhead_runtime.store.records import (
     LedgerPage,
     StoredKey,
     StoredPolicy,
+    UsageGroup,
     UsageRow,
 )
-from bulkhead_runtime.store.spending import LedgerLine
+from bulkhead_runtime.store.spending import Account, LedgerLine
 from tests.support.store_homes import StoreHome
 from tests.support.store_work import (
     BOUNDS,
@@ -35,6 +36,7 @@ from tests.support.store_work import (
 
 DAY = 24 * 3600 * 1000
 NOON = 20_000 * DAY + DAY // 2
+TOTAL = Account("total", "", {"tokens": Decimal(1000)})
 
 
 def _event(kind: str = "turn.start", **parts: Any) -> Event:
@@ -206,6 +208,42 @@ def _sum(group: tuple[str, ...], lines: list[LedgerLine]) -> UsageRow:
         sum((use.cost for use in lines if use.cost is not None), Decimal(0)),
         sum(use.cost is None for use in lines),
     )
+
+
+async def test_old_lines_become_sums_by_day_that_replicas_make_once(home: StoreHome) -> None:
+    replicas = [await home.open() for _ in range(3)]
+    elsewhere = await home.open("globex")
+    lines = sorted(_random_lines(120), key=lambda use: use.at)
+    for store in (replicas[0], elsewhere):
+        await _write(store, *lines)
+    groups: tuple[UsageGroup, ...] = ("day", "agent", "model", "principal", "type")
+    before = await replicas[0].usage_by(groups, since=0, until=FAR, principal=None)
+    (mine,) = await replicas[0].usage_by((), since=0, until=FAR, principal="me")
+
+    async def trim(store: StoreOfRecord) -> int:
+        return sum([await store.trim_ledger(before=NOON + DAY, limit=7) for _ in range(30)])
+
+    trimmed = sum(await asyncio.gather(*map(trim, replicas)))
+    page = await replicas[0].ledger(since=0, until=FAR, principal=None, limit=200, cursor=None)
+    kept = {use.id for use in page.items}
+    assert kept == {use.id for use in lines if use.at >= NOON + DAY}
+    assert trimmed == len(lines) - len(kept) > 0
+    assert await replicas[1].usage_by(groups, since=0, until=FAR, principal=None) == before
+    assert await replicas[1].usage_by((), since=0, until=FAR, principal="me") == (mine,)
+    untouched = await elsewhere.ledger(since=0, until=FAR, principal=None, limit=200, cursor=None)
+    assert len(untouched.items) == len(lines)
+
+
+async def test_a_budget_keeps_what_was_used_when_the_lines_of_it_leave(
+    store: StoreOfRecord,
+) -> None:
+    asked = begin(accounts=(TOTAL,))
+    await started(store, asked)
+    ending = finish(asked, used={"tokens": Decimal(8)}, lines=(line(at=NOON),))
+    await store.finish(ending, BOUNDS)
+    assert await store.trim_ledger(before=FAR, limit=10) == 1
+    (balance,) = await store.balances((TOTAL,))
+    assert balance.used["tokens"] == 8
 
 
 async def test_the_ledger_comes_in_pages_newest_first_and_as_it_was(store: StoreOfRecord) -> None:

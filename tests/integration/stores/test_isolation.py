@@ -101,6 +101,30 @@ async def test_another_organizations_rows_cannot_be_changed(
     assert cursor.rowcount == 0
 
 
+async def test_no_role_takes_young_lines_out_of_its_ledger(
+    postgres: Postgres, home: SharedHome, victim: str, attacker: AsyncConnection
+) -> None:
+    ages = (0, 34, 36)
+    for name in (victim, home.name("globex")):
+        for age in ages:
+            postgres.administer(
+                "INSERT INTO bulkhead.ledger (organization, id, type, at, principal, agent, "
+                "package, version, model, input_tokens, output_tokens) VALUES "
+                f"('{name}', 'use_{age}', 'model', bulkhead.now_ms() - {age} * 86400000::bigint, "
+                "'me', 'a', 'p', '1', 'm', 1, 1)"
+            )
+    cursor = await attacker.execute("SELECT bulkhead.trim_ledger(9223372036854775807, 1000)")
+    assert await cursor.fetchone() == (1,)
+    left = postgres.administer(
+        "SELECT organization, id FROM bulkhead.ledger WHERE id IN ('use_0', 'use_34', 'use_36') "
+        f"AND organization IN ('{victim}', '{home.name('globex')}')"
+    )
+    assert set(left) == {(victim, f"use_{age}") for age in ages} | {
+        (home.name("globex"), "use_0"),
+        (home.name("globex"), "use_34"),
+    }
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -25,13 +25,8 @@ _EVENTS = """
 SELECT sequence, id, type, at, principal, session_id, trace_id, run_id, data
 FROM bulkhead.events WHERE sequence > %s {conditions} ORDER BY sequence LIMIT %s
 """
-_REMOVE_EVENTS = """
-WITH gone AS (
-    DELETE FROM bulkhead.events WHERE (organization, sequence) IN (
-        SELECT organization, sequence FROM bulkhead.events WHERE at < %s ORDER BY at LIMIT %s)
-    RETURNING 1
-) SELECT count(*) FROM gone
-"""
+_REMOVE_EVENTS = "SELECT bulkhead.remove_events(%s, %s)"
+_TRIM_LEDGER = "SELECT bulkhead.trim_ledger(%s, %s)"
 _LEDGER = """
 SELECT id, type, at, principal, agent, package, version, model, input_tokens, output_tokens, cost,
     session_id, job_id, run_id, tool
@@ -39,14 +34,20 @@ FROM bulkhead.ledger WHERE at >= %s AND at < %s AND (at, id) < (%s, %s) {mine}
 ORDER BY at DESC, id DESC LIMIT %s
 """
 _USAGE = """
-SELECT {columns} count(*), coalesce(sum(input_tokens), 0)::bigint,
-    coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost), 0),
-    count(*) FILTER (WHERE cost IS NULL)
-FROM bulkhead.ledger WHERE at >= %s AND at < %s {mine} {grouping}
+SELECT {columns} sum(uses)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint,
+    coalesce(sum(cost), 0), sum(uncosted)::bigint
+FROM (
+    SELECT at / 86400000 AS day, agent, model, principal, type, 1 AS uses, input_tokens,
+        output_tokens, cost, (cost IS NULL)::integer AS uncosted
+    FROM bulkhead.ledger WHERE at >= %(since)s AND at < %(until)s {mine}
+    UNION ALL
+    SELECT day, agent, model, principal, type, uses, input_tokens, output_tokens, cost, uncosted
+    FROM bulkhead.usage_days
+    WHERE day * 86400000 >= %(since)s AND day * 86400000 < %(until)s {mine}
+) AS used {grouping}
 """
-_DAY = "to_char(to_timestamp(at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 _GROUPS: dict[UsageGroup, str] = {
-    "day": _DAY,
+    "day": "to_char(to_timestamp(day * 86400) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     "agent": "agent",
     "model": "model",
     "principal": "principal",
@@ -107,17 +108,20 @@ class Records:
         """Return sums by group over [since, until), ordered by group."""
         columns = "".join(f"{_GROUPS[group]}, " for group in groups)
         places = ", ".join(str(place) for place in range(1, len(groups) + 1))
-        mine, owner = _mine(principal)
         found = await self._pool.ask(
             _USAGE.format(
                 columns=columns,
-                mine=mine,
+                mine="" if principal is None else "AND principal = %(principal)s",
                 grouping=f"GROUP BY {places} ORDER BY {places}" if groups else "",
             ),
-            (since, until, *owner),
+            {"since": since, "until": until, "principal": principal},
         )
         width = len(groups)
         return tuple(UsageRow(tuple(row[:width]), *row[width:]) for row in found if row[width])
+
+    async def trim_ledger(self, *, before: int, limit: int) -> int:
+        """Turn up to `limit` lines older than a time into sums by day; return how many."""
+        return await self._count(_TRIM_LEDGER, (before, limit))
 
     async def ledger(
         self, *, since: int, until: int, principal: str | None, limit: int, cursor: str | None

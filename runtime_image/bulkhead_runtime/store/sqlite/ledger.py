@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any
 
 from bulkhead_runtime.store import cursors
@@ -111,8 +112,8 @@ def usage_by(
     return tuple(_usage_row(columns, row) for row in found if row[len(columns)])
 
 
-def trim(connection: sqlite3.Connection, newest: int) -> None:
-    """Turn the lines up to the id `newest` into sums by day."""
+def trim(connection: sqlite3.Connection, newest: int) -> int:
+    """Turn the lines up to the id `newest` into sums by day; return how many they were."""
     summed = connection.execute(
         f"SELECT {', '.join(_GROUPS)}, {_SUMS} FROM ("  # noqa: S608 (constants)
         f"{_AS_DAYS} WHERE id <= ? UNION ALL SELECT * FROM usage_days WHERE day IN "
@@ -123,7 +124,14 @@ def trim(connection: sqlite3.Connection, newest: int) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO usage_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", summed
     )
-    connection.execute("DELETE FROM ledger WHERE id <= ?", (newest,))
+    return connection.execute("DELETE FROM ledger WHERE id <= ?", (newest,)).rowcount
+
+
+def trim_older(connection: sqlite3.Connection, *, before: int, limit: int) -> int:
+    """Turn up to `limit` of the oldest lines into sums by day where they are older than a time."""
+    oldest = connection.execute("SELECT id, created_at FROM ledger ORDER BY id LIMIT ?", (limit,))
+    past = [line_id for line_id, _ in takewhile(lambda line: line[1] < before, oldest)]
+    return trim(connection, past[-1]) if past else 0
 
 
 def _kept(connection: sqlite3.Connection) -> int:

@@ -38,6 +38,10 @@ class SqliteRecords:
         """Remove up to `limit` events older than a time; return how many."""
         return await self._file.writer.run(partial(event_rows.remove, before=before, limit=limit))
 
+    async def trim_ledger(self, *, before: int, limit: int) -> int:
+        """Turn up to `limit` lines older than a time into sums by day; return how many."""
+        return await self._file.writer.run(partial(ledger.trim_older, before=before, limit=limit))
+
     async def usage_by(
         self, groups: tuple[UsageGroup, ...], *, since: int, until: int, principal: str | None
     ) -> tuple[UsageRow, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead_api.v1alpha1.records import Records
 from bulkhead_api.v1alpha1.sessions import Sessions
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.events.port import Event
@@ -16,7 +17,7 @@ from bulkhead_runtime.store.retention import RetentionSweep
 from bulkhead_runtime.store.sqlite import SqliteStore, database
 from tests.support.deadline import until
 from tests.support.runtime_process import ORGANIZATION, Mount, configuration, document
-from tests.support.store_work import BOUNDS, say
+from tests.support.store_work import BOUNDS, begin, finish, line, say, started
 
 V1 = document("1.0.0")
 
@@ -31,6 +32,48 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 def _configure(mount: Mount, sessions: Sessions) -> None:
     config = configuration((V1, 100)).model_copy(update={"sessions": sessions})
     mount.configure(config.with_hash(), V1)
+
+
+async def test_events_and_lines_are_kept_as_long_as_the_spec_says(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    days_ago = 24 * 3600 * 1000
+    now = time.time_ns() // 10**6
+    await store.append_events(
+        tuple(Event(f"evt_{age}", "turn.start", now - age * days_ago) for age in (50, 39, 1))
+    )
+    asked = begin()
+    await started(store, asked)
+    lines = tuple(line(id=f"use_{age}", at=now - age * days_ago) for age in (90, 79, 1))
+    await store.finish(finish(asked, lines=lines), BOUNDS)
+    mount = Mount(tmp_path / "config")
+    config = configuration((V1, 100))
+    mount.configure(config.with_hash(), V1)
+    holder = ConfigurationHolder(mount.directory, ORGANIZATION)
+    sweep = RetentionSweep(store, holder)
+    holder.reload()
+    running = asyncio.create_task(sweep.run())
+
+    records = Records(event_days=40, ledger_days=80)
+    mount.configure(config.model_copy(update={"records": records}).with_hash(), V1)
+    holder.reload()
+
+    async def events() -> list[str]:
+        return [stored.event.id for stored in await store.events(EventFilter(), limit=10)]
+
+    async def uses() -> list[str]:
+        page = await store.ledger(since=0, until=2**52, principal=None, limit=10, cursor=None)
+        return [use.id for use in page.items]
+
+    async def only_what_is_kept() -> bool:
+        return (await events(), await uses()) == (["evt_39", "evt_1"], ["use_1", "use_79"])
+
+    await until(only_what_is_kept, "the sweep removes what is older than the spec says")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    (total,) = await store.usage_by((), since=0, until=2**52, principal=None)
+    assert total.uses == 3
 
 
 async def test_sessions_expire_as_soon_as_the_configuration_says_so_and_old_events_leave(
