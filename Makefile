@@ -13,8 +13,8 @@ RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 # Most tests wait for a process of their own, so several files run at once, also on two cores.
 PARALLEL := -n 3 --dist loadfile
-OPERATOR_CODE := crds operator charts contrib docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
-	tests/unit/controller tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
+OPERATOR_CODE := crds operator charts contrib dashboards docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
+	tests/unit/controller tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
 RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
 	tests/integration/stores tests/support/runtime tests/performance/references
 
@@ -46,7 +46,7 @@ test: check test-unit test-integration test-e2e ## Run every test; brings up its
 test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
 	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
-		tests/unit/docs tests/unit/gitops tests/performance tests/cluster/test_parts.py
+		tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/performance tests/cluster/test_parts.py
 	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/unit/runtime
 
 test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
@@ -55,6 +55,10 @@ test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API ser
 		tests/integration tests/cluster/test_control_plane.py
 	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/contract tests/integration/stores \
 		tests/faults
+
+dashboards-check: $(OPERATOR) ## Ask a real Prometheus every query of dashboards and alerts
+	$(CLUSTER_TOOL) up
+	.venv/bin/pytest -q -s tests/dashboards
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
@@ -87,6 +91,7 @@ typecheck: $(OPERATOR) $(RUNTIME) ## Check types strictly, in both environments
 generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
 	.venv/bin/python -m bulkhead_api.generate crds
 	.venv/bin/python charts/generate.py
+	.venv/bin/python -m dashboards.grafana
 	.venv/bin/python contrib/argocd/generate.py
 	.venv/bin/python docs/generate_reference.py
 	.venv-runtime/bin/python docs/generate_api.py
@@ -124,5 +129,5 @@ $(RUNTIME): pyproject.toml uv.lock | $(UV)
 		--extra runtime --group dev
 	@touch $@
 
-.PHONY: up down status kubeconfig url key test test-unit test-integration test-e2e faults bench check lint \
-	format typecheck generate verify clean help
+.PHONY: up down status kubeconfig url key test test-unit test-integration dashboards-check test-e2e faults \
+	bench check lint format typecheck generate verify clean help

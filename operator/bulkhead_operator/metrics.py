@@ -7,7 +7,7 @@ Labels are bounded: kinds, results and lanes are few. Series of single objects a
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -50,6 +50,7 @@ class Metrics:
 
     def __init__(self, version: str, prices: ResourcePrices = FREE) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.objects = ObjectMetrics(self.registry)
         self.watches = WatchAges()
         self.registry.register(self.watches)

@@ -1,0 +1,1 @@
+"""Grafana dashboards as typed code; `make generate` writes their JSON."""
