@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Protocol
 
+from bulkhead_runtime.store.figures import FigureLog
 from bulkhead_runtime.store.port import SessionStore
 from bulkhead_runtime.store.records import EventLog, KeyLog, PolicyLog, UsageLog
 from bulkhead_runtime.store.spending import SpendingStore
 
 
-class StoreOfRecord(SessionStore, SpendingStore, EventLog, UsageLog, PolicyLog, KeyLog, Protocol):
+class StoreOfRecord(
+    SessionStore, SpendingStore, EventLog, UsageLog, PolicyLog, KeyLog, FigureLog, Protocol
+):
     """Keeps everything of one organization; used within one event loop."""
 
     @property

@@ -129,6 +129,7 @@ async def test_no_role_takes_young_lines_out_of_its_ledger(
     "statement",
     [
         "INSERT INTO bulkhead.policies VALUES (%(victim)s, 'tool', 'mine', '{}', 'me', 0)",
+        "INSERT INTO bulkhead.figures VALUES (%(victim)s, 10, 0, 'mine', '')",
         "UPDATE bulkhead.sessions SET organization = %(victim)s",
         "INSERT INTO bulkhead.tenants VALUES (session_user, %(victim)s)",
         "UPDATE bulkhead.tenants SET organization = %(victim)s",

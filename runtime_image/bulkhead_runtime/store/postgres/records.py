@@ -1,10 +1,12 @@
 """What is listed and audited, in PostgreSQL: events, usage, policies, API keys."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.store import refusals
+from bulkhead_runtime.store.figures import FigureRow
 from bulkhead_runtime.store.postgres import decoding, encoding
 from bulkhead_runtime.store.postgres.lane import Lane
 from bulkhead_runtime.store.postgres.pool import Pool
@@ -67,10 +69,24 @@ _KEYS = (
 _DELETE_KEY = """
 WITH gone AS (DELETE FROM bulkhead.keys WHERE name = %s RETURNING 1) SELECT count(*) FROM gone
 """
+_KEEP_FIGURES = """
+WITH kept AS (
+    INSERT INTO bulkhead.figures (step, at, process, figures)
+    SELECT * FROM unnest(%s::integer[], %s::bigint[], %s::text[], %s::bytea[])
+    ON CONFLICT (organization, step, at, process) DO UPDATE SET figures = excluded.figures
+), gone AS (
+    DELETE FROM bulkhead.figures USING unnest(%s::integer[], %s::bigint[]) AS oldest (step, at)
+    WHERE figures.step = oldest.step AND figures.at < oldest.at
+) SELECT 1
+"""
+_FIGURES_BETWEEN = """
+SELECT step, at, process, figures FROM bulkhead.figures
+WHERE step = %s AND at >= %s AND at < %s ORDER BY at, process
+"""
 
 
 class Records:
-    """The ports `EventLog`, `UsageLog`, `PolicyLog` and `KeyLog`."""
+    """The ports `EventLog`, `UsageLog`, `PolicyLog`, `KeyLog` and `FigureLog`."""
 
     def __init__(self, pool: Pool, lane: Lane) -> None:
         self._pool = pool
@@ -170,6 +186,17 @@ class Records:
     async def delete_key(self, name: str) -> bool:
         """Remove one; tell whether it was there."""
         return bool(await self._count(_DELETE_KEY, (name,)))
+
+    async def keep_figures(self, rows: tuple[FigureRow, ...], *, oldest: Mapping[int, int]) -> None:
+        """Store or replace rows, and forget those of each step that began before `oldest`."""
+        columns = ("step", "at", "process", "figures")
+        written = ([getattr(row, column) for row in rows] for column in columns)
+        await self._pool.ask(_KEEP_FIGURES, (*written, [*oldest], [*oldest.values()]))
+
+    async def figures(self, step: int, *, since: int, until: int) -> tuple[FigureRow, ...]:
+        """Return the rows of a step that began in [since, until), oldest first."""
+        found = await self._pool.ask(_FIGURES_BETWEEN, (step, since, until))
+        return tuple(FigureRow(*row) for row in found)
 
     async def _count(self, question: str, values: Any) -> int:
         ((count,),) = await self._pool.ask(question, values)

@@ -1,9 +1,11 @@
 """The embedded store's lists: events, usage, policies, API keys."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
 from bulkhead_runtime.events.port import Event
+from bulkhead_runtime.store.figures import FigureRow
 from bulkhead_runtime.store.records import (
     EventFilter,
     LedgerPage,
@@ -13,12 +15,12 @@ from bulkhead_runtime.store.records import (
     UsageGroup,
     UsageRow,
 )
-from bulkhead_runtime.store.sqlite import catalogue, event_rows, ledger
+from bulkhead_runtime.store.sqlite import catalogue, event_rows, figure_rows, ledger
 from bulkhead_runtime.store.sqlite.access import FileAccess
 
 
 class SqliteRecords:
-    """The ports of store/records.py over one file."""
+    """The ports of store/records.py and store/figures.py over one file."""
 
     def __init__(self, file: FileAccess) -> None:
         self._file = file
@@ -88,3 +90,14 @@ class SqliteRecords:
     async def delete_key(self, name: str) -> bool:
         """Remove one; tell whether it was there."""
         return await self._file.writer.run(partial(catalogue.delete_key, name=name))
+
+    async def keep_figures(self, rows: tuple[FigureRow, ...], *, oldest: Mapping[int, int]) -> None:
+        """Store or replace rows and forget old ones; on disk with the next turn at the latest."""
+        keep = partial(figure_rows.keep, rows=rows, oldest=oldest)
+        await self._file.writer.run(keep, durable=False)
+
+    async def figures(self, step: int, *, since: int, until: int) -> tuple[FigureRow, ...]:
+        """Return the rows of a step that began in [since, until), oldest first."""
+        return await self._file.scan(
+            partial(figure_rows.between, step=step, since=since, until=until)
+        )

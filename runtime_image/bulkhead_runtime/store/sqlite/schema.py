@@ -194,7 +194,22 @@ _INTERRUPTIONS = """
     ALTER TABLE sessions ADD COLUMN interrupted_fence INTEGER NOT NULL DEFAULT 0
 """
 
-MIGRATIONS = (_CONVERSATIONS, _ARCHIVE_AND_LIMITS + _SPENDING + _RECORDS, _INTERRUPTIONS)
+_FIGURES = """
+    CREATE TABLE figures (
+        step INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        process TEXT NOT NULL,
+        figures BLOB NOT NULL,
+        PRIMARY KEY (step, at, process)
+    ) WITHOUT ROWID
+"""
+
+MIGRATIONS = (
+    _CONVERSATIONS,
+    _ARCHIVE_AND_LIMITS + _SPENDING + _RECORDS,
+    _INTERRUPTIONS,
+    _FIGURES,
+)
 
 
 class NewerSchemaError(Exception):
