@@ -21,7 +21,13 @@ from bulkhead_api.v1alpha1.package_dependencies import (
 )
 from bulkhead_api.v1alpha1.package_health import HealthCheck
 from bulkhead_api.v1alpha1.package_image import PackageImage
-from bulkhead_api.v1alpha1.package_rollout import CheckSummary, Revision, Rollout, RolloutStatus
+from bulkhead_api.v1alpha1.package_rollout import (
+    CheckSummary,
+    Revision,
+    Rollout,
+    RolloutStatus,
+    Waiting,
+)
 from bulkhead_api.v1alpha1.package_source import PackageSource
 from bulkhead_api.v1alpha1.patterns import SEMVER
 from bulkhead_api.v1alpha1.status import CommonStatus
@@ -193,6 +199,15 @@ class AgentPackageStatus(CommonStatus):
     ] = ()
     rollout: Annotated[
         RolloutStatus | None, Field(description="Where the present or last rollout stands.")
+    ] = None
+    waiting: Annotated[
+        Waiting | None,
+        Field(
+            description=(
+                "Since when the version waits for a package that does not exist; after "
+                "`spec.rollout.progressDeadlineSeconds` a person must act."
+            )
+        ),
     ] = None
     checks: Annotated[
         tuple[CheckSummary, ...],

@@ -263,6 +263,12 @@ class Revision(StatusModel):
     ] = "InProgress"
 
 
+class Waiting(VersionIdentity):
+    """A version whose dependency on another package is not there at all."""
+
+    since: Annotated[int, Field(description="Since when, Unix seconds.", ge=0)]
+
+
 class CheckSummary(StatusModel):
     """What a health check said last."""
 

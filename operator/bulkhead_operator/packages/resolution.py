@@ -21,9 +21,13 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Why a version cannot take over, what it waits for, and which optional needs are not met."""
+    """Why a version cannot take over, what it waits for, and which optional needs are not met.
+
+    `absent` tells that it is refused only because a package does not exist, which may still come.
+    """
 
     refusal: str = ""
+    absent: bool = False
     waits: str = ""
     unmet: tuple[str, ...] = ()
 
@@ -33,6 +37,7 @@ NOTHING = Judgement()
 
 def judge(members: Sequence[Member], offers: Offers) -> Mapping[str, Judgement]:
     """Judge all members, oldest first; those without needs that nobody needs are left out."""
+    absent = _absent(members)
     members = _concerned(members)
     refused = {
         one.name: reason
@@ -53,11 +58,28 @@ def judge(members: Sequence[Member], offers: Offers) -> Mapping[str, Judgement]:
     return {
         one.name: Judgement(
             refused.get(one.name) or result.refused.get(one.name, ""),
+            one.name in absent,
             _waits(one, members),
             result.unmet.get(one.name, ()),
         )
         for one in members
     }
+
+
+def _absent(members: Sequence[Member]) -> set[str]:
+    """Return the members whose target needs a package that is not there, or one that does."""
+    there = {one.name for one in members}
+    needed = {
+        one.name: {need.thing.name for need in _required(one.target)}
+        for one in members
+        if one.target is not None
+    }
+    absent: set[str] = set()
+    while True:
+        more = {name for name, names in needed.items() if names - there or names & absent} - absent
+        if not more:
+            return absent
+        absent |= more
 
 
 def _concerned(members: Sequence[Member]) -> list[Member]:

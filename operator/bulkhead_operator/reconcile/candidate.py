@@ -8,7 +8,7 @@ from bulkhead_api.v1alpha1 import AgentPackage
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.packages.asked import Asked
 from bulkhead_operator.packages.record import Record
-from bulkhead_operator.packages.rollout import VersionId, weights
+from bulkhead_operator.packages.rollout import UNDER_WAY, VersionId, weights
 from bulkhead_operator.reconcile.history import Recorded
 
 
@@ -34,6 +34,17 @@ class Candidate:
     def name(self) -> str:
         """Return the package's name."""
         return self.package.metadata.name
+
+    @property
+    def is_under_way(self) -> bool:
+        """Tell whether the version that is asked for is on its way already."""
+        record = self.record
+        return (
+            record is not None
+            and self.asked is not None
+            and record.progress.target == self.asked.target
+            and record.progress.phase in UNDER_WAY
+        )
 
     @property
     def serving(self) -> tuple[PackageDocument, ...]:
@@ -68,6 +79,8 @@ class Decided:
     violation: UserError | None = None
     """Why a person must act."""
     waiting: NotReadyYet | None = None
+    absent_since: int | None = None
+    """Since when it waits for a package that does not exist, Unix seconds."""
     unmet: tuple[str, ...] = ()
     suspended: bool = False
     asked: VersionId | None = None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from bulkhead_api.runtime_state import RuntimeState
-from bulkhead_api.v1alpha1.package_rollout import CheckSummary, Revision
+from bulkhead_api.v1alpha1.package_rollout import CheckSummary, Revision, Waiting
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.packages.decision import nonce
@@ -13,6 +13,7 @@ from bulkhead_operator.packages.record import Record, identity, written
 from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.rollout import Phase
 from bulkhead_operator.reconcile import deliveries, history
+from bulkhead_operator.reconcile.candidate import Decided
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.memory import Memories, Memory
 from bulkhead_operator.status import reasons
@@ -67,8 +68,16 @@ def package_found(
         checks=_checks(memory, name, record),
         unmet=decided.unmet,
         history=_history(context, organization, body, record),
+        absent=_absent(decided),
         obstacle=_obstacle(memory, name, record),
     )
+
+
+def _absent(decided: Decided) -> Waiting | None:
+    if decided.asked is None or decided.absent_since is None:
+        return None
+    asked = decided.asked
+    return Waiting(version=asked.version, checksum=asked.checksum, since=decided.absent_since)
 
 
 def _obstacle(memory: Memory, package: str, record: Record | None) -> str:

@@ -118,14 +118,20 @@ class _Table:
         retained, unload_at = self._retained(candidate, record)
         self._serve(candidate, record, retained)
         judgement = self._around.judgements.get(candidate.name, NOTHING)
+        absent_until = self._absent_until(candidate)
         look_again = self._around.now + SOURCE_SECONDS if _lies_elsewhere(candidate) else None
-        moments = [moment for moment in (wake_at, unload_at, look_again) if moment is not None]
+        moments = [
+            moment
+            for moment in (wake_at, unload_at, look_again, absent_until)
+            if moment is not None
+        ]
         self.decided[candidate.name] = Decided(
             uid=candidate.package.metadata.uid,
             generation=candidate.package.metadata.generation,
             record=record,
             violation=violation,
             waiting=waiting,
+            absent_since=self._absent_since(candidate),
             unmet=judgement.unmet,
             suspended=candidate.invalid is None and candidate.package.spec.suspend,
             asked=candidate.asked.target if candidate.asked else None,
@@ -146,6 +152,8 @@ class _Table:
             served = document in candidate.serving
             waits = NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, self._around.unknown)
             return None, None if served else waits
+        if violation is None and self._absent_until(candidate) is not None:
+            return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, f"{judgement.refusal}.")
         if violation is None and judgement.refusal:
             violation = UserError(
                 reasons.DEPENDENCY_NOT_MET,
@@ -154,6 +162,29 @@ class _Table:
         if violation is None and judgement.waits:
             return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, f"{judgement.waits}.")
         return violation, None
+
+    def _absent_since(self, candidate: Candidate) -> int | None:
+        """Return since when the version waits for a package that does not exist.
+
+        What is under way already does not wait: what it needs was there, and is gone.
+        """
+        judgement = self._around.judgements.get(candidate.name, NOTHING)
+        if not judgement.absent or candidate.asked is None or candidate.is_under_way:
+            return None
+        target, known = candidate.asked.target, candidate.package.status.waiting
+        same = known is not None and (known.version, known.checksum) == (
+            target.version,
+            target.checksum,
+        )
+        return known.since if known is not None and same else self._around.now
+
+    def _absent_until(self, candidate: Candidate) -> int | None:
+        """Return until when a package that does not exist may still come; None when it is over."""
+        since = self._absent_since(candidate)
+        if since is None:
+            return None
+        until = since + candidate.package.spec.rollout.progress_deadline_seconds
+        return until if self._around.now < until else None
 
     def _violation(self, candidate: Candidate, document: PackageDocument) -> UserError | None:
         assert candidate.asked is not None

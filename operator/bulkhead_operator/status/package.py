@@ -10,6 +10,7 @@ from bulkhead_api.v1alpha1.package_rollout import (
     Revision,
     RolloutStatus,
     VersionIdentity,
+    Waiting,
 )
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.status.conditions import conditions
@@ -37,6 +38,8 @@ class PackageFound:
     checks: tuple[CheckSummary, ...] = ()
     unmet: tuple[str, ...] = ()
     history: tuple[Revision, ...] = ()
+    absent: Waiting | None = None
+    """The version that waits for a package that does not exist."""
     obstacle: str = ""
     """What keeps the version that takes over from being loaded."""
 
@@ -73,6 +76,7 @@ def status(package: AgentPackage, found: PackageFound, time: str) -> dict[str, A
         "checksum": checksum,
         "versions": _versions(package, found),
         "rollout": rollout and _dumped(rollout),
+        "waiting": found.absent and _dumped(found.absent),
         "checks": [_dumped(one) for one in _checks(package, found)],
         "unmetOptional": list(found.unmet),
         "history": [_dumped(one) for one in found.history or recorded.history],
@@ -80,7 +84,7 @@ def status(package: AgentPackage, found: PackageFound, time: str) -> dict[str, A
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _dumped(model: RolloutStatus | CheckSummary | Revision) -> dict[str, Any]:
+def _dumped(model: RolloutStatus | CheckSummary | Revision | Waiting) -> dict[str, Any]:
     return model.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 

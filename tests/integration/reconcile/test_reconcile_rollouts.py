@@ -320,12 +320,31 @@ async def test_a_package_waits_for_the_package_that_it_needs(operated: World) ->
     above = package("org-chain", "above", "1.0.0", above={})
     above["spec"]["dependencies"] = [{"type": "Package", "name": "below", "version": "^1"}]
     await operated.api.create(above)
-    await operated.ready(above, reason="DependencyNotMet")
+    waiting = await operated.ready(above, reason="WaitingForDependency", message="below ^1")
+    assert kstatus(waiting) == "InProgress"
     await operated.api.create(package("org-chain", "below", "1.2.0", below={}))
     await operated.ready(above, status="True")
     second = package("org-chain", "below", "2.0.0", below={"instructions": "new"})
     await asks_for(operated, second)
     await operated.ready(second, reason="DependencyNotMet", message="above 1.0.0")
+
+
+async def test_a_package_that_never_comes_is_waited_for_until_the_deadline(world: World) -> None:
+    async with world.operator():
+        await world.active("vain")
+        above = package("org-vain", "above", "1.0.0", above={})
+        above["spec"]["dependencies"] = [{"type": "Package", "name": "below", "version": "^1"}]
+        above["spec"]["rollout"] = {"progressDeadlineSeconds": 10}
+        await world.api.create(above)
+        waiting = await world.ready(above, reason="WaitingForDependency")
+    since = waiting["status"]["waiting"]["since"]
+    async with world.operator():
+        live = await world.ready(above, reason="DependencyNotMet", message="below ^1")
+        assert kstatus(live) == "Failed"
+        assert live["status"]["waiting"]["since"] == since
+        await world.api.create(package("org-vain", "below", "1.2.0", below={}))
+        live = await world.ready(above, status="True")
+    assert "waiting" not in live["status"]
 
 
 async def test_two_packages_roll_out_at_the_same_time_each_by_its_own_steps(

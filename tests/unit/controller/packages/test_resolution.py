@@ -40,6 +40,15 @@ def test_a_package_that_cannot_come_takes_those_with_it_that_need_it() -> None:
         assert found[name].refusal.startswith("package below 2.0.0 needs integration crm ^3")
 
 
+def test_what_needs_a_package_that_does_not_exist_may_still_get_it() -> None:
+    top = Member("top", None, of("top", "1.0.0", on("above", "*")))
+    above = Member("above", None, of("above", "1.0.0", on("below", "*")))
+    found = judge([top, above], {})
+    assert [found[name].absent for name in ("top", "above")] == [True, True]
+    below = Member("below", of("below", "1.0.0"), None)
+    assert not any(one.absent for one in judge([top, above, below], {}).values())
+
+
 def test_packages_in_a_circle_are_refused_together() -> None:
     left = Member("left", None, of("left", "1.0.0", on("right", "*")))
     right = Member("right", None, of("right", "1.0.0", on("left", "*")))
