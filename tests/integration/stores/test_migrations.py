@@ -1,7 +1,5 @@
 import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,21 +10,9 @@ from bulkhead_runtime.store.postgres import migrations
 from bulkhead_runtime.store.postgres.migrations import SchemaError
 from tests.support.postgres import Postgres
 from tests.support.shared_homes import SharedHome
+from tests.support.store_commands import command
 
 PASSWORD = "correct-horse-battery"
-
-
-def _command(
-    *arguments: str, environment: Mapping[str, str], stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "bulkhead_runtime.store.postgres", *arguments],
-        env={"PYTHONPATH": "crds:runtime_image", "PATH": "/usr/bin", **environment},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -38,11 +24,11 @@ def empty() -> Iterator[Postgres]:
 
 def test_the_command_migrates_tells_the_version_and_does_nothing_twice(empty: Postgres) -> None:
     owner = {"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn}
-    before = _command("status", environment=owner)
-    first = _command("migrate", environment=owner)
-    second = _command("migrate", environment=owner)
-    after = _command("status", environment=owner)
-    needed = _command("version", environment={})
+    before = command("status", environment=owner)
+    first = command("migrate", environment=owner)
+    second = command("migrate", environment=owner)
+    after = command("status", environment=owner)
+    needed = command("version", environment={})
     assert (before.returncode, after.returncode) == (1, 0)
     assert "has version 0" not in after.stdout
     assert first.stdout.count("applied ") == len(migrations.known())
@@ -62,22 +48,22 @@ async def test_migrations_at_once_take_turns_and_apply_each_once(empty: Postgres
 async def test_a_script_that_changed_after_it_was_applied_is_refused(empty: Postgres) -> None:
     await empty.migrate()
     empty.administer("UPDATE bulkhead.migrations SET checksum = 'other' WHERE version = 1")
-    done = _command("migrate", environment={"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn})
+    done = command("migrate", environment={"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn})
     assert done.returncode == 2
     assert "0001_tables was applied with another content" in done.stderr
 
 
 def test_a_dsn_that_cannot_be_read_is_told_of_without_being_shown() -> None:
     owner = {"BULKHEAD_POSTGRES_OWNER_DSN": f"owner:{PASSWORD}@db/bulkhead"}
-    done = _command("status", environment=owner)
+    done = command("status", environment=owner)
     assert done.returncode == 2
     assert "the DSN cannot be read: write postgresql://" in done.stderr
     assert PASSWORD not in done.stderr
 
 
 def test_without_a_dsn_the_command_says_where_it_looks(tmp_path: Path) -> None:
-    nowhere = _command("status", environment={})
-    no_file = _command("--dsn-file", str(tmp_path / "dsn"), "status", environment={})
+    nowhere = command("status", environment={})
+    no_file = command("--dsn-file", str(tmp_path / "dsn"), "status", environment={})
     assert (nowhere.returncode, no_file.returncode) == (2, 2)
     assert "set BULKHEAD_POSTGRES_OWNER_DSN or name a file with --dsn-file" in nowhere.stderr
     assert "No such file" in no_file.stderr
@@ -89,7 +75,7 @@ async def test_a_provisioned_role_logs_in_and_its_password_is_in_no_log(empty: P
     empty.administer("SELECT pg_reload_conf()")
     owner = {"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn}
     arguments = ("provision", "--organization", "acme", "--password-stdin")
-    done = _command(*arguments, environment=owner, stdin=PASSWORD + "\n")
+    done = command(*arguments, environment=owner, stdin=PASSWORD + "\n")
     assert done.stdout == "role bulkhead_acme sees organization acme\n", done.stderr
     with psycopg.connect(empty.dsn("bulkhead_acme", PASSWORD)) as connection:
         assert connection.execute("SELECT bulkhead.organization()").fetchone() == ("acme",)
@@ -103,7 +89,7 @@ async def test_provisioning_again_gives_the_role_another_password(empty: Postgre
     owner = {"BULKHEAD_POSTGRES_OWNER_DSN": empty.owner_dsn}
     for password in (PASSWORD, f"another-{PASSWORD}"):
         environment = {**owner, "BULKHEAD_POSTGRES_ROLE_PASSWORD": password}
-        done = _command("provision", "--organization", "acme", environment=environment)
+        done = command("provision", "--organization", "acme", environment=environment)
         assert done.returncode == 0, done.stderr
     with psycopg.connect(empty.dsn("bulkhead_acme", f"another-{PASSWORD}")) as connection:
         assert connection.execute("SELECT bulkhead.organization()").fetchone() == ("acme",)
@@ -128,7 +114,7 @@ async def test_provisioning_refuses(
         "BULKHEAD_POSTGRES_OWNER_DSN": postgres.owner_dsn,
         "BULKHEAD_POSTGRES_ROLE_PASSWORD": password,
     }
-    done = _command("provision", *arguments, environment=environment)
+    done = command("provision", *arguments, environment=environment)
     assert done.returncode == 2
     assert said in done.stderr
 

@@ -1,4 +1,6 @@
-"""Prepares a PostgreSQL for the shared store: `migrate`, `status`, `version`, `provision`.
+"""Prepares a PostgreSQL for the shared store, and removes what is to leave it.
+
+The commands are `migrate`, `status`, `version`, `provision` and `deprovision`.
 
 Connects with the DSN of the tables' owner, from the file that --dsn-file names or from
 BULKHEAD_POSTGRES_OWNER_DSN. A password comes from BULKHEAD_POSTGRES_ROLE_PASSWORD or, with
@@ -15,7 +17,7 @@ from pathlib import Path
 import psycopg
 from psycopg import AsyncConnection
 
-from bulkhead_runtime.store.postgres import migrations, provisioning
+from bulkhead_runtime.store.postgres import deprovisioning, migrations, provisioning
 from bulkhead_runtime.store.postgres.dsn import REMEDY, readable
 from bulkhead_runtime.store.postgres.migrations import SchemaError
 
@@ -54,7 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="show the tables' version; 1 when migrations are missing")
     commands.add_parser("version", help="show the version that this release needs")
     provision = commands.add_parser("provision", help="make the role of one organization")
-    provision.add_argument("--organization", required=True, help="metadata.name of the resource")
+    deprovision = commands.add_parser(
+        "deprovision", help="remove the role and all rows of one organization, for good"
+    )
+    for command in (provision, deprovision):
+        command.add_argument("--organization", required=True, help="metadata.name of the resource")
+    deprovision.add_argument(
+        "--confirm", default="", help="the organization's name again: nothing brings its rows back"
+    )
     provision.add_argument(
         "--password-stdin",
         action="store_true",
@@ -75,7 +84,10 @@ async def _run(given: argparse.Namespace) -> int:
             return 0
         if given.command == "status":
             return await _status(connection)
-        return await _provision(connection, given)
+        _check_name(given.organization)
+        if given.command == "provision":
+            return await _provision(connection, given)
+        return await _deprovision(connection, given)
 
 
 async def _status(connection: AsyncConnection) -> int:
@@ -85,15 +97,33 @@ async def _status(connection: AsyncConnection) -> int:
     return 0 if there >= needed else 1
 
 
-async def _provision(connection: AsyncConnection, given: argparse.Namespace) -> int:
-    if _ORGANIZATION.fullmatch(given.organization) is None:
+def _check_name(organization: str) -> None:
+    if _ORGANIZATION.fullmatch(organization) is None:
         raise SchemaError(
-            f"--organization {given.organization!r} is no name of an organization: use lower-case "
+            f"--organization {organization!r} is no name of an organization: use lower-case "
             "letters, digits and hyphens, at most 40"
         )
+
+
+async def _provision(connection: AsyncConnection, given: argparse.Namespace) -> int:
     password = _password(from_stdin=given.password_stdin)
     role = await provisioning.provision(connection, given.organization, password)
     _say(f"role {role} sees organization {given.organization}")
+    return 0
+
+
+async def _deprovision(connection: AsyncConnection, given: argparse.Namespace) -> int:
+    organization = given.organization
+    if given.confirm != organization:
+        raise SchemaError(
+            f"this removes every conversation, event and use of {organization} for good: say so "
+            f"with --confirm {organization}"
+        )
+    removed = await deprovisioning.deprovision(connection, organization)
+    for table, rows in removed.items():
+        if rows:
+            _say(f"removed {rows} rows of {table}")
+    _say(f"nothing of organization {organization} is left")
     return 0
 
 

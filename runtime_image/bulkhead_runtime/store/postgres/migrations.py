@@ -72,13 +72,18 @@ async def applied(connection: AsyncConnection) -> dict[int, str]:
     return dict(await cursor.fetchall())
 
 
+async def take_turn(connection: AsyncConnection) -> None:
+    """Wait until no other command of the owner is at it, until the end of this transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+
+
 async def migrate(connection: AsyncConnection) -> tuple[Migration, ...]:
     """Apply what is missing and return it; concurrent callers take turns.
 
     Raises `SchemaError` where an applied script differs from the one of this release.
     """
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
+        await take_turn(connection)
         await connection.execute(_HISTORY)
         there = await applied(connection)
         missing = []
