@@ -21,6 +21,7 @@ from bulkhead_operator.packages.rollout import (
     VersionId,
     Wanted,
     advance,
+    is_new,
 )
 
 CHECK_SECONDS: Final = 1
@@ -73,8 +74,11 @@ def decide(situation: Situation) -> Next:
         suspended=situation.held,
         going_back=situation.asked.going_back,
     )
-    seen = _seen(situation, record)
-    decision = advance(record.progress if record else None, wanted, seen)
+    before = record.progress if record else None
+    # What was seen up to now was seen of another version, or of another try.
+    begins = is_new(before, wanted)
+    seen = Seen(situation.now) if begins else _seen(situation, record)
+    decision = advance(before, wanted, seen)
     progress = decision.progress
     entered = record is None or (record.progress.since, record.progress.step) != (
         progress.since,

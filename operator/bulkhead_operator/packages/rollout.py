@@ -152,7 +152,7 @@ def weights(progress: Progress) -> Mapping[VersionId, int]:
 
 def advance(progress: Progress | None, wanted: Wanted, seen: Seen) -> Decision:
     """Return what comes next: at most one change of shares, by what was seen since `since`."""
-    current = _begin(progress, wanted, seen) if _is_new(progress, wanted) else progress
+    current = _begin(progress, wanted, seen) if is_new(progress, wanted) else progress
     assert current is not None
     if current.phase in LEAVING:
         return _restore(current, seen)
@@ -166,7 +166,7 @@ def advance(progress: Progress | None, wanted: Wanted, seen: Seen) -> Decision:
     return _go_on(replace(_resume(current, seen), failure=None), wanted, seen)
 
 
-def _is_new(progress: Progress | None, wanted: Wanted) -> bool:
+def is_new(progress: Progress | None, wanted: Wanted) -> bool:
     """Tell whether something is asked for that the present rollout is not about."""
     if progress is None or progress.target != wanted.target:
         return not (wanted.suspended and progress is not None)

@@ -1,0 +1,79 @@
+"""What is taken for granted of a version, and what has to be seen of itself."""
+
+from dataclasses import replace
+
+from bulkhead_api.runtime_config import PackageDocument
+from bulkhead_api.runtime_state import LoadedVersion, RuntimeState
+from bulkhead_api.v1alpha1.agents import Agent
+from bulkhead_api.v1alpha1.package_rollout import Rollout
+from bulkhead_operator.packages.asked import Asked
+from bulkhead_operator.packages.decision import Situation, decide
+from bulkhead_operator.packages.record import Record
+from bulkhead_operator.packages.reports import Reports
+from bulkhead_operator.packages.rollout import Failure, Phase, Progress, VersionId
+
+
+def _document(version: str) -> PackageDocument:
+    return PackageDocument.of("support", version, (Agent(name="helper", instructions=version),))
+
+
+DOCUMENTS = {one.checksum: one for one in map(_document, ("1.0.0", "2.0.0", "3.0.0"))}
+V1, V2, V3 = (VersionId(one.version, one.checksum) for one in DOCUMENTS.values())
+CANARY = Rollout.model_validate({"strategy": "Canary", "steps": [{"weight": 5, "approval": True}]})
+
+
+def _loaded(*versions: VersionId) -> Reports:
+    state = RuntimeState(
+        organization="acme",
+        runtime_id="rt-test",
+        runtime_version="1.0.0",
+        configuration_hash="hash",
+        versions=tuple(
+            LoadedVersion(package="support", version=one.version, checksum=one.checksum)
+            for one in versions
+        ),
+    )
+    return Reports({"pod": state})
+
+
+def _situation(record: Record, target: VersionId, **fields: object) -> Situation:
+    given = Situation(
+        package="support",
+        rollout=CANARY,
+        annotations={},
+        asked=Asked(target),
+        record=record,
+        reports=_loaded(V1, V2),
+        documents=DOCUMENTS,
+        now=200,
+    )
+    return replace(given, **fields)  # type: ignore[arg-type]
+
+
+SHIFTING = Record(Progress(V2, V1, Phase.SHIFT, 100, weight=5, started_at=90))
+
+
+def test_a_version_that_overtakes_another_must_be_loaded_and_checked_itself() -> None:
+    following = decide(_situation(SHIFTING, V3))
+    progress = following.record.progress
+    assert (progress.target, progress.origin, progress.phase) == (V3, V1, Phase.LOAD)
+    assert progress.weight == 0
+
+
+def test_what_another_version_did_is_not_held_against_the_one_that_overtakes_it() -> None:
+    crashed = Failure("CrashLoop", "the runtime crashes")
+    progress = decide(_situation(SHIFTING, V3, broken=crashed)).record.progress
+    assert (progress.phase, progress.failure) == (Phase.LOAD, None)
+    assert decide(_situation(SHIFTING, V2, broken=crashed)).record.progress.failure == crashed
+
+
+def test_a_version_that_is_tried_again_is_not_failed_by_what_it_did_before() -> None:
+    crashed = Failure("CrashLoop", "the runtime crashes")
+    restored = Record(
+        Progress(V2, V1, Phase.RESTORED, 100, failure=crashed, started_at=90, retry="")
+    )
+    asked_again = _situation(
+        restored, V2, annotations={"bulkhead.dev/retry": "now"}, broken=crashed
+    )
+    progress = decide(asked_again).record.progress
+    assert (progress.phase, progress.failure, progress.retry) == (Phase.LOAD, None, "now")
