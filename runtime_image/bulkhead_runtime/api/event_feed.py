@@ -3,6 +3,7 @@
 A caller sees the events of its own principal; with `sessions:any` those of everybody.
 """
 
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -73,12 +74,13 @@ class EventFeed:
 
     async def _write(self, exchange: Exchange, wanted: EventFilter, keep_alive: KeepAlive) -> None:
         """Write events until the client leaves or the process is about to end."""
-        async for event in self._runtime.events.follow(wanted):
-            if self._runtime.draining:
-                return
-            if event is not None:
-                keep_alive.touch()
-                await exchange.write(_frame(event))
+        async with aclosing(self._runtime.events.follow(wanted)) as events:
+            async for event in events:
+                if self._runtime.draining:
+                    return
+                if event is not None:
+                    keep_alive.touch()
+                    await exchange.write(_frame(event))
 
 
 def _document(stored: StoredEvent) -> dict[str, Any]:

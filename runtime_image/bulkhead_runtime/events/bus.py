@@ -1,4 +1,4 @@
-"""The event bus: hands what happened to the log and to those who watch, and never waits for them.
+"""The event bus: hands what happened to the log, and to those who follow it when it is stored.
 
 Events queue in memory until one write takes all that came within a moment. The queue is bounded;
 what does not fit is counted, and reported as an event of its own once there is room.
@@ -8,13 +8,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event
-from bulkhead_runtime.events.types import EVENT_TYPES
 from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.store.records import EventFilter, EventLog, StoredEvent
 
@@ -25,7 +24,6 @@ BATCH_EVENTS: Final = 500
 GATHERED_SECONDS: Final = 0.02
 """How long the first event of a batch waits for others, so that a request's are written at once."""
 
-SUBSCRIBER_EVENTS: Final = 1_000
 PAGE_EVENTS: Final = 200
 OTHER_REPLICAS_SECONDS: Final = 1.0
 """How often a follower looks for what other replicas wrote; its own replica wakes it at once."""
@@ -39,26 +37,25 @@ def new_event_id() -> str:
     return new_id("evt")
 
 
-class Subscription:
-    """Events of some types as they happen in this process; `lost` counts what came too fast."""
+class _Follower:
+    """Somebody who waits for events; only those that are asked for wake him."""
 
-    def __init__(self, types: frozenset[str]) -> None:
-        self.types = types
-        self.lost = 0
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(SUBSCRIBER_EVENTS)
+    def __init__(self, wanted: EventFilter) -> None:
+        self.written = asyncio.Event()
+        self._wanted = wanted
 
-    def offer(self, event: Event) -> None:
-        """Take an event if there is room and its type was asked for."""
-        if self.types and event.type not in self.types:
-            return
+    def hear(self, batch: tuple[Event, ...]) -> None:
+        """Wake up if there is something in what was written."""
+        if any(self._wanted.matches(event) for event in batch):
+            self.written.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Tell whether something was written within the seconds."""
         try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            self.lost += 1
-
-    async def next(self) -> Event:
-        """Wait for the next event."""
-        return await self._queue.get()
+            async with asyncio.timeout(seconds):
+                return await self.written.wait()
+        except TimeoutError:
+            return False
 
 
 class EventBus:
@@ -70,10 +67,8 @@ class EventBus:
         self._pending: deque[Event] = deque()
         self._lost = 0
         self._wanted = asyncio.Event()
-        self._written = asyncio.Condition()
-        self._writes = 0
         self._closing = False
-        self._subscriptions: set[Subscription] = set()
+        self._followers: set[_Follower] = set()
         self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -94,9 +89,7 @@ class EventBus:
             log.error("Events lost at the end", extra={"events": len(self._pending)})
 
     def publish(self, event: Event) -> None:
-        """Hand an event to subscribers and to the log; never blocks, never raises."""
-        for subscription in self._subscriptions:
-            subscription.offer(event)
+        """Hand an event to the log; never blocks, never raises."""
         if len(self._pending) >= QUEUED_EVENTS:
             self._lost += 1
             self._count_lost(1)
@@ -104,41 +97,25 @@ class EventBus:
         self._pending.append(event)
         self._wanted.set()
 
-    async def stored(self, events: tuple[Event, ...]) -> None:
-        """Tell subscribers and followers of events that a transaction of the store has written."""
-        for event in events:
-            for subscription in self._subscriptions:
-                subscription.offer(event)
-        if events:
-            await self._wake_followers()
-
-    def subscribe(self, *types: str) -> Subscription:
-        """Return a subscription to `types`, to all where none is named; end it yourself."""
-        unknown = [name for name in types if name not in EVENT_TYPES]
-        if unknown:
-            raise ValueError(f"there is no event type {unknown[0]!r}: see events/types.py")
-        subscription = Subscription(frozenset(types))
-        self._subscriptions.add(subscription)
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """End a subscription."""
-        self._subscriptions.discard(subscription)
-
-    async def follow(self, wanted: EventFilter) -> AsyncIterator[StoredEvent | None]:
+    async def follow(self, wanted: EventFilter) -> AsyncGenerator[StoredEvent | None]:
         """Yield stored events after `wanted.after` and then each new one, without gap or double.
 
         Yields None when nothing came for a while, so that the caller can keep a connection alive.
         """
         after = wanted.after
-        while True:
-            writes = self._writes
-            page = await self._log.events(replace(wanted, after=after), limit=PAGE_EVENTS)
-            for stored in page:
-                after = stored.sequence
-                yield stored
-            if not page and not await self._is_written_soon(writes):
-                yield None
+        follower = _Follower(wanted)
+        self._followers.add(follower)
+        try:
+            while True:
+                follower.written.clear()
+                page = await self._log.events(replace(wanted, after=after), limit=PAGE_EVENTS)
+                for stored in page:
+                    after = stored.sequence
+                    yield stored
+                if not page and not await follower.wait(OTHER_REPLICAS_SECONDS):
+                    yield None
+        finally:
+            self._followers.discard(follower)
 
     async def _write_forever(self) -> None:
         while True:
@@ -176,17 +153,5 @@ class EventBus:
         await self._log.append_events(batch)
         for _ in batch:
             self._pending.popleft()
-        await self._wake_followers()
-
-    async def _wake_followers(self) -> None:
-        async with self._written:
-            self._writes += 1
-            self._written.notify_all()
-
-    async def _is_written_soon(self, writes: int) -> bool:
-        async with self._written:
-            try:
-                async with asyncio.timeout(OTHER_REPLICAS_SECONDS):
-                    return await self._written.wait_for(lambda: self._writes != writes)
-            except TimeoutError:
-                return False
+        for follower in self._followers:
+            follower.hear(batch)

@@ -26,6 +26,15 @@ class EventFilter:
     principal: str | None = None
     after: int = 0
 
+    def matches(self, event: Event) -> bool:
+        """Tell whether an event is one of these, wherever it stands in the order."""
+        return (
+            (not self.types or event.type in self.types)
+            and self.session_id in {None, event.session_id}
+            and self.trace_id in {None, event.trace_id}
+            and self.principal in {None, event.principal}
+        )
+
 
 class EventLog(Protocol):
     """Keeps events in order."""

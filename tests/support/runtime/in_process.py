@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
@@ -13,7 +13,6 @@ from typing import Any
 
 from bulkhead_api.runtime_config import PackageDocument, ProviderConfig
 from bulkhead_api.v1alpha1.models import ModelPrice
-from bulkhead_runtime.events.bus import Subscription
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.kernel.execution import discard
@@ -23,6 +22,7 @@ from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.settings import Settings
 from bulkhead_runtime.store.of_record import StoreOfRecord
 from bulkhead_runtime.store.postgres.signals import Signals
+from bulkhead_runtime.store.records import EventFilter
 from bulkhead_runtime.store.spending import RepeatedAnswer
 from bulkhead_runtime.stores import Stores
 from bulkhead_runtime.telemetry.trace import continue_trace
@@ -128,10 +128,16 @@ def repeatable(key: str, body: str = "body") -> Repeatable:
     )
 
 
-async def heard(watching: Subscription) -> Event:
-    """Return the next event of a subscription; fail when none comes."""
-    async with asyncio.timeout(10):
-        return await watching.next()
+async def heard(runtime: Runtime, *types: str) -> list[Event]:
+    """Return the first event of each of these types, in order; fail when one does not come."""
+    found: dict[str, Event] = {}
+    async with asyncio.timeout(10), aclosing(runtime.events.follow(EventFilter(types))) as events:
+        async for stored in events:
+            if stored is not None:
+                found.setdefault(stored.event.type, stored.event)
+            if len(found) == len(types):
+                break
+    return list(found.values())
 
 
 async def say(

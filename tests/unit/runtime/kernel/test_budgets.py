@@ -199,9 +199,8 @@ async def test_steps_warn_once_and_tell_every_caller(
 ) -> None:
     budgets = Budgets(total=Allowance(turns=4), steps=(BudgetStep(percent=50, action="Warn"),))
     async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
-        watching = runtime.events.subscribe("budget.warning")
         told = [(await say(runtime, "hello")).warnings for _ in range(4)]
-        event = await heard(watching)
+        (event,) = await heard(runtime, "budget.warning")
     assert told[:2] == [(), ()]
     assert told[2] == ("total turns 50% of its budget used",)
     assert told[3] == ("total turns 75% of its budget used",)

@@ -46,9 +46,8 @@ async def test_old_turns_become_a_summary_that_a_model_writes_after_the_turn(
     tmp_path: Path, provider: StubProvider
 ) -> None:
     async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
-        watching = runtime.events.subscribe("session.compacted")
         session_id = await _talk(runtime, 6)
-        event = await heard(watching)
+        (event,) = await heard(runtime, "session.compacted")
         session = await _session(runtime, session_id)
         lines = await runtime.store.ledger(
             since=0, until=2**52, principal=None, limit=50, cursor=None
@@ -78,9 +77,8 @@ async def test_a_summary_is_made_without_a_model_that_fails(
         compaction=Compaction(turns=4, summary_characters=300, model="stub/garbage")
     )
     async with running(tmp_path, **stubbed(provider, "words", sessions=sessions)) as runtime:
-        watching = runtime.events.subscribe("session.compacted")
         session = await _session(runtime, await _talk(runtime, 6))
-        event = await heard(watching)
+        (event,) = await heard(runtime, "session.compacted")
     assert event.data["by"] == "fallback"
     assert session.summary is not None
     assert "user: question 0" in session.summary
@@ -93,9 +91,8 @@ async def test_a_summary_that_no_budget_pays_is_made_without_a_model(
     budgets = Budgets(session=Allowance(turns=5))
     fields = stubbed(provider, "words", sessions=SHORT, budgets=budgets)
     async with running(tmp_path, **fields) as runtime:
-        watching = runtime.events.subscribe("session.compacted")
         session = await _session(runtime, await _talk(runtime, 5))
-        event = await heard(watching)
+        (event,) = await heard(runtime, "session.compacted")
     assert event.data["by"] == "fallback"
     assert "user: question 0" in (session.summary or "")
 
@@ -139,9 +136,8 @@ async def test_the_oldest_messages_leave_a_full_window_and_the_newest_five_stay(
     sessions = Sessions(compaction=Compaction(enabled=False), cleanup=Cleanup(keep_messages=5))
     fields = {**stubbed(provider, "words", sessions=sessions), "prices": small}
     async with running(tmp_path, **fields) as runtime:
-        watching = runtime.events.subscribe("session.cleaned")
         session = await _session(runtime, await _talk(runtime, 20, said=" " + "x y " * 300))
-        event = await heard(watching)
+        (event,) = await heard(runtime, "session.cleaned")
         use = runtime.context_use(session)
     told = _told(_answered(provider)[-1])
     assert 5 <= len(told) < 20

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from bulkhead_runtime.events.bus import BATCH_EVENTS, QUEUED_EVENTS, EventBus
 from bulkhead_runtime.events.port import Event
 from bulkhead_runtime.store.records import EventFilter, StoredEvent
 from bulkhead_runtime.store.sqlite import SqliteStore
+from tests.support.deadline import until
 
 
 class Counter:
@@ -91,41 +93,57 @@ async def test_a_follower_gets_the_past_and_then_the_present_without_gap_or_doub
     assert seen == list(range(900))
 
 
-async def test_a_follower_hears_of_what_a_transaction_stored(store: SqliteStore) -> None:
-    bus = EventBus(store, lost=Counter())
-    following = bus.follow(EventFilter(session_id="ses_1"))
-    assert await anext(following) is None
-    waiting = asyncio.ensure_future(anext(following))
-    ours = _event(1, "request.complete", "ses_1")
-    await store.append_events((ours, _event(2, "request.complete", "ses_2")))
-    await bus.stored((ours,))
+class CountingLog:
+    """The store itself; only counts how often it was read."""
 
-    async with asyncio.timeout(0.9):
-        found = await waiting
-    assert isinstance(found, StoredEvent)
-    assert found.event == ours
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.read = 0
 
+    async def append_events(self, events: tuple[Event, ...]) -> None:
+        await self._store.append_events(events)
 
-async def test_a_subscriber_gets_its_types_only_and_a_slow_one_is_told_what_it_lost(
-    store: SqliteStore,
-) -> None:
-    bus = EventBus(store, lost=Counter())
-    denials = bus.subscribe("tool.denied")
-    for number in range(1_005):
-        bus.publish(_event(number))
-        bus.publish(_event(number, "tool.denied"))
-    first = await denials.next()
-    bus.unsubscribe(denials)
-    bus.publish(_event(9_999, "tool.denied"))
+    async def events(self, wanted: EventFilter, *, limit: int) -> tuple[StoredEvent, ...]:
+        self.read += 1
+        return await self._store.events(wanted, limit=limit)
 
-    assert first.type == "tool.denied"
-    assert denials.lost == 5
+    async def remove_events(self, *, before: int, limit: int) -> int:
+        return await self._store.remove_events(before=before, limit=limit)
 
 
-async def test_a_type_that_does_not_exist_cannot_be_waited_for(store: SqliteStore) -> None:
-    bus = EventBus(store, lost=Counter())
-    with pytest.raises(ValueError, match=r"no event type 'tool\.precall'"):
-        bus.subscribe("tool.precall")
+async def test_only_what_a_follower_asked_for_makes_it_read(store: SqliteStore) -> None:
+    log = CountingLog(store)
+    bus = EventBus(log, lost=Counter())
+    bus.start()
+    found: list[StoredEvent] = []
+    pauses = 0
+
+    async def follow() -> None:
+        nonlocal pauses
+        wanted = EventFilter(types=("request.complete",), session_id="ses_1")
+        async for stored in bus.follow(wanted):
+            if stored is not None:
+                found.append(stored)
+                return
+            pauses += 1
+
+    following = asyncio.create_task(follow())
+    for number in range(10):
+        bus.publish(_event(2 * number, "request.complete", "ses_2"))
+        bus.publish(_event(2 * number + 1, "request.start", "ses_1"))
+        await until(partial(_is_written, store, 2 * number + 2), "they are written")
+    bus.publish(_event(99, "request.complete", "ses_1"))
+    async with asyncio.timeout(5):
+        await following
+    await bus.aclose()
+
+    assert [stored.event.data["number"] for stored in found] == [99]
+    woken = log.read - pauses - len(found)
+    assert woken <= 1, "what others did woke it"
+
+
+async def _is_written(store: SqliteStore, events: int) -> bool:
+    return len(await _numbers(store)) >= events
 
 
 class AwayLog:
