@@ -13,8 +13,8 @@ RUNTIME := .venv-runtime/.synced
 CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 # Most tests wait for a process of their own, so several files run at once, also on two cores.
 PARALLEL := -n 3 --dist loadfile
-OPERATOR_CODE := crds operator charts contrib dashboards docs/generate_reference.py tests/cluster tests/support tests/unit/api tests/unit/chart \
-	tests/unit/controller tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
+OPERATOR_CODE := crds operator charts contrib dashboards docs/generate_reference.py tests/cluster tests/support tests/unit/alerts tests/unit/api \
+	tests/unit/chart tests/unit/controller tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
 RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
 	tests/integration/stores tests/support/runtime tests/performance/references
 
@@ -47,6 +47,7 @@ test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
 	.venv/bin/pytest -q --durations=5 tests/unit/api tests/unit/controller tests/unit/chart \
 		tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/performance tests/cluster/test_parts.py
+	.venv/bin/pytest -q --durations=5 $(PARALLEL) tests/unit/alerts
 	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/unit/runtime
 
 test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
@@ -92,6 +93,7 @@ generate: $(OPERATOR) $(RUNTIME) ## Write every generated file
 	.venv/bin/python -m bulkhead_api.generate crds
 	.venv/bin/python charts/generate.py
 	.venv/bin/python -m dashboards.grafana
+	.venv/bin/python -m dashboards.alerts
 	.venv/bin/python contrib/argocd/generate.py
 	.venv/bin/python docs/generate_reference.py
 	.venv-runtime/bin/python docs/generate_api.py
