@@ -117,6 +117,7 @@ def test_opening_the_whole_internet_opens_nothing_of_the_cluster(kubectl: Kubect
     try:
         opened = "jsonpath={.spec.egress[*].to[*].ipBlock.cidr}=0.0.0.0/0"
         kubectl("wait", f"--for={opened}", "networkpolicy/runtime", "-n", "org-acme")
+        policy = kubectl.get("networkpolicy", "runtime", "-n", "org-acme")["spec"]["egress"]
         reached = {
             what: from_inside(kubectl, *target) for what, target in forbidden(kubectl).items()
         }
