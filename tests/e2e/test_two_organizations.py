@@ -124,7 +124,7 @@ def test_opening_the_whole_internet_opens_nothing_of_the_cluster(kubectl: Kubect
     finally:
         kubectl("patch", "orgrt", "acme", "--type=merge", "-p",
                 json.dumps({"spec": {"network": {"egress": []}}}))  # fmt: skip
-    assert {what for what, answer in reached.items() if answer == "reached"} == set()
+    assert {what for what, answer in reached.items() if answer == "reached"} == set(), policy
 
 
 def forbidden(kubectl: Kubectl) -> dict[str, tuple[str, int]]:
