@@ -177,10 +177,13 @@ class Finish(Struct, frozen=True):
     """None with a claim frees the key: the work failed and may be tried again."""
 
 
+TurnOutcome = Literal["stored", "lost", "pool_full"]
+
+
 class Finished(Struct, frozen=True):
     """What is stored; `turn` says what became of the turn's messages."""
 
-    turn: Literal["stored", "lost", "pool_full"] | None
+    turn: TurnOutcome | None
     balances: tuple[Balance, ...]
 
 

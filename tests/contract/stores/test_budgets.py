@@ -303,3 +303,15 @@ async def test_a_summary_its_ledger_line_and_its_settlement_are_one_step(
     assert await _used(store, total, "tokens") == 8
     assert await said(store) == []
     assert turn.summary is None
+
+
+async def test_work_that_nothing_bounded_never_began_and_counts_at_its_end_once(
+    store: StoreOfRecord,
+) -> None:
+    """Its lines tell whether it was counted: the same end may be asked for again."""
+    free = account("day", "2026-11-21")
+    ending = finish(begin(accounts=(free,)), used=amounts(tokens="8"), lines=(line(),))
+    await store.finish(ending, BOUNDS)
+    await store.finish(ending, BOUNDS)
+    (balance,) = await store.balances((free,))
+    assert balance.used["tokens"] == 8

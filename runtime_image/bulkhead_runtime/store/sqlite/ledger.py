@@ -55,10 +55,10 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.create_aggregate("decimal_sum", 1, DecimalSum)  # type: ignore[arg-type]  # a None is passed too
 
 
-def append(connection: sqlite3.Connection, lines: Sequence[LedgerLine]) -> None:
-    """Write lines that are not there yet."""
+def append(connection: sqlite3.Connection, lines: Sequence[LedgerLine]) -> int:
+    """Write lines that are not there yet; return how many."""
     if not lines:
-        return
+        return 0
     written = connection.executemany(
         f"INSERT OR IGNORE INTO ledger ({_COLUMNS}) "  # noqa: S608 (constant)
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -67,6 +67,7 @@ def append(connection: sqlite3.Connection, lines: Sequence[LedgerLine]) -> None:
     (newest,) = connection.execute("SELECT last_insert_rowid()").fetchone()
     if newest % _TRIM_EVERY < written:
         trim(connection, newest - _kept(connection))
+    return written
 
 
 def page(

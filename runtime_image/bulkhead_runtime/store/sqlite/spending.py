@@ -16,13 +16,14 @@ from bulkhead_runtime.store.spending import (
     Finish,
     Finished,
     LedgerLine,
+    TurnOutcome,
 )
 from bulkhead_runtime.store.sqlite import accounts as account_rows
 from bulkhead_runtime.store.sqlite import work
 from bulkhead_runtime.store.sqlite.access import FileAccess, now
 
-_REMEMBERED = 4096
-"""Finished work whose end can be asked for again: only this process can, and at once."""
+_REMEMBERED = 256
+"""Ends of turns that can be asked for again: only this process can, and at once."""
 
 
 class SqliteSpending:
@@ -31,7 +32,7 @@ class SqliteSpending:
     def __init__(self, file: FileAccess, holder: work.Holder) -> None:
         self._file = file
         self._holder = holder
-        self._finished: OrderedDict[str, Finished] = OrderedDict()
+        self._finished: OrderedDict[str, TurnOutcome] = OrderedDict()
 
     async def begin(
         self, request: Begin, bounds: PoolBounds
@@ -85,13 +86,14 @@ class SqliteSpending:
         """Store how work ended; durable when this returns. Repeating it changes nothing."""
         former = self._finished.get(request.reservation_id)
         if former is not None:
-            return former
+            return Finished(former, await self.balances(request.accounts))
         finished = await self._file.writer.run(
             partial(work.finish, request=request, bounds=bounds, holder=self._holder, now=now())
         )
-        self._finished[request.reservation_id] = finished
-        if len(self._finished) > _REMEMBERED:
-            self._finished.popitem(last=False)
+        if finished.turn is not None:
+            self._finished[request.reservation_id] = finished.turn
+            if len(self._finished) > _REMEMBERED:
+                self._finished.popitem(last=False)
         return finished
 
     async def balances(self, accounts: tuple[Account, ...]) -> tuple[Balance, ...]:

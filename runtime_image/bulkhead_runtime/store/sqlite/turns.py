@@ -9,18 +9,16 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
 
 from bulkhead_runtime import errors
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store import refusals, states
 from bulkhead_runtime.store.port import BeginTurn, PoolBounds, Turn
 from bulkhead_runtime.store.sizes import message_bytes, session_bytes
-from bulkhead_runtime.store.spending import TurnEnd
+from bulkhead_runtime.store.spending import TurnEnd, TurnOutcome
 from bulkhead_runtime.store.sqlite import pool, rows, sessions
 
 Alive = Callable[[str], bool]
-Outcome = Literal["stored", "lost", "pool_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def end(
     *,
     owner: str,
     now: int,
-) -> Outcome:
+) -> TurnOutcome:
     """Store the turn, count what it used and release the session."""
     turn = ending.turn
     row = connection.execute(
@@ -108,7 +106,7 @@ def end(
     if row is None or (row[0], row[1]) != (turn.fence, owner):
         return "lost"
     _, _, count, cost, package, version = row
-    outcome: Outcome = "stored"
+    outcome: TurnOutcome = "stored"
     messages, status = ending.messages, ending.status
     size = sum(map(message_bytes, messages))
     if not pool.make_room(connection, size, bounds):

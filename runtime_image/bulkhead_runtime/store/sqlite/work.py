@@ -131,11 +131,18 @@ def finish(
     now: int,
 ) -> Finished:
     """Store how work ended and settle what it had reserved."""
-    held = _held(connection, request.reservation_id) or accounts.Held()
+    held = _held(connection, request.reservation_id)
     connection.execute("DELETE FROM reservations WHERE id = ?", (request.reservation_id,))
-    ledger.append(connection, request.lines)
+    written = ledger.append(connection, request.lines)
+    # Work that nothing bounds never began; whether it was settled before its lines tell.
+    used = {} if held is None and not written else request.used
     balances = accounts.settle(
-        connection, request.accounts, held=held, used=request.used, wanted={}, now=now
+        connection,
+        request.accounts,
+        held=held or accounts.Held(),
+        used=used,
+        wanted={},
+        now=now,
     )
     assert not isinstance(balances, BudgetRefused), "nothing was wanted"
     outcome = None
