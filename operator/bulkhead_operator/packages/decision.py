@@ -1,7 +1,7 @@
 """Takes one package one step further: from what is recorded, asked and reported to what is next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bulkhead_api.runtime_config import PackageDocument
@@ -28,6 +28,9 @@ CHECK_SECONDS: Final = 1
 """How soon replicas are asked again for the outcome of health checks; the answer itself waits."""
 
 ANALYSIS_SECONDS: Final = 5
+PODS_SECONDS: Final = 3
+"""How soon pods are looked at again that are not ready: a crash does not ring."""
+
 CRASHES: Final = 2
 """Executions of a version that may end their process: one may be chance, two are the version."""
 
@@ -51,6 +54,8 @@ class Situation:
     """Whether nothing may begin or go on: suspended, or no replica could answer."""
     broken: Failure | None = None
     """What cannot wait for a check: a refused document, a crash loop, a need that is not met."""
+    unready: Mapping[str, str] = field(default_factory=dict)
+    """Versions whose own pods are not ready, by checksum, and what they wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ def _seen(situation: Situation, record: Record | None) -> Seen:
     if progress.phase is Phase.RESTORE and progress.origin is not None:
         health, _ = _health(situation, progress, progress.origin)
         alone = reports.serves_alone(package, progress.origin)
+        alone = alone and progress.origin.checksum not in situation.unready
         return replace(seen, origin_loaded=alone, origin_health=health)
     if progress.phase not in UNDER_WAY:
         return seen
@@ -127,14 +133,15 @@ def _seen(situation: Situation, record: Record | None) -> Seen:
     analysis = Verdict.PENDING
     if progress.phase is Phase.SHIFT:
         analysis, failure = _analysis(situation, record)
-    loaded = reports.loaded(package, progress.target)
+    waits_for = situation.unready.get(progress.target.checksum, "")
+    loaded = reports.loaded(package, progress.target) and not waits_for
     return replace(
         seen,
         loaded=loaded,
         health=health,
         analysis=analysis,
         failure=failure,
-        obstacle=reports.obstacle(package, progress.target),
+        obstacle=reports.obstacle(package, progress.target) or waits_for,
     )
 
 
@@ -142,7 +149,7 @@ def _health(
     situation: Situation, progress: Progress, version: VersionId
 ) -> tuple[Verdict, Failure | None]:
     document = situation.documents.get(version.checksum)
-    if document is None or not document.health_checks:
+    if document is None or not document.is_checked:
         return Verdict.PASSED, None
     return situation.reports.health(situation.package, version, nonce(progress, version))
 
@@ -176,6 +183,8 @@ def _wake_at(
     moments = [] if wake_at is None else [wake_at]
     if judged:
         moments.append(situation.now + ANALYSIS_SECONDS)
+    if progress.phase in UNDER_WAY and progress.target.checksum in situation.unready:
+        moments.append(situation.now + PODS_SECONDS)
     if progress.phase in {Phase.HEALTH_CHECK, Phase.RESTORE}:
         moments.append(situation.now + CHECK_SECONDS)
     return min(moments, default=None)

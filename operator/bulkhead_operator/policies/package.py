@@ -17,6 +17,7 @@ from bulkhead_api.v1alpha1 import OrganizationRuntimeSpec
 from bulkhead_api.v1alpha1.agents import Agent
 from bulkhead_api.v1alpha1.limits import Limits
 from bulkhead_api.v1alpha1.package_dependencies import RuntimeRequirements
+from bulkhead_api.v1alpha1.package_image import PackageImage
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.policies.rules import Rule
 from bulkhead_operator.resources.configuration import BYTES_PER_MAP, document_size
@@ -55,6 +56,8 @@ class Judged:
     taken: Mapping[str, str]
     """Agents that are in service or about to be, with their package's name."""
     requirements: RuntimeRequirements = field(default_factory=RuntimeRequirements)
+    beside: Sequence[PackageImage] = ()
+    """Images of all other versions that are loaded or about to be."""
 
 
 def keeps_the_content_of_a_version(judged: Judged) -> UserError | None:
@@ -156,6 +159,57 @@ def asks_for_what_the_limits_allow(judged: Judged) -> UserError | None:
     return None
 
 
+def runs_an_allowed_image(judged: Judged) -> UserError | None:
+    """Refuse an image that the organization does not let run."""
+    image, allowed = judged.document.image, judged.offered.limits.packages
+    if image is None or any(fnmatchcase(image.reference, glob) for glob in allowed.images):
+        return None
+    return UserError(
+        reasons.IMAGE_NOT_ALLOWED,
+        f"`spec.image.reference` is '{image.reference}', which `spec.limits.packages.images` of "
+        "the OrganizationRuntime does not allow: take another registry or have it added.",
+    )
+
+
+def leaves_room_for_its_pods(judged: Judged) -> UserError | None:
+    """Refuse an image whose pods, one more while they are replaced, have no room left."""
+    if judged.document.image is None:
+        return None
+    room, images = judged.offered.limits.packages, (*judged.beside, judged.document.image)
+    limits = judged.offered.limits
+    wishes = (
+        ("memoryMB", judged.document.image.memory_mb, limits.max_memory_mb, "maxMemoryMB"),
+        (
+            "cpuMillicores",
+            judged.document.image.cpu_millicores,
+            limits.max_cpu_percent * 10,
+            "maxCPUPercent",
+        ),
+        ("replicas", sum(one.replicas + 1 for one in images), room.pods, "packages.pods"),
+        (
+            "memoryMB",
+            sum((one.replicas + 1) * one.memory_mb for one in images),
+            room.memory_mb,
+            "packages.memoryMB",
+        ),
+        (
+            "cpuMillicores",
+            sum((one.replicas + 1) * one.cpu_millicores for one in images),
+            room.cpu_millicores,
+            "packages.cpuMillicores",
+        ),
+    )
+    for name, wanted, allowed, field_name in wishes:
+        if wanted > allowed:
+            return UserError(
+                reasons.NO_ROOM_FOR_IMAGE,
+                f"`spec.image.{name}` makes {wanted} with what runs already and one more pod of "
+                f"each version while it is replaced, but {allowed} are allowed: have "
+                f"`spec.limits.{field_name}` of the OrganizationRuntime raised or ask for less.",
+            )
+    return None
+
+
 def fits(judged: Judged) -> UserError | None:
     """Refuse a document that no ConfigMap can hold."""
     size = document_size(judged.document.package, judged.text)
@@ -183,5 +237,7 @@ RULES: Final[tuple[Rule[Judged], ...]] = (
     sends_credentials_where_allowed,
     defines_new_agents,
     asks_for_what_the_limits_allow,
+    runs_an_allowed_image,
+    leaves_room_for_its_pods,
     fits,
 )

@@ -17,6 +17,7 @@ from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotOurs, Refused, UserError
 from bulkhead_operator.reconcile import history
 from bulkhead_operator.reconcile.memory import Memory
+from bulkhead_operator.resources import dedicated
 from bulkhead_operator.resources.blueprint import Blueprint
 from bulkhead_operator.status import reasons
 
@@ -122,6 +123,20 @@ async def prune(context: Context, blueprint: Blueprint, memory: Memory) -> None:
     for key in obsolete:
         await context.cluster.delete(key, uid=children[key].uid)
         memory.applied.pop(key, None)
+
+
+async def prune_images(context: Context, blueprint: Blueprint, memory: Memory) -> None:
+    """Delete what ran versions that no replica sends anybody to any more."""
+    following = memory.following
+    if following.replicas and following.followed != blueprint.configuration.hash:
+        return
+    kept = {ObjectKey.of(manifest) for manifest in dedicated.build(blueprint)}
+    children = context.cluster.children(blueprint.name)
+    for key, child in children.items():
+        ours = key.namespace == blueprint.namespace and dedicated.is_ours(key)
+        if ours and key not in kept and not child.terminating:
+            await context.cluster.delete(key, uid=child.uid)
+            memory.applied.pop(key, None)
 
 
 def _obsolete_maps(children: Mapping[ObjectKey, Child], blueprint: Blueprint) -> list[ObjectKey]:

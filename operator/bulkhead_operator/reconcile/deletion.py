@@ -26,7 +26,7 @@ from bulkhead_operator.context import Context
 from bulkhead_operator.policies import namespace_claim as policy
 from bulkhead_operator.reconcile import observed, secrets
 from bulkhead_operator.reconcile.claiming import facts_of
-from bulkhead_operator.resources import access, annotations, network
+from bulkhead_operator.resources import access, annotations, dedicated, network
 
 OURS: Final = frozenset(
     {
@@ -119,7 +119,7 @@ def _ours(children: Mapping[ObjectKey, Child], namespace: str) -> list[ObjectKey
         key
         for key, child in children.items()
         if key.namespace == namespace
-        and ((key.kind, key.name) in OURS or _is_history(key, child))
+        and ((key.kind, key.name) in OURS or dedicated.is_ours(key) or _is_history(key, child))
         and not child.terminating
     ]
 

@@ -20,7 +20,7 @@ from bulkhead_operator.packages import needs
 from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.resolution import judge
 from bulkhead_operator.policies.package import Offered
-from bulkhead_operator.reconcile import candidates, dependencies, observed
+from bulkhead_operator.reconcile import candidates, dependencies, images, observed
 from bulkhead_operator.reconcile.candidate import Candidate
 from bulkhead_operator.reconcile.claiming import Claimed
 from bulkhead_operator.reconcile.memory import Memory
@@ -48,7 +48,9 @@ async def blueprint(
     """
     name = organization.metadata.name
     found = await candidates.gather(context, name, claimed.name, memory)
-    selection = select(found, _surroundings(organization, found, memory, idle=idle))
+    pods = await images.observe(context, name, claimed.name, found)
+    around = replace(_surroundings(organization, found, memory, idle=idle), pods=pods)
+    selection = select(found, around)
     _forget_retried_refusals(found, selection, memory)
     memory.decided = dict(selection.decided)
     built = Blueprint(
@@ -66,6 +68,7 @@ async def blueprint(
             if one.asked is not None
         },
         pull_secrets=_pull_secrets(found),
+        images=selection.images,
     )
     return replace(built, upgrade=_upgrade(context, built))
 

@@ -121,7 +121,9 @@ class OrganizationReconciler:
             del wanted[key]
         found.restart_pending = self._restarts.decide(blueprint, wanted, memory)
         await self._apply(memory.blueprint, wanted, memory, found, fresh=claimed.fresh)
-        return await self._follow(memory.blueprint, memory, found)
+        again = await self._follow(memory.blueprint, memory, found)
+        await applying.prune_images(self._context, memory.blueprint, memory)
+        return again
 
     def _note_claim(
         self, organization: OrganizationRuntime, claimed: Claimed, memory: Memory, found: Found

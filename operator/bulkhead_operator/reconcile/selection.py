@@ -13,6 +13,7 @@ from bulkhead_api.runtime_config import PackageDocument, PackageRoute, VersionRo
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.packages import needs
 from bulkhead_operator.packages.decision import Next, Situation, decide, nonce
+from bulkhead_operator.packages.pods import Pods
 from bulkhead_operator.packages.ranges import RangeError
 from bulkhead_operator.packages.record import Record
 from bulkhead_operator.packages.reports import Reports
@@ -30,7 +31,8 @@ from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.policies.rules import first_violation
 from bulkhead_operator.reconcile import deliveries
 from bulkhead_operator.reconcile.candidate import Candidate, Decided
-from bulkhead_operator.resources.blueprint import RevisionBlueprint
+from bulkhead_operator.reconcile.image_table import ImageTable, endpoint
+from bulkhead_operator.resources.blueprint import ImageBlueprint, RevisionBlueprint
 from bulkhead_operator.resources.configuration import Shelf
 from bulkhead_operator.status import reasons
 
@@ -54,6 +56,8 @@ class Surroundings:
     """Whether no replica could answer."""
     crashing_since: int | None = None
     """When the last container that crashes again and again ended."""
+    pods: Pods = field(default_factory=Pods)
+    """What is known of the pods of versions with an image of their own."""
     now: int = 0
 
 
@@ -65,6 +69,7 @@ class Selection:
     maps: tuple[Mapping[str, str], ...]
     revisions: tuple[RevisionBlueprint, ...]
     decided: Mapping[str, Decided]
+    images: tuple[ImageBlueprint, ...] = ()
 
 
 def select(candidates: Iterable[Candidate], surroundings: Surroundings) -> Selection:
@@ -74,10 +79,17 @@ def select(candidates: Iterable[Candidate], surroundings: Surroundings) -> Selec
     for candidate in ordered:
         for document in (*candidate.serving, *candidate.retained):
             table.shelf.put(file_name(document), document.written())
+            table.images.note(document)
         table.take_names(candidate, candidate.serving)
     for candidate in ordered:
         table.add(candidate)
-    return Selection(tuple(table.routes), table.shelf.maps, tuple(table.revisions), table.decided)
+    return Selection(
+        tuple(table.routes),
+        table.shelf.maps,
+        tuple(table.revisions),
+        table.decided,
+        table.images.running,
+    )
 
 
 def file_name(document: PackageDocument) -> str:
@@ -97,6 +109,7 @@ class _Table:
         self.taken: dict[str, str] = {}
         self.routes: list[PackageRoute] = []
         self.revisions: list[RevisionBlueprint] = []
+        self.images = ImageTable()
         self.decided: dict[str, Decided] = {}
 
     def take_names(self, candidate: Candidate, documents: Sequence[PackageDocument]) -> None:
@@ -161,7 +174,17 @@ class _Table:
             )
         if violation is None and judgement.waits:
             return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, f"{judgement.waits}.")
+        if violation is None and self._is_away(candidate, document):
+            message = f"No pod of version {document.version} is ready, so nobody answers for it."
+            return None, NotReadyYet(reasons.IMAGE_AWAY, message)
         return violation, None
+
+    def _is_away(self, candidate: Candidate, document: PackageDocument) -> bool:
+        """Tell whether the image of the version that serves has no pod to answer."""
+        record = candidate.record
+        settled = record is not None and record.progress.phase is Phase.COMPLETE
+        serves = settled and document in candidate.serving
+        return serves and document.checksum in self._around.pods.down and not self._around.idle
 
     def _absent_since(self, candidate: Candidate) -> int | None:
         """Return since when the version waits for a package that does not exist.
@@ -210,6 +233,7 @@ class _Table:
             offered=self._around.offered,
             taken=self.taken,
             requirements=candidate.package.spec.runtime_requirements,
+            beside=self.images.beside(document),
         )
         violation = first_violation(policy.RULES, judged)
         if violation is None and not self.shelf.put(file_name(document), judged.text):
@@ -254,12 +278,15 @@ class _Table:
                 or self._around.idle
                 or (blocked and not about_target),
                 broken=failure or self._crashed(record),
+                unready=self._around.pods.waiting,
             )
         )
 
     def _crashed(self, record: Record | None) -> Failure | None:
         """Blame every version that is taking over when the runtime began to crash meanwhile."""
         ended = self._around.crashing_since
+        if record is not None and record.progress.target.checksum in self._around.pods.failures:
+            return self._around.pods.failures[record.progress.target.checksum]
         if record is None or ended is None or ended < record.progress.started_at:
             return None
         message = "the runtime crashes again and again since this version was loaded"
@@ -298,10 +325,12 @@ class _Table:
                     checksum=version.checksum,
                     weight=weight,
                     check=self._nonce(record, documents[version]),
+                    endpoint=endpoint(documents[version]),
                 )
                 for version, weight in sorted(loaded.items(), key=lambda item: item[0].version)
             )
             self.routes.append(PackageRoute(package=candidate.name, versions=versions))
+        self.images.run(candidate, [documents[version] for version in loaded])
         if record is not None:
             target = candidate.documents.get(record.progress.target.checksum)
             if target is not None:
@@ -332,8 +361,10 @@ class _Table:
         return checksum != document.checksum
 
     def _nonce(self, record: Record | None, document: PackageDocument) -> str:
-        if record is None or not document.health_checks:
+        if record is None or not document.is_checked:
             return ""
+        if document.checksum in self._around.pods.waiting:
+            return ""  # asked when there is somebody to answer
         return nonce(record.progress, identity(document))
 
 

@@ -54,6 +54,7 @@ async def document(context: Context, cache: Cache, package: AgentPackage) -> Pac
         dependencies=spec.dependencies,
         health_checks=(*spec.health_checks, *_dependency_checks(spec.dependencies)),
         execution_config=spec.execution_config,
+        image=spec.image,
     )
     return PackageDocument.holding(package.metadata.name, spec.version, content)
 

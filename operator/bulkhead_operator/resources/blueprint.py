@@ -7,6 +7,7 @@ from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_config import RuntimeConfig
 from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
+from bulkhead_api.v1alpha1.package_image import PackageImage
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
 from bulkhead_operator.settings import Settings
@@ -37,6 +38,17 @@ class RevisionBlueprint:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageBlueprint:
+    """One version of one package that answers from an image of its own."""
+
+    package: str
+    package_uid: str
+    version: str
+    checksum: str
+    image: PackageImage
+
+
+@dataclass(frozen=True, slots=True)
 class Blueprint:
     """One organization's decided state."""
 
@@ -55,6 +67,8 @@ class Blueprint:
     """Revisions to keep, by the package's uid."""
     pull_secrets: tuple[str, ...] = ()
     """Secrets for registries that packages name, in order."""
+    images: tuple[ImageBlueprint, ...] = ()
+    """Versions that are loaded and answer from an image."""
     upgrade: str = ""
     """Hash of the pod template that a changed operator, and no person, rolled out last."""
 

@@ -6,6 +6,7 @@ from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.resources import (
     access,
     configuration,
+    dedicated,
     deployment,
     namespace,
     network,
@@ -42,3 +43,4 @@ def _manifests(blueprint: Blueprint) -> Iterator[Manifest]:
     yield service.service(blueprint)
     yield service.disruption_budget(blueprint)
     yield deployment.build(blueprint)
+    yield from dedicated.build(blueprint)

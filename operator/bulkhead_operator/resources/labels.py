@@ -26,11 +26,11 @@ def standard(organization: str, component: str = "runtime") -> dict[str, str]:
     }
 
 
-def selector(organization: str) -> dict[str, str]:
-    """Return the labels that select the organization's runtime pods."""
+def selector(organization: str, component: str = "runtime") -> dict[str, str]:
+    """Return the labels that select the organization's pods of one kind."""
     return {
         "app.kubernetes.io/name": APPLICATION,
-        "app.kubernetes.io/component": "runtime",
+        "app.kubernetes.io/component": component,
         LABEL_ORGANIZATION: organization,
     }
 

@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 
 DEFAULT_DENY: Final = "default-deny"
 _NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
-_API_VERSION: Final = "networking.k8s.io/v1"
+API_VERSION: Final = "networking.k8s.io/v1"
 
 METADATA_SERVICES: Final = (
     "169.254.0.0/16",  # link-local: AWS, Google Cloud, Azure and most others
@@ -38,7 +38,7 @@ def denied(extra: tuple[str, ...]) -> tuple[Network, ...]:
 
 def default_deny(blueprint: Blueprint) -> Manifest:
     """Return the policy that shuts every pod of the namespace in both directions."""
-    return blueprint.child(_API_VERSION, "NetworkPolicy", DEFAULT_DENY) | {
+    return blueprint.child(API_VERSION, "NetworkPolicy", DEFAULT_DENY) | {
         "spec": {
             "podSelector": {},
             "policyTypes": ["Ingress", "Egress"],
@@ -51,12 +51,12 @@ def default_deny(blueprint: Blueprint) -> Manifest:
 
 def runtime(blueprint: Blueprint) -> Manifest:
     """Return the policy that opens what the runtime needs."""
-    return blueprint.child(_API_VERSION, "NetworkPolicy", RUNTIME) | {
+    return blueprint.child(API_VERSION, "NetworkPolicy", RUNTIME) | {
         "spec": {
             "podSelector": {"matchLabels": labels.selector(blueprint.name)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": list(_ingress(blueprint)),
-            "egress": list(_egress(blueprint)),
+            "egress": list(outward(blueprint)),
         }
     }
 
@@ -79,7 +79,8 @@ def _ingress(blueprint: Blueprint) -> Iterator[Manifest]:
     }
 
 
-def _egress(blueprint: Blueprint) -> Iterator[Manifest]:
+def outward(blueprint: Blueprint) -> Iterator[Manifest]:
+    """Yield what pods of the organization may reach: names, and what its spec allows."""
     yield {
         "to": [_peer(blueprint.settings.dns)],
         "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],

@@ -17,6 +17,11 @@ from bulkhead_operator.resources.quota import container_resources
 
 USER: Final = 65532
 STARTUP_SECONDS: Final = 180
+UNPRIVILEGED: Final[Manifest] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 _CLOSING_SECONDS: Final = 5
 
 
@@ -92,11 +97,7 @@ def _container(blueprint: Blueprint) -> Manifest:
             *_store(blueprint),
         ],
         "resources": container_resources(blueprint.organization.spec.limits),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": UNPRIVILEGED,
         "startupProbe": _probe("/health", period=1, failures=STARTUP_SECONDS),
         "readinessProbe": _probe("/readiness", period=1, failures=2),
         "livenessProbe": _probe("/health", period=10, failures=3),

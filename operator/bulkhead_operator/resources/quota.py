@@ -30,17 +30,23 @@ COUNTS: Final = {
 def resource_quota(blueprint: Blueprint) -> Manifest:
     """Return the namespace's bounds."""
     spec = blueprint.organization.spec
-    limits, requests = spec.limits, spec.limits.requests
+    limits, requests, packages = spec.limits, spec.limits.requests, spec.limits.packages
     pods = spec.replicas + BESIDE_REPLICAS
+    services = int(COUNTS["services"]) + packages.pods
     return blueprint.child("v1", "ResourceQuota", RUNTIME) | {
         "spec": {
             "hard": {
-                "limits.cpu": _millicores(pods * limits.max_cpu_percent * 10),
-                "limits.memory": _mebibytes(pods * limits.max_memory_mb),
-                "requests.cpu": _millicores(pods * requests.cpu_millicores),
-                "requests.memory": _mebibytes(pods * requests.memory_mb),
-                "pods": str(pods + PODS_OF_TENANTS),
+                "limits.cpu": _millicores(
+                    pods * limits.max_cpu_percent * 10 + packages.cpu_millicores
+                ),
+                "limits.memory": _mebibytes(pods * limits.max_memory_mb + packages.memory_mb),
+                "requests.cpu": _millicores(
+                    pods * requests.cpu_millicores + packages.cpu_millicores
+                ),
+                "requests.memory": _mebibytes(pods * requests.memory_mb + packages.memory_mb),
+                "pods": str(pods + PODS_OF_TENANTS + packages.pods),
                 **COUNTS,
+                "services": str(services),
             }
         }
     }

@@ -166,7 +166,9 @@ def _healthy(package: AgentPackage, found: "PackageFound") -> Statement:
     reason, message = _failure(found)
     if reason == _UNHEALTHY:
         return Statement(HEALTHY, "False", reason, message)
-    if not package.spec.health_checks:
+    if found.waiting is not None and found.waiting.reason == reasons.IMAGE_AWAY:
+        return Statement(HEALTHY, "False", found.waiting.reason, found.waiting.message)
+    if not package.spec.health_checks and package.spec.image is None:
         return Statement(HEALTHY, "True", reasons.NO_CHECKS, "No health check is asked for.")
     if found.rollout is not None and found.rollout.phase in {"Shift", "Complete"}:
         said: tuple[Status, str, str] = ("True", reasons.CHECKS_PASSED, "Every check passed.")
