@@ -95,10 +95,14 @@ class ModelCalls:
                 replace(request, **count.bounds), planned.plan, count.switched, cache
             )
             count.follow(call)
-            async with aclosing(call.stream()) as parts:
-                async for part in parts:
-                    count.part(part)
-                    await take(part)
+            try:
+                async with aclosing(call.stream()) as parts:
+                    async for part in parts:
+                        count.part(part)
+                        await take(part)
+            finally:
+                if cache is not None:
+                    self.reports.cached(hit=any(one.cached for one in call.spent))
             return call.model
 
     async def bytes(
