@@ -103,6 +103,7 @@ class RuntimeConfig(ApiModel):
     telemetry: Telemetry = Telemetry()
     records: Records = Records()
     safety: Safety = Safety()
+    page: Literal["Enabled", "Disabled"] = "Enabled"
 
     def written(self) -> str:
         """Return the JSON that is put into the file."""

@@ -163,6 +163,7 @@ ORGANIZATION: dict[str, Any] = {
         "injection": "Refuse",
         "moderation": {"provider": "hosted", "model": "moderator", "onFailure": "Allow"},
     },
+    "page": "Disabled",
     "integrations": [{"name": "crm", "version": "3.1.0"}],
 }
 

@@ -168,6 +168,15 @@ class OrganizationRuntimeSpec(ApiModel):
     safety: Annotated[
         Safety, Field(description="What is done about suspicious and harmful input.")
     ] = Safety()
+    page: Annotated[
+        Literal["Enabled", "Disabled"],
+        Field(
+            description=(
+                "Whether the runtime serves a page for the organization's people at /ui; the API "
+                "behind it is the same either way."
+            ),
+        ),
+    ] = "Enabled"
     integrations: Annotated[
         tuple[Integration, ...],
         Field(

@@ -153,6 +153,7 @@ def _configuration(
         telemetry=spec.telemetry,
         records=spec.records,
         safety=spec.safety,
+        page=spec.page,
     ).with_hash()
 
 

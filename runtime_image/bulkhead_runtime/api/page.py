@@ -15,6 +15,7 @@ from typing import Final
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.rate_headers import Header
 from bulkhead_runtime.errors import Problem, unknown_path
+from bulkhead_runtime.runtime import Runtime
 
 PATH: Final = "/ui"
 
@@ -64,12 +65,16 @@ class _File:
 class Page:
     """Answers everything at and below /ui."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._files: Mapping[str, _File] | None = None
 
     async def answer(self, exchange: Exchange) -> None:
-        """Answer with a file, or with 304 to who has it; raise a 404 or 405 `Problem`."""
+        """Answer with a file, or with 304 to who has it; raise a `Problem` where there is none."""
         exchange.route = PATH
+        configuration = self._runtime.holder.current
+        if configuration is not None and configuration.source.page == "Disabled":
+            raise unknown_path()
         if exchange.method not in {"GET", "HEAD"}:
             exchange.note((b"allow", b"GET, HEAD"))
             raise Problem(405, "method_not_allowed", "Only GET and HEAD are answered here.")

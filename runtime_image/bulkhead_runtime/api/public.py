@@ -42,7 +42,7 @@ class PublicApp:
         self._rest: App | None = None
         self._building = asyncio.Lock()
         self._feed = EventFeed(runtime)
-        self._page = page.Page()
+        self._page = page.Page(runtime)
         self._authenticator = Authenticator(
             runtime.api_key, runtime.settings.secrets_directory, runtime.store
         )

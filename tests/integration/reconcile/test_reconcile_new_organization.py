@@ -220,3 +220,9 @@ async def test_an_object_in_a_namespace_of_no_organization_says_so(
     await operated.api.expect("POST", f"{OURS}/namespaces/nobody-{kind}/{kind}", manifest)
     live = await operated.ready(manifest, reason="NoOrganization")
     assert condition_of(live, "Stalled")["status"] == "True"
+
+
+async def test_a_page_that_is_switched_off_is_told_to_the_runtime(operated: World) -> None:
+    await operated.active("pageless", page="Disabled")
+    live = await operated.there("/api/v1/namespaces/org-pageless/configmaps/runtime-config")
+    assert json.loads(live["data"]["config.json"])["page"] == "Disabled"

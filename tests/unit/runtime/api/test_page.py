@@ -3,11 +3,13 @@
 import gzip
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 from yarl import URL
 
+from tests.support.deadline import until
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, client, document
 
 FILES = ("/ui", "/ui/app.js", "/ui/base.css", "/ui/icon.svg", "/ui/theme.js", "/ui/views/chat.js")
@@ -124,6 +126,25 @@ async def test_head_tells_of_a_file_without_sending_it(runtime: RuntimeProcess) 
         assert response.status == 200
         assert int(response.headers["content-length"]) > 0
         assert await response.read() == b""
+
+
+async def test_a_page_that_is_switched_off_is_not_found_and_comes_back_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    files = RuntimeFiles(tmp_path)
+    files.follow((document(), 100), page="Disabled")
+    with RuntimeProcess(files) as runtime:
+        async with _stranger(runtime) as http:
+            for path in ("/ui", "/ui/", "/ui/app.js"):
+                async with http.get(path) as response:
+                    assert (path, response.status) == (path, 404)
+            files.follow((document(), 100), page="Enabled")
+
+            async def served() -> bool:
+                async with http.get("/ui") as response:
+                    return response.status == 200
+
+            await until(served, "the page is served", 10)
 
 
 async def test_a_path_that_only_begins_like_the_page_needs_a_key(runtime: RuntimeProcess) -> None:
