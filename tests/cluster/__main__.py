@@ -72,7 +72,7 @@ class Images:
         if self._kind_of_cluster == "current":
             self.operator, self.runtime = current.given_images()
             return "as named"
-        builder = images.docker if self._kind_of_cluster == "kind" else images.buildah
+        builder = _builder(self._kind_of_cluster)
         self.operator = images.operator_image(builder=builder)
         self.runtime = images.runtime_image(builder=builder)
         return ", ".join(_size(image) for image in (self.operator, self.runtime))
@@ -82,6 +82,10 @@ class Images:
         assert self.operator is not None
         assert self.runtime is not None
         return self.operator, self.runtime
+
+
+def _builder(kind_of_cluster: str) -> images.Builder:
+    return images.docker if kind_of_cluster == "kind" else images.buildah
 
 
 def main() -> int:
@@ -131,17 +135,25 @@ def _change(arguments: argparse.Namespace, kind_of_cluster: str, cluster: Cluste
             _up(kind_of_cluster, cluster)
         case "images":
             _images(kind_of_cluster, cluster)
+        case "dedicated":
+            example = images.dedicated_image(builder=_builder(kind_of_cluster))
+            cluster.load([example])
+            say(example.reference)
         case "stores":
-            if kind_of_cluster == "current":
-                raise ClusterError(
-                    "A cluster of your own needs a PostgreSQL and a Redis of your own.",
-                    remedy="docs/platform/shared-stores.md says how to prepare them.",
-                )
-            kubectl = Kubectl(cluster.kubeconfig)
-            run_steps(stores.steps(kubectl, cluster.load, arguments.organizations))
+            _stores(kind_of_cluster, cluster, arguments.organizations)
         case "down":
             run_steps(cluster.down_steps())
             _chosen().unlink(missing_ok=True)
+
+
+def _stores(kind_of_cluster: str, cluster: Cluster, organizations: list[str]) -> None:
+    if kind_of_cluster == "current":
+        raise ClusterError(
+            "A cluster of your own needs a PostgreSQL and a Redis of your own.",
+            remedy="docs/platform/shared-stores.md says how to prepare them.",
+        )
+    kubectl = Kubectl(cluster.kubeconfig)
+    run_steps(stores.steps(kubectl, cluster.load, organizations))
 
 
 def _up(kind_of_cluster: str, cluster: Cluster) -> None:
@@ -256,6 +268,7 @@ def _parser() -> argparse.ArgumentParser:
         ("status", "show what runs"),
         ("kubeconfig", "print the path of the kubeconfig"),
         ("images", "build and load the images only"),
+        ("dedicated", "build and load the image of examples/dedicated and print its name"),
     ):
         verbs.add_parser(verb, help=meaning, description=meaning)
     for verb, meaning in (("url", "print an endpoint"), ("key", "print an API key")):

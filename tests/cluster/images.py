@@ -99,6 +99,19 @@ def runtime_image(
     return build(dockerfile, "localhost/bulkhead-runtime", RUNTIME_INPUTS, builder=builder)
 
 
+def dedicated_image(*, builder: Builder = buildah) -> Image:
+    """Build the example of a package with an image of its own where it changed."""
+    folder = places.ROOT / "examples" / "dedicated"
+    inputs = ("Dockerfile", "server.py")
+    return build(
+        folder / "Dockerfile",
+        "localhost/bulkhead-example-dedicated",
+        inputs,
+        context=folder,
+        builder=builder,
+    )
+
+
 def build(
     dockerfile: Path,
     repository: str,

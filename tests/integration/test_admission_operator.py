@@ -128,6 +128,9 @@ ALLOWED = {
     "its own RoleBinding in a namespace that it made": _binding("org-made"),
     "its own RoleBinding in a namespace that it adopted": _binding("adopted"),
     "the runtime's Deployment": _deployment(),
+    "the Deployment of a package's own image": _deployment(
+        "package-parcels-0123456789", volumes=[{"name": "scratch", "emptyDir": {}}]
+    ),
     "the namespace of an organization": _namespace("org-new", labels={ORGANIZATION: "new"}),
     "the namespace of an organization, annotated with its name": _namespace(
         "org-newer", labels={ORGANIZATION: "newer"}, annotations={ORGANIZATION: "newer"}
@@ -170,6 +173,17 @@ REFUSED = {
         "to nobody but its own ServiceAccount",
     ),
     "a Deployment of another name": (_deployment("miner"), "no Deployment but runtime"),
+    "a Deployment of a package that mounts a Secret": (
+        _deployment(
+            "package-parcels-0123456789",
+            volumes=[{"name": "keys", "secret": {"secretName": "runtime-api-key"}}],
+        ),
+        "those of packages mount nothing",
+    ),
+    "a Deployment of a package with a token of the API server": (
+        _deployment("package-parcels-0123456789", automountServiceAccountToken=True),
+        "no Deployment but runtime and package-*",
+    ),
     "a Deployment with a token of the API server": (
         _deployment(automountServiceAccountToken=True),
         "no Deployment but runtime",
