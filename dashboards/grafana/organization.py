@@ -354,7 +354,7 @@ def _limits() -> list[Panel]:
         ),
         listing(
             "API keys that expire",
-            "When made keys expire. Let the tenant make a new one before: `POST /v1/keys`.",
+            "When made keys expire. Let the tenant make a new one before: `POST /v1/api-keys`.",
             Column("expires", f"{until} * 1000", units.DateTimeFromNow),
             named=("organization", "key"),
             sort="expires",

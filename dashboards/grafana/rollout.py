@@ -22,6 +22,8 @@ from dashboards.grafana.queries import (
 _PACKAGE: Final = 'package=~"$package"'
 _NAMED: Final = 'name=~"$package"'
 _VERSION: Final = ("organization", "package", "version")
+_STEP_SECONDS: Final = 60
+"""Marks are looked for once in this time."""
 _LEGEND: Final = "{{organization}} {{package}} {{version}}"
 
 
@@ -58,7 +60,8 @@ def dashboard() -> models.Dashboard:
             Mark("Taken back", total(restored, "organization", "name"), "{{name}}", "red"),
             Mark(
                 "Replica began",
-                f"changes({picked('process_start_time_seconds')}[$__rate_interval]) > 0",
+                # A new pod is a new series, so that nothing in it ever changes.
+                f"{picked('process_start_time_seconds')} > time() - {_STEP_SECONDS}",
                 "{{organization}} {{instance}}",
                 "orange",
             ),
