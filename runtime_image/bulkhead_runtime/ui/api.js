@@ -36,11 +36,6 @@ export class Api {
     return (await this.#fetch("GET", address(path, query), { signal })).json();
   }
 
-  /** Return the answer at a path as text. */
-  async text(path, signal = undefined) {
-    return (await this.#fetch("GET", address(path), { signal })).text();
-  }
-
   /** Return the answer at a path as a file. */
   async file(path) {
     return (await this.#fetch("GET", address(path), {})).blob();

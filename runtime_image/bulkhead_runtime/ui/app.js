@@ -88,6 +88,11 @@ function leave(problem = null) {
   byId("key").focus();
 }
 
+function skip(event) {
+  event.preventDefault(); // the address names a section, not a place on the page
+  (visit ? main : byId("entrance")).focus();
+}
+
 function logout() {
   history.replaceState(null, "", location.pathname);
   leave();
@@ -141,6 +146,7 @@ async function start() {
   byId("sections").append(...[...SECTIONS].map(([name, [title]]) => h("li", {}, h("a", { href: `#${name}` }, title))));
   byId("login").addEventListener("submit", submit);
   byId("logout").addEventListener("click", logout);
+  document.querySelector(".skip").addEventListener("click", skip);
   addEventListener("hashchange", show);
   const kept = sessionStorage.getItem(KEPT);
   if (kept === null) return leave();

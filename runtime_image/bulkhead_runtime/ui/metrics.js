@@ -1,27 +1,35 @@
-// The few figures of the runtime's metrics that a tenant looks at.
+// The runtime's metrics: a snapshot, and the changes that follow it.
 
-const SAMPLE = /^(bulkhead_[a-z_]+)(?:\{([^}]*)\})? (\S+)/;
-const LABEL = /([a-z_]+)="([^"]*)"/g;
-const UNLABELLED = {
-  bulkhead_executions_active: "running",
-  bulkhead_executions_queued: "waiting",
-  bulkhead_sessions: "sessions",
-  bulkhead_pool_used_bytes: "poolBytes",
-};
-const ACCOUNTS = { bulkhead_budget_used: "used", bulkhead_budget_limit: "limit" };
+/** Metrics as of the last event that was taken. */
+export class Metrics {
+  #metrics = new Map();
 
-/** Return the figures of an exposition in Prometheus' format; `budgets` by scope and dimension. */
-export function figuresOf(exposition) {
-  const figures = { budgets: new Map() };
-  for (const line of exposition.split("\n")) {
-    const [, name, labels = "", value] = SAMPLE.exec(line) ?? [];
-    if (name in UNLABELLED) figures[UNLABELLED[name]] = Number(value);
-    else if (name in ACCOUNTS) note(figures.budgets, Object.fromEntries([...labels.matchAll(LABEL)].map((m) => m.slice(1))), ACCOUNTS[name], Number(value));
+  /** Take over a snapshot, or what changed since. */
+  take(event, metrics) {
+    if (event !== "change") this.#metrics.clear();
+    for (const { name, samples } of metrics) {
+      const series = this.#metrics.get(name) ?? new Map();
+      for (const sample of samples) series.set(JSON.stringify(sample.labels), sample);
+      this.#metrics.set(name, series);
+    }
+    return this;
   }
-  return figures;
-}
 
-function note(budgets, { scope, dimension }, side, value) {
-  const name = `${scope} ${dimension}`;
-  budgets.set(name, { scope, dimension, used: 0, limit: 0, ...budgets.get(name), [side]: value });
+  /** Return the sum of a metric over its series, null where there is none. */
+  total(name) {
+    const samples = this.#samples(name);
+    return samples.length ? samples.reduce((sum, { value }) => sum + value, 0) : null;
+  }
+
+  /** Return the bounded budgets of the organization, as scope, dimension, used and limit. */
+  budgets() {
+    const used = new Map(this.#samples("bulkhead_budget_used").map(({ labels, value }) => [JSON.stringify(labels), value]));
+    return this.#samples("bulkhead_budget_limit")
+      .filter(({ value }) => value > 0)
+      .map(({ labels, value }) => ({ ...labels, used: used.get(JSON.stringify(labels)) ?? 0, limit: value }));
+  }
+
+  #samples(name) {
+    return [...(this.#metrics.get(name)?.values() ?? [])];
+  }
 }

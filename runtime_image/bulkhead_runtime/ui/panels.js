@@ -3,7 +3,10 @@
 import { h } from "./dom.js";
 import { problemBox } from "./problems.js";
 
-/** Make a titled part that shows what `load` returns, or why it cannot. */
+/**
+ * Make a titled part that shows what `load` returns, or why it cannot. What fails later than that is
+ * told to the function that `load` gets.
+ */
 export function panel(title, load) {
   const id = `panel-${title.toLowerCase().replaceAll(/[^a-z]+/g, "-")}`;
   const content = h("div", {}, waiting());
@@ -13,12 +16,15 @@ export function panel(title, load) {
 }
 
 async function fill(section, content, load) {
-  section.setAttribute("aria-busy", "true");
-  try {
-    content.replaceChildren(...[await load()].flat());
-  } catch (error) {
+  const failed = (error) => {
     if (error.name === "AbortError") return; // the reader went elsewhere
     content.replaceChildren(problemBox(error, () => retry(section, content, load)));
+  };
+  section.setAttribute("aria-busy", "true");
+  try {
+    content.replaceChildren(...[await load(failed)].flat());
+  } catch (error) {
+    failed(error);
   } finally {
     section.setAttribute("aria-busy", "false");
   }

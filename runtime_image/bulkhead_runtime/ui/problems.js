@@ -52,7 +52,7 @@ export function remedy(problem) {
     case 401:
       return "Sign in with a valid key.";
     case 402:
-      return "Ask your platform team to raise the budget.";
+      return "Your platform team can change this.";
     case 429:
       return `Try again ${wait}.`;
     case 500:

@@ -1,17 +1,16 @@
 // How the organization is: what it needs to serve, what runs now, what today has used.
 
 import { badge, h, heading, nothing, tile } from "../dom.js";
-import { bytes, count, dollars } from "../format.js";
-import { figuresOf } from "../metrics.js";
+import { count, dollars } from "../format.js";
 import { panel } from "../panels.js";
-import { budgetList } from "./usage.js";
+import { now } from "./now.js";
 
 /** Open the section. */
 export function open(page) {
   return [
     heading("Overview"),
     panel("Health", () => health(page)),
-    panel("Now", () => now(page)),
+    panel("Now", (failed) => now(page, failed)),
     panel("Today", () => today(page)),
     panel("Agents", () => agents(page)),
   ];
@@ -24,17 +23,6 @@ async function health({ api, signal }) {
     h("li", {}, badge(ok ? "ok" : "attention", ok ? "ok" : "bad"), h("strong", {}, name.replaceAll("_", " ")), h("span", { class: "muted" }, message)),
   );
   return [h("p", { class: "state" }, badge(...state)), h("ul", { class: "checks" }, ...rows)];
-}
-
-async function now({ api, signal }) {
-  const figures = figuresOf(await api.text("/metrics", signal));
-  const tiles = [
-    tile("Running", count(figures.running ?? 0)),
-    tile("Waiting", count(figures.waiting ?? 0)),
-    tile("Sessions", count(figures.sessions ?? 0)),
-    tile("Memory pool", bytes(figures.poolBytes ?? 0)),
-  ];
-  return [h("dl", { class: "tiles" }, ...tiles), ...budgetList(figures.budgets)];
 }
 
 async function today({ api, signal }) {

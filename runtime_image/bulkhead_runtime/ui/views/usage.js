@@ -2,7 +2,7 @@
 
 import { drawn, h, heading, nothing, table, tile } from "../dom.js";
 import { bytes, count, dollars } from "../format.js";
-import { figuresOf } from "../metrics.js";
+import { Metrics } from "../metrics.js";
 import { panel } from "../panels.js";
 
 const SPANS = [7, 30, 90];
@@ -27,19 +27,20 @@ export function open(page) {
   show(30);
   return [
     heading("Usage", h("label", {}, "Last ", span)),
-    panel("Budgets", async () => budgets(figuresOf(await page.api.text("/metrics", page.signal)).budgets)),
+    panel("Budgets", () => budgets(page)),
     content,
   ];
 }
 
-function budgets(accounts) {
-  const list = budgetList(accounts);
+async function budgets({ api, signal }) {
+  const { data } = await api.get("/v1/metrics", {}, signal);
+  const list = budgetList(new Metrics().take("snapshot", data).budgets());
   return list.length ? list : nothing("No budget of the organization is bounded, or none was used since this runtime started.");
 }
 
 /** Make the meters of the organization's budgets. */
 export function budgetList(accounts) {
-  const rows = [...accounts.values()].filter(({ limit }) => limit > 0).map(budgetRow);
+  const rows = accounts.map(budgetRow);
   return rows.length ? [h("ul", { class: "budgets", "aria-label": "Budgets" }, ...rows)] : [];
 }
 
