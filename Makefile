@@ -14,7 +14,7 @@ CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 # Most tests wait for a process of their own, so several files run at once, also on two cores.
 PARALLEL := -n 3 --dist loadfile
 OPERATOR_CODE := crds operator charts contrib dashboards docs/generate_reference.py tests/cluster tests/support tests/unit/alerts tests/unit/api \
-	tests/unit/chart tests/unit/controller tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/integration tests/e2e tests/performance
+	tests/unit/chart tests/unit/controller tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/integration tests/dashboards tests/e2e tests/performance
 RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
 	tests/integration/stores tests/support/runtime tests/performance/references
 
@@ -63,7 +63,7 @@ dashboards-check: $(OPERATOR) ## Ask a real Prometheus every query of dashboards
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
-	.venv/bin/pytest -q --durations=5 tests/cluster/test_on_cluster.py tests/e2e
+	.venv/bin/pytest -q --durations=5 tests/cluster/test_on_cluster.py tests/e2e tests/dashboards
 
 faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test` visits one of each class
 	.venv-runtime/bin/pytest -q -s --every-fault tests/faults

@@ -65,6 +65,17 @@ async def test_every_runtime_and_operator_is_scraped_under_its_organization(
     assert by_job["bulkhead-system/bulkhead-runtimes"] >= {"acme", "globex", scenario.NAME}
 
 
+async def test_what_the_operator_tells_of_an_object_keeps_the_objects_namespace(
+    prometheus: Prometheus, tenants: Endpoint
+) -> None:
+    told = f'bulkhead_resource_condition{{kind="AgentPackage", namespace="{scenario.NAMESPACE}"}}'
+
+    async def scraped() -> int:
+        return (await prometheus.during(told, time.time() - 10, time.time())).series
+
+    await until(scraped, "the package's conditions are scraped under its own namespace")
+
+
 async def _panels(prometheus: Prometheus, began: float) -> list[Finding]:
     findings = []
     for query in every_query():
