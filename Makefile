@@ -15,7 +15,7 @@ CLUSTER_TOOL := .venv/bin/python -m tests.cluster
 PARALLEL := -n 3 --dist loadfile
 OPERATOR_CODE := crds operator charts contrib dashboards docs/generate_reference.py tests/cluster tests/support tests/unit/alerts tests/unit/api \
 	tests/unit/chart tests/unit/controller tests/unit/dashboards tests/unit/docs tests/unit/gitops tests/integration tests/dashboards tests/e2e tests/performance
-RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults \
+RUNTIME_CODE := runtime_image docs/generate_api.py tests/unit/runtime tests/contract tests/faults tests/ui \
 	tests/integration/stores tests/support/runtime tests/performance/references
 
 export ORG ONLY
@@ -41,7 +41,7 @@ key: $(OPERATOR) ## Print an organization's API key (ORG=acme)
 	@$(CLUSTER_TOOL) key "$${ORG:?say which organization: make key ORG=acme}"
 
 ##@ Work
-test: check test-unit test-integration test-e2e ## Run every test; brings up itself what it needs
+test: check test-unit test-integration test-ui test-e2e ## Run every test; brings up itself what it needs
 
 test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	$(CLUSTER_TOOL) binaries helm
@@ -60,6 +60,12 @@ test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API ser
 dashboards-check: $(OPERATOR) ## Ask a real Prometheus every query of dashboards and alerts
 	$(CLUSTER_TOOL) up
 	.venv/bin/pytest -q -s tests/dashboards
+
+test-ui: $(RUNTIME) ## Run the tests of the tenant's page in a real Chromium
+	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/ui
+
+screenshots: $(RUNTIME) ## Take the pictures of the tenant's page anew, for docs/images
+	.venv-runtime/bin/python -m tests.ui.screenshots
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
@@ -131,5 +137,5 @@ $(RUNTIME): pyproject.toml uv.lock | $(UV)
 		--extra runtime --group dev
 	@touch $@
 
-.PHONY: up down status kubeconfig url key test test-unit test-integration dashboards-check test-e2e faults \
-	bench check lint format typecheck generate verify clean help
+.PHONY: up down status kubeconfig url key test test-unit test-integration test-ui screenshots dashboards-check \
+	test-e2e faults bench check lint format typecheck generate verify clean help
