@@ -24,7 +24,7 @@ export function dollars(text) {
   if (text === null || text === undefined) return "price unknown";
   const [whole, fraction = ""] = text.split(".");
   const digits = fraction.replace(/0+$/, "");
-  const kept = whole === "0" && digits.startsWith("00") ? 6 : 2;
+  const kept = whole !== "0" ? 2 : digits.startsWith("00") ? 6 : 4;
   return `$${number.format(BigInt(whole))}.${digits.slice(0, kept).padEnd(2, "0")}`;
 }
 

@@ -5,6 +5,8 @@ import { count, dollars } from "../format.js";
 import { panel } from "../panels.js";
 import { now } from "./now.js";
 
+const NAMES = { api_key: "API key", postgres: "PostgreSQL" };
+
 /** Open the section. */
 export function open(page) {
   return [
@@ -20,7 +22,7 @@ async function health({ api, signal }) {
   const { ready, draining, dependencies } = await api.readiness(signal);
   const state = draining ? ["Stopping", "warn"] : ready ? ["Ready", "ok"] : ["Not ready", "bad"];
   const rows = Object.entries(dependencies).map(([name, { ok, message }]) =>
-    h("li", {}, badge(ok ? "ok" : "attention", ok ? "ok" : "bad"), h("strong", {}, name.replaceAll("_", " ")), h("span", { class: "muted" }, message)),
+    h("li", {}, badge(ok ? "ok" : "attention", ok ? "ok" : "bad"), h("strong", {}, NAMES[name] ?? name.replaceAll("_", " ")), h("span", { class: "muted" }, message)),
   );
   return [h("p", { class: "state" }, badge(...state)), h("ul", { class: "checks" }, ...rows)];
 }

@@ -93,7 +93,7 @@ function history(page, path) {
 }
 
 async function remove(page, path) {
-  const text = "Its messages are removed for good. What it used stays in the ledger.";
+  const text = "Nobody can read or continue it any more. What it used stays in the ledger.";
   if (!(await confirmed("Delete this session?", text, "Delete session"))) return;
   await page.api.remove(path);
   announce("Session deleted");
