@@ -122,7 +122,26 @@ def _deployment(name: str = "runtime", **pod: object) -> Manifest:
     }
 
 
+def _job(name: str = "install-parcels-0123456789", **container: object) -> Manifest:
+    spec = {
+        "restartPolicy": "Never",
+        "serviceAccountName": "runtime",
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "step", "image": "localhost/runtime:1", **container}],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "org-made"},
+        "spec": {"template": {"spec": spec}},
+    }
+
+
+_FROM_SECRET = {"secretKeyRef": {"name": "runtime-api-key", "key": "key"}}
+
 ALLOWED = {
+    "the Job that installs for a package": _job(),
     "a ConfigMap in a namespace that it made": _config_map("org-made"),
     "a ConfigMap in a namespace that it adopted": _config_map("adopted"),
     "its own RoleBinding in a namespace that it made": _binding("org-made"),
@@ -195,6 +214,15 @@ REFUSED = {
     "a Deployment that mounts the node's files": (
         _deployment(volumes=[{"name": "root", "hostPath": {"path": "/"}}]),
         "no Deployment but runtime",
+    ),
+    "a Job of another name": (_job("miner"), "no Job but install-"),
+    "a Job that reads a Secret": (
+        _job(env=[{"name": "KEY", "valueFrom": _FROM_SECRET}]),
+        "no token of the API server and no Secret",
+    ),
+    "a Job that reads all of a Secret": (
+        _job(envFrom=[{"secretRef": {"name": "runtime-api-key"}}]),
+        "no token of the API server and no Secret",
     ),
     "the label of a namespace that is not an organization's": (
         _namespace("stranger", labels={ORGANIZATION: "stranger"}),

@@ -38,6 +38,11 @@ RARE: frozenset[Right] = frozenset(
         # Asked only after the API server refused a status.
         ("bulkhead.dev", "agentpackages", "get"),
         ("bulkhead.dev", "memorypools", "get"),
+        # Only for versions that prepare something before they take over.
+        ("batch", "jobs", "get"),
+        ("batch", "jobs", "create"),
+        ("batch", "jobs", "patch"),
+        ("batch", "jobs", "delete"),
     }
 )
 """Rights that are used, but not in an ordinary life."""

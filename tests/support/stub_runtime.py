@@ -90,7 +90,8 @@ class StubRuntime:
             name = pod["metadata"]["name"]
             if any(known.name == name for known in self.pods.values()):
                 continue
-            if "deletionTimestamp" in pod["metadata"]:
+            component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+            if "deletionTimestamp" in pod["metadata"] or component != "runtime":
                 continue
             address = f"127.77.{len(self.pods) // 250}.{len(self.pods) % 250 + 1}"
             organization = pod["metadata"]["labels"][names.LABEL_ORGANIZATION]
@@ -112,6 +113,18 @@ class StubRuntime:
         }
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status"
         await self.observer.merge(path, {"status": status})
+
+    async def end_installation(self, namespace: str, phase: Literal["Succeeded", "Failed"]) -> bool:
+        """Let every pod of an installation end; tells whether there was one."""
+        labels = "app.kubernetes.io/component%3Dinstallation"
+        pods = await self.observer.items(
+            f"/api/v1/namespaces/{namespace}/pods?labelSelector={labels}"
+        )
+        running = [pod for pod in pods if pod["status"]["phase"] not in {"Succeeded", "Failed"}]
+        for pod in running:
+            path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/status"
+            await self.observer.merge(path, {"status": {"phase": phase}})
+        return bool(running)
 
     async def _state(self, request: web.Request) -> web.Response:
         self.asked += 1

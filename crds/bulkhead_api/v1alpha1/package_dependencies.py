@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from bulkhead_api.schema import ApiModel
+from bulkhead_api.schema import LIST_ATOMIC, ApiModel, rule, rules
 from bulkhead_api.v1alpha1.agents import Agent
 from bulkhead_api.v1alpha1.budgets import Allowance
 from bulkhead_api.v1alpha1.package_health import DependencyCheck
@@ -13,8 +13,46 @@ from bulkhead_api.v1alpha1.patterns import DEPENDENCY_NAME, VERSION_RANGE
 _RANGE = "as Helm and Flux write it: '^1.4', '>=3 <4', '~1.2.3', '1.x' or '1.4.2'"
 
 
+class Installation(ApiModel):
+    """A command that prepares a dependency before the version gets traffic."""
+
+    command: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...],
+        Field(
+            description=(
+                "Program and arguments, run without a shell in the runtime's image, in a Job of "
+                "the organization's namespace. It may be run more than once."
+            ),
+            min_length=1,
+            max_length=32,
+            json_schema_extra=LIST_ATOMIC,
+        ),
+    ]
+    timeout_seconds: Annotated[
+        int,
+        Field(
+            description=(
+                "Seconds that it may take, its repetitions included; 300 when absent. All steps of "
+                "a version share the sum."
+            ),
+            ge=1,
+            le=3600,
+        ),
+    ] = 300
+
+
 class Dependency(ApiModel):
     """Something that must be there for the version to work."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.installation) || !has(self.required) || self.required",
+                "must not be given for what is not required: nobody waits for that",
+                field_path=".installation",
+            ),
+        )
+    )
 
     type: Annotated[
         Literal["Integration", "Library", "Runtime", "Package"],
@@ -56,6 +94,10 @@ class Dependency(ApiModel):
     health_check: Annotated[
         DependencyCheck | None,
         Field(description="How to see that it works; not looked at when absent."),
+    ] = None
+    installation: Annotated[
+        Installation | None,
+        Field(description="What must end well before the version gets traffic."),
     ] = None
 
 

@@ -79,6 +79,22 @@ def _revision(live: Mapping[str, Any]) -> Facts:
     return {"annotations": _annotations(live), "revision": live.get("revision", 0)}
 
 
+def _job(live: Mapping[str, Any]) -> Facts:
+    ended: Mapping[str, Any] = next(
+        (
+            one
+            for one in (live.get("status") or {}).get("conditions") or ()
+            if one["type"] in {"Complete", "Failed"} and one["status"] == "True"
+        ),
+        {},
+    )
+    return {
+        "annotations": _annotations(live),
+        "ended": ended.get("type", ""),
+        "reason": ended.get("reason", ""),
+    }
+
+
 def controller_of(live: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the ownerReference of the object's controller, or None."""
     for reference in live["metadata"].get("ownerReferences") or ():
@@ -134,6 +150,7 @@ KINDS: Final = (
     Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", watched=True, facts=_claim),
     Kind("apps/v1", "Deployment", "deployments", watched=True, facts=_deployment),
     Kind("v1", "Service", "services", watched=True),
+    Kind("batch/v1", "Job", "jobs", watched=True, facts=_job),
     Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", watched=True),
     Kind("v1", "Secret", "secrets"),
     Kind("v1", "Pod", "pods"),

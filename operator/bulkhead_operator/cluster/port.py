@@ -61,6 +61,7 @@ class Child:
     - PersistentVolumeClaim: `phase`, `capacity`
     - ConfigMap: `keys`, the sorted names of its data
     - ControllerRevision: `revision`
+    - Job: `ended` (Complete, Failed or empty) and its `reason`
     """
 
     key: ObjectKey

@@ -17,7 +17,7 @@ from bulkhead_operator.context import Context
 from bulkhead_operator.errors import NotOurs, Refused, UserError
 from bulkhead_operator.reconcile import history
 from bulkhead_operator.reconcile.memory import Memory
-from bulkhead_operator.resources import dedicated
+from bulkhead_operator.resources import dedicated, installation
 from bulkhead_operator.resources.blueprint import Blueprint
 from bulkhead_operator.status import reasons
 
@@ -119,9 +119,11 @@ async def prune(context: Context, blueprint: Blueprint, memory: Memory) -> None:
     obsolete = [
         *_obsolete_maps(children, blueprint),
         *_obsolete_revisions(children, blueprint),
+        *_obsolete_installations(children, blueprint),
     ]
     for key in obsolete:
-        await context.cluster.delete(key, uid=children[key].uid)
+        # The API server leaves a Job's pods behind unless told otherwise.
+        await context.cluster.delete(key, uid=children[key].uid, foreground=key.kind == "Job")
         memory.applied.pop(key, None)
 
 
@@ -137,6 +139,22 @@ async def prune_images(context: Context, blueprint: Blueprint, memory: Memory) -
         if ours and key not in kept and not child.terminating:
             await context.cluster.delete(key, uid=child.uid)
             memory.applied.pop(key, None)
+
+
+def _obsolete_installations(
+    children: Mapping[ObjectKey, Child], blueprint: Blueprint
+) -> list[ObjectKey]:
+    """Return what nobody waits for; a Job that ended stays for a while, to be read."""
+    wanted = {one.name for one in blueprint.installations}
+    return [
+        key
+        for key, child in children.items()
+        if key.namespace == blueprint.namespace
+        and installation.is_ours(key)
+        and key.name not in wanted
+        and not child.terminating
+        and not child.facts.get("ended")
+    ]
 
 
 def _obsolete_maps(children: Mapping[ObjectKey, Child], blueprint: Blueprint) -> list[ObjectKey]:

@@ -81,6 +81,8 @@ class Decided:
     waiting: NotReadyYet | None = None
     absent_since: int | None = None
     """Since when it waits for a package that does not exist, Unix seconds."""
+    unready: str = ""
+    """What its own pods or its installation wait for."""
     unmet: tuple[str, ...] = ()
     suspended: bool = False
     asked: VersionId | None = None

@@ -26,7 +26,7 @@ from bulkhead_operator.context import Context
 from bulkhead_operator.policies import namespace_claim as policy
 from bulkhead_operator.reconcile import observed, secrets
 from bulkhead_operator.reconcile.claiming import facts_of
-from bulkhead_operator.resources import access, annotations, dedicated, network
+from bulkhead_operator.resources import access, annotations, dedicated, installation, network
 
 OURS: Final = frozenset(
     {
@@ -119,9 +119,13 @@ def _ours(children: Mapping[ObjectKey, Child], namespace: str) -> list[ObjectKey
         key
         for key, child in children.items()
         if key.namespace == namespace
-        and ((key.kind, key.name) in OURS or dedicated.is_ours(key) or _is_history(key, child))
+        and ((key.kind, key.name) in OURS or _is_of_package(key) or _is_history(key, child))
         and not child.terminating
     ]
+
+
+def _is_of_package(key: ObjectKey) -> bool:
+    return dedicated.is_ours(key) or installation.is_ours(key)
 
 
 def _is_history(key: ObjectKey, child: Child) -> bool:
@@ -132,7 +136,13 @@ def _is_history(key: ObjectKey, child: Child) -> bool:
 async def _delete(
     context: Context, children: Mapping[ObjectKey, Child], keys: Iterable[ObjectKey]
 ) -> None:
-    await asyncio.gather(*(context.cluster.delete(key, uid=children[key].uid) for key in keys))
+    await asyncio.gather(
+        *(
+            # The API server leaves a Job's pods behind unless told otherwise.
+            context.cluster.delete(key, uid=children[key].uid, foreground=key.kind == "Job")
+            for key in keys
+        )
+    )
 
 
 async def _delete_secret(context: Context, organization: str, key: ObjectKey) -> None:

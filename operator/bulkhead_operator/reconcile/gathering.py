@@ -20,7 +20,7 @@ from bulkhead_operator.packages import needs
 from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.resolution import judge
 from bulkhead_operator.policies.package import Offered
-from bulkhead_operator.reconcile import candidates, dependencies, images, observed
+from bulkhead_operator.reconcile import candidates, dependencies, images, installing, observed
 from bulkhead_operator.reconcile.candidate import Candidate
 from bulkhead_operator.reconcile.claiming import Claimed
 from bulkhead_operator.reconcile.memory import Memory
@@ -49,6 +49,8 @@ async def blueprint(
     name = organization.metadata.name
     found = await candidates.gather(context, name, claimed.name, memory)
     pods = await images.observe(context, name, claimed.name, found)
+    installs = installing.observe(context.cluster.children(name), claimed.name, found)
+    pods = installing.together(pods, installs.pods)
     around = replace(_surroundings(organization, found, memory, idle=idle), pods=pods)
     selection = select(found, around)
     _forget_retried_refusals(found, selection, memory)
@@ -69,6 +71,7 @@ async def blueprint(
         },
         pull_secrets=_pull_secrets(found),
         images=selection.images,
+        installations=installs.wanted,
     )
     return replace(built, upgrade=_upgrade(context, built))
 

@@ -69,7 +69,7 @@ def package_found(
         unmet=decided.unmet,
         history=_history(context, organization, body, record),
         absent=_absent(decided),
-        obstacle=_obstacle(memory, name, record),
+        obstacle=_obstacle(memory, name, record) or decided.unready,
     )
 
 

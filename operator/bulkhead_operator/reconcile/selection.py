@@ -145,6 +145,9 @@ class _Table:
             violation=violation,
             waiting=waiting,
             absent_since=self._absent_since(candidate),
+            unready=self._around.pods.waiting.get(
+                record.progress.target.checksum if record is not None else "", ""
+            ),
             unmet=judgement.unmet,
             suspended=candidate.invalid is None and candidate.package.spec.suspend,
             asked=candidate.asked.target if candidate.asked else None,

@@ -7,6 +7,7 @@ from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_config import RuntimeConfig
 from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_api.v1alpha1.organization_runtime import EgressRule
+from bulkhead_api.v1alpha1.package_dependencies import Installation
 from bulkhead_api.v1alpha1.package_image import PackageImage
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.resources import labels
@@ -49,6 +50,21 @@ class ImageBlueprint:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallationBlueprint:
+    """One version of one package whose dependencies are being prepared."""
+
+    name: str
+    package: str
+    package_uid: str
+    version: str
+    checksum: str
+    steps: Mapping[str, Installation]
+    """What is run, by the name of its container, one after the other."""
+    missing: bool
+    """Whether its Job is still to be made."""
+
+
+@dataclass(frozen=True, slots=True)
 class Blueprint:
     """One organization's decided state."""
 
@@ -69,6 +85,8 @@ class Blueprint:
     """Secrets for registries that packages name, in order."""
     images: tuple[ImageBlueprint, ...] = ()
     """Versions that are loaded and answer from an image."""
+    installations: tuple[InstallationBlueprint, ...] = ()
+    """Versions whose dependencies are being prepared."""
     upgrade: str = ""
     """Hash of the pod template that a changed operator, and no person, rolled out last."""
 
@@ -121,12 +139,12 @@ def runtime_id(organization: OrganizationRuntime) -> str:
     return f"rt-{organization.metadata.uid.replace('-', '')[:16]}"
 
 
-def package_owner(revision: RevisionBlueprint) -> Manifest:
-    """Return the owner reference to the package: its history goes when it goes."""
+def package_owner(package: str, uid: str) -> Manifest:
+    """Return the owner reference to a package: what belongs to it goes when it goes."""
     return {
         "apiVersion": API_VERSION,
         "kind": "AgentPackage",
-        "name": revision.package,
-        "uid": revision.package_uid,
+        "name": package,
+        "uid": uid,
         "controller": True,
     }

@@ -8,6 +8,7 @@ from bulkhead_operator.resources import (
     configuration,
     dedicated,
     deployment,
+    installation,
     namespace,
     network,
     quota,
@@ -44,3 +45,4 @@ def _manifests(blueprint: Blueprint) -> Iterator[Manifest]:
     yield service.disruption_budget(blueprint)
     yield deployment.build(blueprint)
     yield from dedicated.build(blueprint)
+    yield from installation.build(blueprint)

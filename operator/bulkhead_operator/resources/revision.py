@@ -33,7 +33,9 @@ def build(blueprint: Blueprint, revision: RevisionBlueprint) -> Manifest:
             **_delivery(revision.delivery),
         },
     )
-    manifest["metadata"]["ownerReferences"] = [package_owner(revision)]
+    manifest["metadata"]["ownerReferences"] = [
+        package_owner(revision.package, revision.package_uid)
+    ]
     return manifest | {"data": orjson.loads(revision.document), "revision": revision.number}
 
 

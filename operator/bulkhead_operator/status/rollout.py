@@ -20,7 +20,12 @@ VERIFIED: Final = "Verified"
 HEALTHY: Final = "Healthy"
 
 _UNRESOLVED: Final = frozenset(
-    {reasons.DEPENDENCY_NOT_MET, reasons.REQUIREMENT_NOT_MET, reasons.INVALID_RANGE}
+    {
+        reasons.DEPENDENCY_NOT_MET,
+        reasons.REQUIREMENT_NOT_MET,
+        reasons.INVALID_RANGE,
+        reasons.INSTALLATION_FAILED,
+    }
 )
 _UNVERIFIED: Final = frozenset(
     {

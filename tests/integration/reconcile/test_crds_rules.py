@@ -249,6 +249,22 @@ REFUSED = [
     ),
     pytest.param(
         "agentpackages",
+        {
+            **agents(),
+            "dependencies": [
+                {
+                    "type": "Integration",
+                    "name": "a",
+                    "required": False,
+                    "installation": {"command": ["true"]},
+                }
+            ],
+        },
+        ["spec.dependencies[0].installation", "not required"],
+        id="an installation that nobody waits for",
+    ),
+    pytest.param(
+        "agentpackages",
         {**agents(), "rollout": {"strategy": "Canary"}},
         ["spec.rollout.steps", "at least one step"],
         id="a canary without steps",
