@@ -102,8 +102,8 @@ def events_page() -> str:
 
 def metrics_page() -> str:
     """Return the table of all metrics."""
-    described = (reading.about for reading in Metrics().instruments.read())
-    rows = sorted(row(one.name, one.kind, one.labels, one.text) for one in described)
+    abouts = Metrics().instruments.abouts()
+    rows = sorted(row(one.name, one.kind, one.labels, one.text) for one in abouts)
     head = [
         NOTE,
         "# Metrics of a runtime\n",

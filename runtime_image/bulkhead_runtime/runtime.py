@@ -36,14 +36,16 @@ from bulkhead_runtime.packages.sources import PackageSources
 from bulkhead_runtime.policy.administration import PolicyAdministration
 from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.readiness import Readiness
+from bulkhead_runtime.recorder import Recorder
 from bulkhead_runtime.routing.versions import VersionRouter
 from bulkhead_runtime.settings import Settings
-from bulkhead_runtime.standings import Standings, runtime_version
+from bulkhead_runtime.standings import STORE_SECONDS, Standings, runtime_version
 from bulkhead_runtime.store.port import Session
 from bulkhead_runtime.store.retention import RetentionSweep
 from bulkhead_runtime.stores import Stores, open_stores
 from bulkhead_runtime.telemetry.flights import Flights
 from bulkhead_runtime.telemetry.instruments import Reading
+from bulkhead_runtime.telemetry.live import LiveMetrics
 from bulkhead_runtime.telemetry.metrics import Metrics
 from bulkhead_runtime.tools.registry import ToolRegistry
 from bulkhead_runtime.tools.reports import ToolReports
@@ -122,8 +124,11 @@ class Runtime:
             flights=self._flights,
             store=self.store,
             volume=None if stores.shared else settings.data_directory,
+            background=self.background,
+            show_balance=reports.balance,
         )
-        self._show_balance = reports.balance
+        self.live = LiveMetrics(lambda: self.read_metrics(0), self.metrics.instruments.changes)
+        self._recorder = Recorder(self.store, self.read_metrics)
         entries = assemble(
             Neighbours(
                 organization=settings.organization,
@@ -131,6 +136,7 @@ class Runtime:
                 store=self.store,
                 router=self.router,
                 images=self._images,
+                own_address=settings.own_address,
                 tools=self.tools,
                 versions=self.versions,
                 admission=self.admission,
@@ -144,6 +150,7 @@ class Runtime:
         )
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
+        self.grants = entries.grants
         self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools, self._images))
         self._sources = PackageSources(
             Artifacts(
@@ -179,6 +186,7 @@ class Runtime:
             asyncio.create_task(self._sweep.run()),
             asyncio.create_task(self._upkeep.release_abandoned()),
             asyncio.create_task(self._upkeep.follow_policies()),
+            asyncio.create_task(self._recorder.run()),
         ]
 
     def on_secrets(self, listener: Callable[[], None]) -> None:
@@ -191,6 +199,7 @@ class Runtime:
             task.cancel()
         await self._checks.aclose()
         await self._sources.aclose()
+        await self._recorder.finish()
         await self.background.finish()
         await self.router.aclose()
         await self._images.aclose()
@@ -247,9 +256,9 @@ class Runtime:
     def _measurements(self) -> tuple[Measurement, ...]:
         return self._flights.added_to(self.metrics.versions.told())
 
-    async def read_metrics(self) -> tuple[Reading, ...]:
-        """Return all metrics at this moment."""
-        await self._standings.refresh(self._show_balance)
+    async def read_metrics(self, patience: float = STORE_SECONDS) -> tuple[Reading, ...]:
+        """Return all metrics at this moment; wait so many seconds for the store's at most."""
+        await self._standings.refresh(patience)
         return self.metrics.read(self._standings.now())
 
     async def _usage(self) -> tuple[PoolUsage, dict[tuple[str, str], int]]:

@@ -22,6 +22,7 @@ from bulkhead_runtime.config.snapshot import Configuration
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.accounts import BudgetLimits, accounts_of
 from bulkhead_runtime.kernel.admission import Admission
+from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.kernel.steps import WHOLE_ORGANIZATION
 from bulkhead_runtime.store.of_record import StoreOfRecord
 from bulkhead_runtime.store.port import PoolBounds, PoolUsage
@@ -35,6 +36,9 @@ from bulkhead_runtime.telemetry.standing import Standing
 SHARED_STORE_SECONDS: Final = 1.0
 """How old what a shared store said may be; an embedded one costs microseconds and is asked anew."""
 
+STORE_SECONDS: Final = 1.0
+"""How long a reader waits for the store: what else there is to read must not wait for it."""
+
 KEYS_SECONDS: Final = 60.0
 MAX_KEYS: Final = 50
 """API keys whose expiry is shown, those that expire first; what others do is no news yet."""
@@ -43,7 +47,8 @@ MAX_KEYS: Final = 50
 class Standings:
     """Looks at the parts of one runtime.
 
-    `volume` is where the embedded store lies, None where the store is a shared one.
+    `volume` is where the embedded store lies, None where the store is a shared one; the balances
+    of the organization's budgets go to `show_balance`.
     """
 
     def __init__(
@@ -54,35 +59,43 @@ class Standings:
         flights: Flights,
         store: StoreOfRecord,
         volume: Path | None,
+        background: Background,
+        show_balance: Callable[[Balance], None],
     ) -> None:
         self._holder = holder
         self._admission = admission
         self._flights = flights
         self._store = store
         self._volume = volume
+        self._background = background
+        self._show_balance = show_balance
         self._usage: PoolUsage | None = None
         self._keys: tuple[StoredKey, ...] = ()
         self._keys_read_at = self._read_at = float("-inf")
-        self._refreshing = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
-    async def refresh(self, show: Callable[[Balance], None]) -> None:
-        """Look at the store again, unless that was just done, and show the budgets' balances.
+    async def refresh(self, patience: float) -> None:
+        """Look at the store again, unless that was just done; wait for it so many seconds at most.
 
-        What the store does not tell is not known.
+        What a store does not tell is not known; what it tells late is for the next reader.
         """
-        async with self._refreshing:
-            now = time.monotonic()
-            if self._volume is None and now - self._read_at < SHARED_STORE_SECONDS:
-                return
-            self._read_at = now
-            try:
-                self._usage = await self._store.usage()
-                if now - self._keys_read_at >= KEYS_SECONDS:
-                    self._keys, self._keys_read_at = await self._store.keys(), now
-                for balance in await self._balances():
-                    show(balance)
-            except Problem:
-                self._usage = None
+        now = time.monotonic()
+        if self._volume is None and now - self._read_at < SHARED_STORE_SECONDS:
+            return
+        if self._looking is None or self._looking.done():
+            self._looking = self._background.spawn(self._look(now))
+        await asyncio.wait({self._looking}, timeout=patience)
+
+    async def _look(self, now: float) -> None:
+        try:
+            self._usage = await self._store.usage()
+            if now - self._keys_read_at >= KEYS_SECONDS:
+                self._keys, self._keys_read_at = await self._store.keys(), now
+            for balance in await self._balances():
+                self._show_balance(balance)
+        except Problem:
+            self._usage = None
+        self._read_at = now
 
     def now(self) -> Standing:
         """Return what is true."""

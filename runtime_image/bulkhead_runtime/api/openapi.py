@@ -171,6 +171,10 @@ def _complete(document: Document) -> None:
     _list_problems("/v1/runtime/events", events, spends=False)
     events["responses"]["429"] = _problem_response("/v1/runtime/events", 429)
     document["paths"]["/v1/runtime/events"] = {"get": events}
+    stream = _metric_stream_operation()
+    _list_problems("/v1/metrics/stream", stream, spends=False)
+    stream["responses"]["429"] = _problem_response("/v1/metrics/stream", 429)
+    document["paths"]["/v1/metrics/stream"] = {"get": stream}
     for path, (summary, media_type) in _PROBES.items():
         document["paths"][path] = {"get": _probe(path, summary, media_type)}
 
@@ -247,6 +251,19 @@ def _events_operation() -> Document:
             "200": {
                 "description": "One page, or the events as they come",
                 "content": {media_type: {} for media_type in _JSON_OR_EVENTS},
+            }
+        },
+    }
+
+
+def _metric_stream_operation() -> Document:
+    return {
+        "summary": "Follow metrics as server-sent events: snapshot (all of them), then change.",
+        "tags": ["metrics"],
+        "responses": {
+            "200": {
+                "description": "The metrics as they change",
+                "content": {"text/event-stream": {}},
             }
         },
     }

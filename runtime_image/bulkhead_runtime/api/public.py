@@ -15,6 +15,7 @@ from bulkhead_runtime.api.bodies import refuse_unusable
 from bulkhead_runtime.api.event_feed import EventFeed
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.guard import answering
+from bulkhead_runtime.api.metric_feed import MetricFeed
 from bulkhead_runtime.api.types import App, Message, Receive, Scope, Send
 from bulkhead_runtime.config.snapshot import MIN_BODY_BYTES
 from bulkhead_runtime.errors import Problem, unknown_path
@@ -24,7 +25,8 @@ _EXECUTE: Final = re.compile(r"/v1/agents/(?P<agent>[^/]{1,63})/execute(?P<strea
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 _OPEN: Final = frozenset({"/openapi.json", "/docs"})
 _REST: Final = re.compile(
-    r"/v1/(sessions|agents|models|tools|tool-policies|model-policies|llm|usage|api-keys)(/.*)?"
+    r"/v1/(sessions|agents|models|tools|tool-policies|model-policies|llm|usage|metrics|api-keys)"
+    r"(/.*)?"
 )
 
 _POSTED: Final[dict[str, Callable[[Exchange, Runtime], Awaitable[None]]]] = {
@@ -42,6 +44,7 @@ class PublicApp:
         self._rest: App | None = None
         self._building = asyncio.Lock()
         self._feed = EventFeed(runtime)
+        self._metrics = MetricFeed(runtime)
         self._page = page.Page(runtime)
         self._authenticator = Authenticator(
             runtime.api_key, runtime.settings.secrets_directory, runtime.store
@@ -92,6 +95,10 @@ class PublicApp:
         elif path == "/metrics":
             _require_method(exchange, "GET")
             scopes.require(exchange.principal, scopes.USAGE_READ)
+        elif path == "/v1/metrics/stream":
+            exchange.route = path
+            _require_method(exchange, "GET")
+            await self._metrics.answer(exchange)
             await probes.metrics(exchange, self._runtime)
         elif _REST.fullmatch(path):
             await self._serve_rest(exchange, receive, send)

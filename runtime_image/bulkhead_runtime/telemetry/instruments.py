@@ -9,7 +9,7 @@ No instrument has more than `MAX_SERIES` series, whatever its labels are made of
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Final, Literal, TypeVar
 
 from msgspec import Struct, field
@@ -201,6 +201,10 @@ class Instruments:
         """Return a new histogram; `traced` lets its buckets name traces."""
         about = About(name, "histogram", text, labels, bounds)
         return self._keep(Histogram(about, self.changes, self._trace if traced else None))
+
+    def abouts(self) -> Iterator[About]:
+        """Yield what each instrument is."""
+        return (instrument.about for instrument in self._made)
 
     def read(self) -> tuple[Reading, ...]:
         """Return everything at this moment, sorted by name."""

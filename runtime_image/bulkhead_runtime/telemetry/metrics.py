@@ -7,7 +7,7 @@ so the hot path pays for counters only.
 from collections.abc import Callable, Collection
 
 from bulkhead_runtime.telemetry.execution_metrics import ExecutionMetrics, QueueMetrics
-from bulkhead_runtime.telemetry.instruments import Instruments, Reading
+from bulkhead_runtime.telemetry.instruments import About, Instruments, Reading
 from bulkhead_runtime.telemetry.measurements import VersionMeasurements
 from bulkhead_runtime.telemetry.standing import Standing, StandingMetrics
 from bulkhead_runtime.telemetry.work_metrics import (
@@ -39,6 +39,10 @@ class Metrics:
         self.stores = StoreMetrics(self.instruments)
         self.versions = VersionMeasurements()
         self._standing = StandingMetrics(self.instruments)
+
+    def about(self, name: str) -> About:
+        """Return what a metric is."""
+        return next(one for one in self.instruments.abouts() if one.name == name)
 
     def request_answered(self, route: str, status: int) -> None:
         """Count one answer; `route` is a template from the code."""

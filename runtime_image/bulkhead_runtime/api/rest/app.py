@@ -18,7 +18,7 @@ from bulkhead_runtime.api.problems import (
     problem_document,
     problem_headers,
 )
-from bulkhead_runtime.api.rest import catalogue, keys, policies, sessions, usage
+from bulkhead_runtime.api.rest import catalogue, keys, metrics, policies, sessions, usage
 from bulkhead_runtime.api.stored_keys import StoredKeys
 from bulkhead_runtime.errors import Problem, unknown_path
 from bulkhead_runtime.runtime import Runtime
@@ -36,6 +36,7 @@ def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:
     app.include_router(sessions.routes(runtime))
     app.include_router(catalogue.routes(runtime))
     app.include_router(usage.routes(runtime))
+    app.include_router(metrics.routes(runtime))
     app.include_router(policies.routes(runtime))
     app.include_router(keys.routes(runtime, stored_keys))
     app.add_exception_handler(Problem, _answer_problem)

@@ -23,7 +23,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeProcess]
 
 
 # The document is the same without a runtime behind it, and so every path is a test of its own.
-schema = schemathesis.openapi.from_dict(create_app(None, None).openapi())  # type: ignore[arg-type]
+described = create_app(None, None).openapi()  # type: ignore[arg-type]  # no route is called here
+schema = schemathesis.openapi.from_dict(described).exclude(path="/v1/metrics/stream")
+"""All but the answer that never ends, which test_metrics.py shows."""
 
 
 @schema.parametrize()
