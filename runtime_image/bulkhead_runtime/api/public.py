@@ -99,6 +99,9 @@ class PublicApp:
             exchange.route = path
             _require_method(exchange, "GET")
             await self._metrics.answer(exchange)
+        elif path == "/metrics":
+            _require_method(exchange, "GET")
+            scopes.require(exchange.principal, scopes.USAGE_READ)
             await probes.metrics(exchange, self._runtime)
         elif _REST.fullmatch(path):
             await self._serve_rest(exchange, receive, send)
