@@ -92,9 +92,6 @@ class PublicApp:
             exchange.route = path
             _require_method(exchange, "GET")
             await self._feed.answer(exchange)
-        elif path == "/metrics":
-            _require_method(exchange, "GET")
-            scopes.require(exchange.principal, scopes.USAGE_READ)
         elif path == "/v1/metrics/stream":
             exchange.route = path
             _require_method(exchange, "GET")
