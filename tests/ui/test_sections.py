@@ -1,14 +1,18 @@
 """What each section shows of a running organization."""
 
+import ast
 import asyncio
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.support.browser import Browser
 from tests.support.runtime.tenants import READER_KEY, Tenant, talk
 from tests.support.runtime_process import KEY, RuntimeProcess
-from tests.ui.visits import Visit
+from tests.ui.gateways import in_front_of
+from tests.ui.visits import SECTIONS, Visit
 
 
 def test_the_overview_shows_health_figures_and_budgets(visit: Visit) -> None:
@@ -83,12 +87,57 @@ def test_snippets_name_this_address_and_the_chosen_agent_and_no_key(
 ) -> None:
     visit.go("connect")
     visit.browser.click(".heading option[value='librarian']")
-    curl, python, javascript = (item.text for item in visit.browser.all(".snippet pre"))
-    assert f"{runtime.url}/v1/agents/librarian/execute/stream" in curl
+    _, python, javascript = (item.text for item in visit.browser.all(".snippet pre"))
     for snippet in (python, javascript):
         assert f'"{runtime.url}/v1"' in snippet
         assert '"librarian"' in snippet
+    assert ast.parse(python)
     assert KEY not in visit.browser.text()
+
+
+def test_the_first_snippet_works_as_it_stands(visit: Visit) -> None:
+    visit.go("connect")
+    snippet = visit.browser.all(".snippet pre")[0].text
+    done = subprocess.run(
+        ["sh", "-c", snippet],
+        env={"PATH": os.environ["PATH"], "BULKHEAD_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert "event: done" in done.stdout
+
+
+def test_all_of_it_works_below_a_path_of_a_gateway(
+    browser: Browser, runtime: RuntimeProcess
+) -> None:
+    with in_front_of(runtime.url) as address:
+        visit = Visit(browser, address)
+        visit.sign_in(KEY)
+        for section in SECTIONS:
+            visit.go(section)
+            assert not browser.all(".problem")
+        visit.chat_with("support")
+        visit.say("Hello")
+        assert visit.answered().startswith("word0 word1")
+        visit.go("connect")
+        assert f"{address}/v1/agents/" in browser.all(".snippet pre")[0].text
+        browser.driver.get(f"{address}/ui/")
+        browser.one("#key")
+        assert browser.driver.current_url == f"{address}/ui"
+
+
+def test_a_call_of_a_tool_is_shown_with_its_arguments_and_result(
+    visit: Visit, runtime: RuntimeProcess
+) -> None:
+    session_id = asyncio.run(talk(runtime, "What is 6 * 7?"))
+    visit.browser.run("location.hash = arguments[0]", f"sessions/{session_id}")
+    visit.settle()
+    visit.browser.click("summary", "Calls calculate")
+    visit.browser.one("details pre", '"expression":"6 * 7"')
+    visit.browser.click("summary", "Result")
+    visit.browser.one(".turn.tool pre", "42")
 
 
 def test_sessions_come_page_by_page_newest_first(browser: Browser, tenant: Tenant) -> None:
