@@ -105,6 +105,9 @@ REDIS_VARIABLE: Final = "BULKHEAD_REDIS"
 POSTGRES_CONNECTIONS_VARIABLE: Final = "BULKHEAD_POSTGRES_MAX_CONNECTIONS"
 """Environment of the runtime: connections of its pool at most."""
 
+POD_IP_VARIABLE: Final = "BULKHEAD_POD_IP"
+"""Environment of the runtime: the pod's own address, for images of packages that call models."""
+
 OFFLINE_PROVIDER: Final = "offline"
 OFFLINE_MODEL: Final = "offline/echo"
 

@@ -6,6 +6,7 @@ Everything that may change while it runs comes with the mounted configuration in
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +48,15 @@ class Settings:
     store: StoreKind = "sqlite"
     redis: bool = False
     postgres_max_connections: int = DEFAULT_POSTGRES_CONNECTIONS
+    pod_ip: str = ""
+
+    @property
+    def own_address(self) -> str:
+        """Return where this very process answers, as http://HOST:PORT; empty when not known."""
+        if not self.pod_ip:
+            return ""
+        host = f"[{self.pod_ip}]" if ":" in self.pod_ip else self.pod_ip
+        return f"http://{host}:{self.public_port}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -75,6 +85,7 @@ class Settings:
             store=_store(environment),
             redis=_redis(environment),
             postgres_max_connections=_connections(environment),
+            pod_ip=_pod_ip(environment),
         )
 
 
@@ -146,6 +157,14 @@ def _redis(environment: Mapping[str, str]) -> bool:
             f"{names.STORE_VARIABLE} to postgres"
         )
     return value == "true"
+
+
+def _pod_ip(environment: Mapping[str, str]) -> str:
+    value = environment.get(names.POD_IP_VARIABLE, "")
+    try:
+        return str(ip_address(value)) if value else ""
+    except ValueError:
+        raise SettingsError(f"{names.POD_IP_VARIABLE} must be an address, not {value!r}") from None
 
 
 def _connections(environment: Mapping[str, str]) -> int:

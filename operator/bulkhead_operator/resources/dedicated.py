@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from bulkhead_api.names import API_VERSION, GROUP, RUNTIME, SERVICE_PORT
+from bulkhead_api.names import API_VERSION, GROUP, PUBLIC_PORT, RUNTIME, SERVICE_PORT
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.resources import annotations, labels, network
 from bulkhead_operator.resources.blueprint import Blueprint, ImageBlueprint
@@ -179,7 +179,11 @@ def _service(blueprint: Blueprint, one: ImageBlueprint) -> Manifest:
 
 
 def _reach(blueprint: Blueprint, one: ImageBlueprint) -> Manifest:
-    """Return the policy of one version: in from the runtime, out to what the organization may."""
+    """Return the policy of one version: in from the runtime, out to it for models.
+
+    And out to what the organization may reach, as the runtime itself.
+    """
+    runtime = {"podSelector": {"matchLabels": labels.selector(blueprint.name)}}
     pods = name(one.package, one.checksum)
     return _child(blueprint, one, network.API_VERSION, "NetworkPolicy") | {
         "spec": {
@@ -187,23 +191,27 @@ def _reach(blueprint: Blueprint, one: ImageBlueprint) -> Manifest:
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {
-                    "from": [{"podSelector": {"matchLabels": labels.selector(blueprint.name)}}],
+                    "from": [runtime],
                     "ports": [{"protocol": "TCP", "port": one.image.port}],
                 }
             ],
-            "egress": list(network.outward(blueprint)),
+            "egress": [
+                *network.outward(blueprint),
+                {"to": [runtime], "ports": [{"protocol": "TCP", "port": PUBLIC_PORT}]},
+            ],
         }
     }
 
 
 def _access(blueprint: Blueprint) -> Manifest:
-    """Return what the runtime may reach besides, while there are versions with an image."""
+    """Return who may reach the runtime, and whom it may reach, while versions have an image."""
     packages = {"podSelector": {"matchLabels": labels.selector(blueprint.name, COMPONENT)}}
     ports = sorted({one.image.port for one in blueprint.images})
     return blueprint.child(network.API_VERSION, "NetworkPolicy", ACCESS, component=COMPONENT) | {
         "spec": {
             "podSelector": {"matchLabels": labels.selector(blueprint.name)},
-            "policyTypes": ["Egress"],
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [packages], "ports": [{"protocol": "TCP", "port": PUBLIC_PORT}]}],
             "egress": [
                 {
                     "to": [packages],

@@ -4,6 +4,7 @@ from typing import Final
 
 from bulkhead_api.names import (
     INTERNAL_PORT,
+    POD_IP_VARIABLE,
     POSTGRES_CONNECTIONS_VARIABLE,
     PUBLIC_PORT,
     REDIS_VARIABLE,
@@ -94,6 +95,7 @@ def _container(blueprint: Blueprint) -> Manifest:
             {"name": "BULKHEAD_RUNTIME_ID", "value": runtime_id(blueprint.organization)},
             {"name": "BULKHEAD_DRAIN_SECONDS", "value": str(settings.runtime_drain_seconds)},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": POD_IP_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             *_store(blueprint),
         ],
         "resources": container_resources(blueprint.organization.spec.limits),

@@ -34,13 +34,13 @@ from bulkhead_runtime.kernel.requests import (
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
 
-_decoder = msgspec.json.Decoder(ChatBody)
+decoder = msgspec.json.Decoder(ChatBody)
 
 
 async def complete(exchange: Exchange, runtime: Runtime) -> None:
     """Answer one chat completion."""
     raw = await exchange.read_json(runtime.holder.require().max_body_bytes)
-    body = decode(_decoder, raw)
+    body = decode(decoder, raw)
     messages = conversation(body)
     if "/" not in body.model:
         work = _agent_work(runtime, body, messages)
@@ -73,10 +73,10 @@ def _agent_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, 
 
 
 def _model_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, ...]) -> Work:
-    model_request = _model_request(body, messages)
+    asked = model_request(body, messages)
 
     async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
-        request = DirectRequest(model_request, caller)
+        request = DirectRequest(asked, caller)
         await model_answer(listener, ending, partial(runtime.direct.call, request))
 
     return work
@@ -100,7 +100,8 @@ def _refuse_for_agents(body: ChatBody, messages: tuple[ModelMessage, ...]) -> No
         )
 
 
-def _model_request(body: ChatBody, messages: tuple[ModelMessage, ...]) -> ModelRequest:
+def model_request(body: ChatBody, messages: tuple[ModelMessage, ...]) -> ModelRequest:
+    """Return the call of a model that a body asks for; its deadline is the kernel's to set."""
     return ModelRequest(
         model=body.model,
         messages=messages,

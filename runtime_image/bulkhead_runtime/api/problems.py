@@ -14,7 +14,7 @@ from bulkhead_runtime.telemetry.trace import Trace
 log = logging.getLogger(__name__)
 
 TYPE_PREFIX: Final = "https://bulkhead.dev/problems/"
-OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models", "/v1/responses")
+OPENAI_PATHS: Final = ("/v1/chat/", "/v1/models", "/v1/responses", "/package/v1/")
 """Where clients expect OpenAI's error object."""
 
 PROBLEM_JSON: Final = b"application/problem+json"

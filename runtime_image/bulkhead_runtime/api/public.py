@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from bulkhead_runtime.api import chat, execute, page, probes, responses, scopes, tool_runs
+from bulkhead_runtime.api import chat, execute, granted, page, probes, responses, scopes, tool_runs
 from bulkhead_runtime.api.authentication import Authenticator, refuse_other_organization
 from bulkhead_runtime.api.bodies import refuse_unusable
 from bulkhead_runtime.api.event_feed import EventFeed
@@ -70,6 +70,9 @@ class PublicApp:
             await probes.health(exchange, self._runtime)
         elif path == "/readiness":
             await probes.readiness(exchange, self._runtime)
+        elif path == granted.PATH:
+            _require_method(exchange, "POST")
+            await granted.complete(exchange, self._runtime)
         elif path in _OPEN:
             await self._serve_rest(exchange, receive, send)
         elif path == page.PATH or path.startswith(f"{page.PATH}/"):

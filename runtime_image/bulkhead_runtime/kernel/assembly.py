@@ -12,6 +12,8 @@ from bulkhead_runtime.kernel.deferred import DeferredSettlement
 from bulkhead_runtime.kernel.direct import DirectModels
 from bulkhead_runtime.kernel.execution import Middleware
 from bulkhead_runtime.kernel.executions import Executions
+from bulkhead_runtime.kernel.granted_models import GrantedModels
+from bulkhead_runtime.kernel.grants import Grants
 from bulkhead_runtime.kernel.heads import SessionHeads
 from bulkhead_runtime.kernel.idempotency import Idempotency
 from bulkhead_runtime.kernel.image_calls import AgentCalls
@@ -54,6 +56,7 @@ class Neighbours:
     store: StoreOfRecord
     router: Router
     images: Images
+    own_address: str
     tools: Tools
     versions: VersionRouter
     admission: Admission
@@ -73,6 +76,7 @@ class Entries:
     direct: DirectModels
     tool_runs: ToolRuns
     window: ContextWindow
+    grants: Grants
 
 
 def assemble(near: Neighbours) -> Entries:
@@ -82,9 +86,12 @@ def assemble(near: Neighbours) -> Entries:
         near.organization, near.store, near.background, near.flights, interruptions
     )
     calls = ModelCalls(near.router, near.tracing, near.reports)
-    agent_calls = AgentCalls(near.router, near.tracing, near.reports, near.images)
+    deferred = DeferredSettlement(near.store, near.background)
+    granted = GrantedModels(calls, executions, deferred, near.background)
+    grants = Grants(near.own_address, granted.call)
+    agent_calls = AgentCalls(near.router, near.tracing, near.reports, near.images, grants)
     window = ContextWindow(near.router)
-    kernel = _kernel(near, executions)
+    kernel = _kernel(near, executions, deferred)
     parts = TurnParts(
         loop=AgentLoop(agent_calls, near.tools),
         calls=agent_calls,
@@ -107,15 +114,16 @@ def assemble(near: Neighbours) -> Entries:
         DirectModels(kernel, calls, near.router, near.holder, executions),
         ToolRuns(kernel, near.tools, near.holder, executions),
         window,
+        grants,
     )
 
 
-def _kernel(near: Neighbours, executions: Executions) -> Kernel:
+def _kernel(near: Neighbours, executions: Executions, deferred: DeferredSettlement) -> Kernel:
     reports = near.reports
     idempotency = Idempotency(reports)
     settlement = Settlement(
         background=near.background,
-        deferred=DeferredSettlement(near.store, near.background),
+        deferred=deferred,
         executions=executions,
         steps=BudgetSteps(reports),
         idempotency=idempotency,

@@ -88,6 +88,18 @@ class Executions:
         context = replace(
             execution.context.child(allowance=Allowance({})), deadline=started + seconds
         )
+        return self._with_purse(execution, context, started)
+
+    def beside(self, execution: Execution) -> Execution:
+        """Return the execution of work that another one does beside, with a purse of its own.
+
+        It ends in time with the other, and shares what the request may use.
+        """
+        return self._with_purse(execution, execution.context.child(), time.monotonic())
+
+    def _with_purse(
+        self, execution: Execution, context: ExecutionContext, started: float
+    ) -> Execution:
         limits = self._limits_of(execution.configuration.source.budgets)
         return Execution(
             configuration=execution.configuration,

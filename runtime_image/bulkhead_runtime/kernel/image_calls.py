@@ -15,6 +15,7 @@ from bulkhead_runtime.kernel.accounts import price_must_be_known
 from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls, Planned, Request, Take, ledger_line
 from bulkhead_runtime.kernel.execution import Execution
+from bulkhead_runtime.kernel.grants import Grants
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.models.counting import input_bound
 from bulkhead_runtime.models.image_lane.images import Images
@@ -38,8 +39,11 @@ class _Flat(CallNeed, frozen=True):
 class AgentCalls(ModelCalls):
     """Calls models or images, as the version of an execution says."""
 
-    def __init__(self, router: Router, tracing: Tracing, reports: Reports, images: Images) -> None:
+    def __init__(
+        self, router: Router, tracing: Tracing, reports: Reports, images: Images, grants: Grants
+    ) -> None:
         super().__init__(router, tracing, reports)
+        self._grants = grants
         self._spans = tracing
         self._images = images
 
@@ -87,10 +91,22 @@ class AgentCalls(ModelCalls):
     async def _asked(
         self, execution: Execution, version: Version, request: ModelRequest, take: Take
     ) -> None:
+        async with self._grants.given(execution) as models:
+            about = replace(_about(execution), models=models)
+            await self._answered(execution, version, request, take, about)
+
+    async def _answered(
+        self,
+        execution: Execution,
+        version: Version,
+        request: ModelRequest,
+        take: Take,
+        about: About,
+    ) -> None:
         name, started, meter, outcome = _name(version), time.monotonic(), Meter(), "ended"
         with self._spans.model(name, PROVIDER, {}) as span, failing(span):
             traceparent = span.traceparent or execution.context.trace.traceparent
-            client = self._images.client(version.endpoint, _about(execution))
+            client = self._images.client(version.endpoint, about)
             stream = client.stream(replace(request, traceparent=traceparent), meter)
             first = True
             try:

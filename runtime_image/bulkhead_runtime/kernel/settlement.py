@@ -216,7 +216,7 @@ class Settlement:
         self, execution: Execution, work: Work[Result], turn: Turn | None
     ) -> Result:
         """Return what the work returns; raise why it was ended where somebody ended it."""
-        renewal = _Renewal(execution, self._background) if execution.purse.held else None
+        renewal = Renewal(execution, self._background) if execution.purse.held else None
         task = asyncio.current_task()
         assert task is not None
         execution.runs_in(task)
@@ -235,7 +235,7 @@ class Settlement:
                 renewal.stop()
 
 
-class _Renewal:
+class Renewal:
     """Renews what the store holds while the work runs, and ends the work when it was lost."""
 
     def __init__(self, execution: Execution, background: Background) -> None:
@@ -255,7 +255,8 @@ class _Renewal:
         self._wait()
 
     async def _renew(self) -> None:
-        if not await self._execution.purse.renew():
+        purse = self._execution.purse
+        if purse.held and not await purse.renew():
             self._execution.end(turn_lost())
 
 

@@ -74,6 +74,7 @@ async def running(
     store: StoreOfRecord | None = None,
     prices: tuple[ModelPrice, ...] = (),
     shared: Shared | None = None,
+    pod_ip: str = "",
     **sections: Any,
 ) -> AsyncIterator[Runtime]:
     """Run a runtime that follows these documents; more words are parts of its configuration.
@@ -95,6 +96,7 @@ async def running(
         secrets_directory=files.directory / "secrets",
         documents_directory=files.directory / "documents",
         scratch_directory=files.directory / "scratch",
+        pod_ip=pod_ip,
     )
     runtime = Runtime(settings, None if store is None else Stores(store, Signals()))
     await runtime.start()

@@ -15,8 +15,15 @@ MAX_TOKENS: Final = 1_000_000_000
 """More than any call takes, so that what an image says cannot overflow an account."""
 
 
+class ModelAccess(Struct, frozen=True):
+    """Where models can be called during one execution, as OpenAI's clients do, and with what."""
+
+    base_url: str
+    token: str
+
+
 class About(Struct, frozen=True):
-    """Whose call it is; ids and names only, no user's secret among them."""
+    """Whose call it is; the one secret in it is worth nothing when the call has ended."""
 
     agent: str
     package: str
@@ -25,6 +32,8 @@ class About(Struct, frozen=True):
     session_id: str | None = None
     model: str = ""
     """The model that the agent is configured with: a wish that the image may follow."""
+
+    models: ModelAccess | None = None
 
 
 class Text(Struct, frozen=True, tag_field="type", tag="text"):
@@ -97,6 +106,8 @@ def body_of(request: ModelRequest, about: About, seconds: float) -> dict[str, An
     }
     if request.temperature is not None:
         body["temperature"] = request.temperature
+    if about.models is not None:
+        body["models"] = {"base_url": about.models.base_url, "token": about.models.token}
     return body
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bulkhead_api import names
 from bulkhead_api.runtime_config import PackageContent, PackageDocument
 from bulkhead_api.v1alpha1 import AgentPackage
 from bulkhead_api.v1alpha1.package_image import PackageImage
@@ -102,7 +103,12 @@ def test_only_the_runtime_reaches_an_image_which_reaches_what_the_organization_m
     runtime = desired(made)[
         ObjectKey("networking.k8s.io/v1", "NetworkPolicy", "org-acme", "runtime")
     ]
-    assert policy["egress"] == runtime["spec"]["egress"]
+    *allowed, models = policy["egress"]
+    assert allowed == runtime["spec"]["egress"]
+    assert models == {
+        "to": [{"podSelector": {"matchLabels": labels.selector("acme")}}],
+        "ports": [{"protocol": "TCP", "port": names.PUBLIC_PORT}],
+    }
 
 
 def test_no_pod_of_a_package_is_taken_for_the_runtime() -> None:

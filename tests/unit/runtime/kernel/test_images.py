@@ -266,7 +266,7 @@ async def test_an_interrupted_turn_is_left_at_once(tmp_path: Path) -> None:
     assert session.status == "interrupted"
 
 
-async def test_an_image_learns_the_run_and_no_secret(tmp_path: Path) -> None:
+async def test_an_image_learns_the_run_and_nobodys_key(tmp_path: Path) -> None:
     async with served(tmp_path) as (runtime, image):
         await say(runtime, "hello")
     (asked,) = image.requests
