@@ -7,7 +7,16 @@ from grafana_foundation_sdk.models import units
 
 from dashboards.grafana.frame import Section, framed
 from dashboards.grafana.panels import Column, Line, Panel, figure, graph, listing
-from dashboards.grafana.queries import highest, operators, or_zero, picked, rate, share, total
+from dashboards.grafana.queries import (
+    highest,
+    operators,
+    or_zero,
+    picked,
+    quantile,
+    rate,
+    share,
+    total,
+)
 
 _OF_OPERATOR: Final = 'organization=""'
 
@@ -100,7 +109,7 @@ def _leading() -> list[Panel]:
 def _reconciles() -> list[Panel]:
     done = rate(operators("controller_runtime_reconcile_total"))
     failed = rate(operators("controller_runtime_reconcile_errors_total"))
-    buckets = rate(operators("controller_runtime_reconcile_time_seconds_bucket"))
+    buckets = operators("controller_runtime_reconcile_time_seconds_bucket")
     return [
         graph(
             "Reconciles by result",
@@ -124,7 +133,7 @@ def _reconciles() -> list[Panel]:
             "Time that one takes. Rising with the fleet means an API server that slows down.",
             units.Seconds,
             Line(
-                f"histogram_quantile(0.95, {total(buckets, 'le', 'controller')})",
+                quantile(0.95, buckets, "controller"),
                 "{{controller}}",
             ),
             limits=(1, 10),
@@ -134,7 +143,7 @@ def _reconciles() -> list[Panel]:
 
 
 def _queue() -> list[Panel]:
-    waits = rate(operators("workqueue_queue_duration_seconds_bucket"))
+    waits = operators("workqueue_queue_duration_seconds_bucket")
     return [
         graph(
             "Keys that wait",
@@ -149,7 +158,7 @@ def _queue() -> list[Panel]:
             "Time from change to the start of its reconcile, by lane. Seconds in the interactive "
             "lane: raise `operator.workers` if the process has CPU to spare.",
             units.Seconds,
-            Line(f"histogram_quantile(0.95, {total(waits, 'le', 'name')})", "{{name}}"),
+            Line(quantile(0.95, waits, "name"), "{{name}}"),
             limits=(1, 10),
             width=6,
         ),

@@ -147,7 +147,10 @@ def _standing_out() -> list[Panel]:
             "and slow providers both show here; the organization's dashboard tells them apart.",
             Column(
                 "p95",
-                top(10, quantile(0.95, "bulkhead_first_token_seconds", "organization")),
+                top(
+                    10,
+                    quantile(0.95, picked("bulkhead_first_token_seconds_bucket"), "organization"),
+                ),
                 units.Seconds,
                 (2, 10),
             ),

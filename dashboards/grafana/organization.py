@@ -71,7 +71,7 @@ def _now() -> list[Panel]:
             "First token, p95",
             "Time from arrival to a model's first text. What people feel as waiting.",
             units.Seconds,
-            quantile(0.95, "bulkhead_first_token_seconds"),
+            quantile(0.95, picked("bulkhead_first_token_seconds_bucket")),
             limits=(2, 10),
         ),
         figure(
@@ -147,7 +147,10 @@ def _traffic() -> list[Panel]:
 
 def _quantiles(histogram: str, *by: str) -> list[Line]:
     named = "".join(f" {{{{{label}}}}}" for label in by)
-    return [Line(quantile(q, histogram, *by), f"{name}{named}") for q, name in _QUANTILES]
+    return [
+        Line(quantile(q, picked(f"{histogram}_bucket"), *by), f"{name}{named}")
+        for q, name in _QUANTILES
+    ]
 
 
 def _latency() -> list[Panel]:
@@ -177,7 +180,10 @@ def _latency() -> list[Panel]:
             "Duration of tool calls, p95",
             "Time that tools take. A slow tool makes every turn slow that calls it.",
             units.Seconds,
-            Line(quantile(0.95, "gen_ai_execute_tool_duration_seconds", "tool"), "{{tool}}"),
+            Line(
+                quantile(0.95, picked("gen_ai_execute_tool_duration_seconds_bucket"), "tool"),
+                "{{tool}}",
+            ),
         ),
     ]
 
@@ -285,12 +291,15 @@ def _agents() -> list[Panel]:
             "Duration of executions at the 95th percentile, and of the first token, worst first.",
             Column(
                 "duration p95",
-                top(20, quantile(0.95, "bulkhead_execution_duration_seconds", *by_agent)),
+                top(
+                    20,
+                    quantile(0.95, picked("bulkhead_execution_duration_seconds_bucket"), *by_agent),
+                ),
                 units.Seconds,
             ),
             Column(
                 "first token p95",
-                quantile(0.95, "bulkhead_first_token_seconds", *by_agent),
+                quantile(0.95, picked("bulkhead_first_token_seconds_bucket"), *by_agent),
                 units.Seconds,
                 (2, 10),
             ),

@@ -55,10 +55,12 @@ def share(part: str, whole: str) -> str:
     return f"({part} or {whole} * 0) / ({whole} > 0)"
 
 
-def quantile(q: float, histogram: str, *by: str) -> str:
-    """Return a quantile of a histogram of runtimes, one for each combination of `by`."""
-    buckets = rate(picked(f"{histogram}_bucket"))
-    return f"histogram_quantile({q}, {total(buckets, 'le', *by)})"
+def quantile(q: float, buckets: str, *by: str) -> str:
+    """Return a quantile of a histogram's buckets, one for each combination of `by`.
+
+    Without an observation there is none, which Prometheus would tell as NaN.
+    """
+    return f"histogram_quantile({q}, {total(rate(buckets), 'le', *by)}) >= 0"
 
 
 def or_zero(expression: str) -> str:

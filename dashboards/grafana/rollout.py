@@ -157,7 +157,12 @@ def _versions() -> list[Panel]:
             "version is its doing.",
             units.Seconds,
             Line(
-                quantile(0.95, "bulkhead_execution_duration_seconds", "organization", "agent"),
+                quantile(
+                    0.95,
+                    picked("bulkhead_execution_duration_seconds_bucket"),
+                    "organization",
+                    "agent",
+                ),
                 "{{organization}} {{agent}}",
             ),
         ),

@@ -146,7 +146,9 @@ def _providers() -> list[Panel]:
             units.Seconds,
             *(
                 Line(
-                    quantile(q, "gen_ai_client_operation_duration_seconds", "provider"),
+                    quantile(
+                        q, picked("gen_ai_client_operation_duration_seconds_bucket"), "provider"
+                    ),
                     f"{{{{provider}}}} {name}",
                 )
                 for q, name in ((0.5, "p50"), (0.95, "p95"))
@@ -159,7 +161,11 @@ def _providers() -> list[Panel]:
             units.Seconds,
             *(
                 Line(
-                    quantile(q, "gen_ai_client_operation_time_to_first_chunk_seconds", "provider"),
+                    quantile(
+                        q,
+                        picked("gen_ai_client_operation_time_to_first_chunk_seconds_bucket"),
+                        "provider",
+                    ),
                     f"{{{{provider}}}} {name}",
                 )
                 for q, name in ((0.5, "p50"), (0.95, "p95"))

@@ -69,7 +69,6 @@ class OrganizationReconciler:
         memory = self._memories.of(key.name)
         memory.wanted_namespace = wanted_namespace(body)
         if invalid is None:
-            self._context.metrics.objects.bounded(organization)
             if FINALIZER not in organization.metadata.finalizers:
                 await self._context.cluster.add_finalizer(
                     key.object_key(), organization.metadata.uid
@@ -111,6 +110,7 @@ class OrganizationReconciler:
     ) -> float | None:
         claimed = await claim(self._context, organization, body["metadata"]["creationTimestamp"])
         self._note_claim(organization, claimed, memory, found)
+        self._context.metrics.objects.bounded(organization)
         blueprint = await self._blueprint(organization, claimed, memory, found)
         await recording.record(self._context, self._memories, blueprint.name, blueprint.namespace)
         memory.blueprint = blueprint
