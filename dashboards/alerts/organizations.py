@@ -6,18 +6,17 @@ from dashboards.alerts.model import Alert, Group, Recording
 
 _HOURLY: Final = "organization:bulkhead_cost_usd:increase1h"
 _USUAL: Final = "organization:bulkhead_cost_usd:increase1h_busy"
-_LEAST_HOURS: Final = 24
 
 _SPENDING: Final = Group(
     "bulkhead-spending",
     "1m",
     (
         Recording(_HOURLY, "sum by (organization) (increase(bulkhead_cost_usd_total[1h]))"),
-        # One of twenty hours of the last week was busier; a day of it must be known.
+        # One of twenty hours of the last week was busier; it must have been there a day ago.
         Recording(
             _USUAL,
             f"quantile_over_time(0.95, {_HOURLY}[1w:1h] offset 1h)\n"
-            f"and count_over_time({_HOURLY}[1w:1h] offset 1h) >= {_LEAST_HOURS}",
+            f"and max_over_time({_HOURLY}[1h] offset 1d)",
         ),
         Alert(
             name="BulkheadSpendingRising",

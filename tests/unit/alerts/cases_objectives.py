@@ -84,6 +84,17 @@ AVAILABILITY_CASES = (
     ),
     Case(
         AVAILABILITY,
+        "many interrupted and refused requests do not hide the failures of others",
+        traffic(((10, 2 * HOUR),))
+        | {
+            executions("refused"): rising((900, 2 * HOUR)),
+            executions("interrupted"): rising((900, 2 * HOUR)),
+        },
+        90,
+        (fails("10%", "critical"), fails("10%", "warning")),
+    ),
+    Case(
+        AVAILABILITY,
         "a restart begins every counter anew",
         {
             executions("completed"): f"{rising((100, 70))} {rising((100, 50))}",
@@ -142,8 +153,8 @@ def first_tokens(in_time: float, late: float, minutes: int) -> dict[str, str]:
     labels = 'organization="acme",agent="a"'
     every = ((in_time + late, minutes),)
     return {
-        f'bulkhead_first_token_seconds_bucket{{{labels},le="5"}}': rising((in_time, minutes)),
-        f'bulkhead_first_token_seconds_bucket{{{labels},le="10"}}': rising(*every),
+        f'bulkhead_first_token_seconds_bucket{{{labels},le="5.0"}}': rising((in_time, minutes)),
+        f'bulkhead_first_token_seconds_bucket{{{labels},le="10.0"}}': rising(*every),
         f'bulkhead_first_token_seconds_bucket{{{labels},le="+Inf"}}': rising(*every),
         f"bulkhead_first_token_seconds_count{{{labels}}}": rising(*every),
     }

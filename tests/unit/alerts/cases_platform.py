@@ -156,7 +156,7 @@ FAILING_CASES = (
         "all failed while the API server was away for ten minutes",
         {reconciles("agentpackage"): rising((10, 30), (0, 10), (10, 80))}
         | dict.fromkeys(errors("agentpackage"), rising((0, 30), (5, 10), (0, 80))),
-        70,
+        42,
     ),
     Case(
         FAILING,

@@ -79,7 +79,7 @@ PROVIDER_CASES = (
     Case(
         PROVIDER,
         "its circuit opens again after every try",
-        {CIRCUIT: "1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0 1 1 0"},
+        {CIRCUIT: "1 0 0 1 0 0 1 0 0 1 0 0 1 0 0 1 0 0 1 0 0"},
         17,
         (FAILS,),
     ),

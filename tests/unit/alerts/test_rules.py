@@ -30,22 +30,27 @@ RECORDED = re.compile(r"organization:[\w:]+")
 
 
 def needed(alert: str) -> list[dict[str, Any]]:
-    """Return the groups that an alert needs: its own and those that record what it reads."""
+    """Return the groups with the rules that an alert needs: its own and what they read."""
     wanted = {alert}
     while True:
-        found = [group for group in GROUPS if _makes(group) & wanted]
-        read = {name for group in found for rule in group["rules"] for name in _reads(rule)}
+        found = [
+            {**group, "rules": [rule for rule in group["rules"] if _made(rule) in wanted]}
+            for group in GROUPS
+        ]
+        read = {
+            name
+            for group in found
+            for rule in group["rules"]
+            for name in RECORDED.findall(rule["expr"])
+        }
         if read <= wanted:
-            return found
+            return [group for group in found if group["rules"]]
         wanted |= read
 
 
-def _makes(group: dict[str, Any]) -> set[str]:
-    return {rule.get("alert") or rule["record"] for rule in group["rules"]}
-
-
-def _reads(rule: dict[str, Any]) -> set[str]:
-    return set(RECORDED.findall(rule["expr"]))
+def _made(rule: dict[str, Any]) -> str:
+    name: str = rule.get("alert") or rule["record"]
+    return name
 
 
 def expected(case: Case) -> list[dict[str, Any]]:
@@ -82,6 +87,16 @@ def test_an_alert_fires_when_it_must_and_is_silent_otherwise(case: Case, tmp_pat
     series = [{"series": name, "values": samples} for name, samples in case.series.items()]
     story = {"interval": "1m", "input_series": series, "alert_rule_test": [look]}
     promtool.test(tmp_path, {"groups": needed(case.alert)}, story)
+
+
+def test_an_organization_of_which_nothing_fails_has_a_share_of_zero(tmp_path: Path) -> None:
+    share = "organization:bulkhead_failed_answers:ratio1h"
+    sample = {"labels": f'{share}{{organization="acme"}}', "value": 0}
+    look = {"expr": share, "eval_time": "90m", "exp_samples": [sample]}
+    completed = cases_objectives.executions("completed")
+    series = [{"series": completed, "values": "0+100x120"}]
+    story = {"interval": "1m", "input_series": series, "promql_expr_test": [look]}
+    promtool.test(tmp_path, {"groups": needed(cases_objectives.AVAILABILITY)}, story)
 
 
 @pytest.mark.parametrize("name", NAMES)
