@@ -11,6 +11,7 @@ from dashboards.grafana.queries import (
     failing,
     highest,
     increase,
+    or_zero,
     picked,
     quantile,
     rate,
@@ -19,6 +20,7 @@ from dashboards.grafana.queries import (
     total,
 )
 
+_OF_ORGANIZATION: Final = 'kind="OrganizationRuntime"'
 _RANGE: Final = "$__range"
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -42,17 +44,17 @@ def dashboard() -> models.Dashboard:
 
 
 def _now() -> list[Panel]:
-    ready = picked(
-        "bulkhead_resource_condition", 'kind="OrganizationRuntime"', 'type="Ready"', 'status="True"'
+    not_ready = picked(
+        "bulkhead_resource_condition", _OF_ORGANIZATION, 'type="Ready"', 'status!="True"'
     )
     return [
         figure(
-            "Ready",
-            "1 where the organization's Ready condition holds. Nothing shown means not ready: "
+            "Not ready",
+            "Of the organizations that are chosen, those whose Ready condition does not hold: "
             "`kubectl describe orgrt NAME` says why.",
             units.Short,
-            highest(ready, "organization"),
-            legend="{{organization}}",
+            or_zero(f"count({not_ready})"),
+            limits=(1,),
         ),
         figure(
             "Executions per second",

@@ -77,6 +77,7 @@ def test_values_reach_the_operators_settings() -> None:
     assert settings.denied_cidrs == ("10.0.0.0/8", "fd00::/8")
     assert settings.lease_renew_seconds == 7.5
     assert settings.restarts_at_once == 10
+    assert settings.resource_prices.memory_gib == 0.004
 
 
 def test_the_default_values_say_what_the_operator_would_take_by_itself() -> None:
