@@ -1,13 +1,16 @@
 """Alerts and runbooks are the same ones, and what a runbook tells a person to type can be typed."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from bulkhead_api.crd import KINDS
+from bulkhead_api.v1alpha1 import OrganizationRuntimeSpec
 from dashboards.alerts.rules import alerts
 from tests.support import promtool
 from tests.support.pages import ROOT, blocks, ticked
@@ -17,6 +20,11 @@ NAMES = sorted({alert.name for alert in alerts()})
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 PAGES = [*RUNBOOKS, ROOT / "docs" / "observability.md"]
 PARTS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+PATCHES = [
+    (page.stem, json.loads(patch))
+    for page in PAGES
+    for patch in re.findall(r"patch orgrt acme --type=merge -p '([^']+)'", page.read_text())
+]
 OF_THE_CLUSTER = {"pods", "events", "lease", "deploy", "crd"}
 _PROGRAMS = ("kubectl ", "curl ", "helm ")
 _METRIC = re.compile(r"\b(?:bulkhead|controller_runtime|gen_ai|process|rest_client|workqueue)_\w+")
@@ -77,3 +85,8 @@ def test_a_query_reads_only_metrics_and_labels_that_exist(page: Path) -> None:
 def test_a_command_of_kubectl_names_kinds_that_there_are(page: Path) -> None:
     ours = {name for kind in KINDS for name in (kind.short_name, kind.singular, kind.plural)}
     assert set(_OBJECT.findall(page.read_text())) <= ours | OF_THE_CLUSTER
+
+
+@pytest.mark.parametrize(("page", "patch"), PATCHES, ids=[page for page, _ in PATCHES])
+def test_a_patch_that_a_page_gives_is_taken(page: str, patch: dict[str, Any]) -> None:
+    assert OrganizationRuntimeSpec.model_validate(patch["spec"]).model_fields_set
