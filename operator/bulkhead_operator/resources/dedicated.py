@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from bulkhead_api.names import API_VERSION, GROUP, PUBLIC_PORT, RUNTIME, SERVICE_PORT
+from bulkhead_api.names import GROUP, PUBLIC_PORT, RUNTIME, SERVICE_PORT
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.resources import annotations, labels, network
-from bulkhead_operator.resources.blueprint import Blueprint, ImageBlueprint
+from bulkhead_operator.resources.blueprint import Blueprint, ImageBlueprint, package_owner
 from bulkhead_operator.resources.pod import STARTUP_SECONDS, UNPRIVILEGED
 from bulkhead_operator.resources.volumes import SCRATCH_SIZE
 
@@ -25,6 +25,7 @@ ACCESS: Final = "package-access"
 PROGRESS_SECONDS: Final = 300
 _CLOSING_SECONDS: Final = 5
 _LONGEST_PACKAGE: Final = 44
+_KINDS: Final = frozenset({"Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"})
 _NAME: Final = re.compile(r"package-[-a-z0-9]+-[0-9a-f]{10}")
 
 
@@ -38,9 +39,7 @@ def is_ours(key: ObjectKey) -> bool:
     """Tell whether an object has a name that only something made here has."""
     if key.kind == "NetworkPolicy" and key.name == ACCESS:
         return True
-    return key.kind in {"Deployment", "Service", "NetworkPolicy"} and bool(
-        _NAME.fullmatch(key.name)
-    )
+    return key.kind in _KINDS and bool(_NAME.fullmatch(key.name))
 
 
 def endpoint(package: str, checksum: str) -> str:
@@ -60,6 +59,8 @@ def build(blueprint: Blueprint) -> Iterator[Manifest]:
     for one in blueprint.images:
         yield _reach(blueprint, one)
         yield _service(blueprint, one)
+        if one.image.replicas > 1:
+            yield _disruption_budget(blueprint, one)
         yield _deployment(blueprint, one)
 
 
@@ -76,15 +77,7 @@ def _child(blueprint: Blueprint, one: ImageBlueprint, api_version: str, kind: st
             annotations.PACKAGE_CHECKSUM: one.checksum,
         },
     )
-    child["metadata"]["ownerReferences"] = [
-        {
-            "apiVersion": API_VERSION,
-            "kind": "AgentPackage",
-            "name": one.package,
-            "uid": one.package_uid,
-            "controller": True,
-        }
-    ]
+    child["metadata"]["ownerReferences"] = [package_owner(one)]
     return child
 
 
@@ -174,6 +167,16 @@ def _service(blueprint: Blueprint, one: ImageBlueprint) -> Manifest:
             "ports": [
                 {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP"}
             ],
+        }
+    }
+
+
+def _disruption_budget(blueprint: Blueprint, one: ImageBlueprint) -> Manifest:
+    pods = name(one.package, one.checksum)
+    return _child(blueprint, one, "policy/v1", "PodDisruptionBudget") | {
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": selector(blueprint.name, pods)},
         }
     }
 

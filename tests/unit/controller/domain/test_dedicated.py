@@ -130,6 +130,14 @@ def test_the_longest_names_are_still_names() -> None:
     assert name == "package-" + "a" * 43 + "-0123456789"
 
 
+def test_a_node_can_be_drained_one_pod_of_a_version_at_a_time() -> None:
+    found = of_packages(built(imaged(), imaged("2.0.0", replicas=2)))
+    (budget,) = [one["spec"] for one in found.values() if one["kind"] == "PodDisruptionBudget"]
+    assert budget["maxUnavailable"] == 1
+    (deployment,) = [one for one in found.values() if one["spec"].get("replicas") == 2]
+    assert budget["selector"] == deployment["spec"]["selector"]
+
+
 def test_a_suspended_organization_runs_no_image() -> None:
     (deployment,) = deployments(built(imaged(), suspend=True))
     assert deployment["spec"]["replicas"] == 0
