@@ -63,6 +63,7 @@ class Compactor:
             )
             self._reports.compacted(execution.context, older.turns, by)
         finally:
+            self._reports.summarized(execution)
             self._at_work.discard(turn.session_id)
 
     async def _summary(

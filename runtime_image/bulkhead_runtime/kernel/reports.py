@@ -10,7 +10,7 @@ from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event, Events
 from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.context import ExecutionContext
-from bulkhead_runtime.kernel.execution import Execution
+from bulkhead_runtime.kernel.execution import Execution, UsageTotal
 from bulkhead_runtime.kernel.purse import BudgetRefusedError
 from bulkhead_runtime.kernel.verdicts import failed
 from bulkhead_runtime.models.circuit import CircuitState
@@ -58,12 +58,7 @@ class Reports:
         metrics, usage = self._metrics.executions, execution.usage
         metrics.ended(execution.agent, execution.package, execution.version, execution.outcome)
         self._measured(execution, error, seconds)
-        metrics.used(
-            execution.agent,
-            seconds=seconds,
-            tokens=(usage.input_tokens, usage.output_tokens),
-            cost=None if usage.known_cost is None else float(usage.known_cost),
-        )
+        metrics.used(execution.agent, seconds=seconds, tokens=_tokens(usage), cost=_cost(usage))
         data: dict[str, Any] = {
             "agent": execution.agent,
             "version": execution.version,
@@ -199,6 +194,11 @@ class Reports:
         self._metrics.spending.idempotency(outcome)
         self.publish(f"idempotency.{outcome}", execution.context, {"agent": execution.agent})
 
+    def summarized(self, execution: Execution) -> None:
+        """Count what the attempt to write a summary took, whatever came of it."""
+        usage = execution.usage
+        self._metrics.executions.spent(execution.agent, _tokens(usage), _cost(usage))
+
     def compacted(
         self, context: ExecutionContext, turns: int, by: Literal["model", "fallback"]
     ) -> None:
@@ -210,6 +210,14 @@ class Reports:
         """Say that old messages were left out of what the model is told."""
         self._metrics.context.cleaned()
         self.publish("session.cleaned", context, {"messages": messages, "tokens": tokens})
+
+
+def _tokens(usage: UsageTotal) -> tuple[int, int]:
+    return usage.input_tokens, usage.output_tokens
+
+
+def _cost(usage: UsageTotal) -> float | None:
+    return None if usage.known_cost is None else float(usage.known_cost)
 
 
 def _code(error: BaseException) -> str:

@@ -71,8 +71,12 @@ class ExecutionMetrics:
         self, agent: str, *, seconds: float, tokens: tuple[int, int], cost: float | None
     ) -> None:
         """Count what one execution took; `tokens` are of input and output."""
+        self._duration.observe(seconds, (self._agents.label(agent),))
+        self.spent(agent, tokens, cost)
+
+    def spent(self, agent: str, tokens: tuple[int, int], cost: float | None) -> None:
+        """Count what models took for an agent, also when no execution waits for it."""
         agent = self._agents.label(agent)
-        self._duration.observe(seconds, (agent,))
         if any(tokens):
             self._tokens.add((agent, "input"), tokens[0])
             self._tokens.add((agent, "output"), tokens[1])

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets, RequestBudget
 from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.sessions import Cleanup, Compaction, Sessions
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds, Session
+from tests.support.metric_values import value_of
 from tests.support.runtime.in_process import heard, running, say, stubbed
 from tests.support.stub_provider import Seen, StubProvider
 
@@ -59,6 +62,32 @@ async def test_old_turns_become_a_summary_that_a_model_writes_after_the_turn(
     assert (session.compactions, session.summary, session.summary_until) == (1, WORDS, 6)
     assert (event.data["by"], event.data["turns"]) == ("model", 3)
     assert [line.type for line in lines.items].count("compaction") == 1
+
+
+async def test_metrics_of_the_agent_count_its_summaries_as_the_ledger_does(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
+        await _talk(runtime, 6)
+        lines = await runtime.store.ledger(
+            since=0, until=2**52, principal=None, limit=50, cursor=None
+        )
+        spent = value_of(runtime.metrics.instruments, "bulkhead_cost_usd_total", agent="assistant")
+        told = [
+            value_of(
+                runtime.metrics.instruments,
+                "bulkhead_tokens_total",
+                agent="assistant",
+                direction=direction,
+            )
+            for direction in ("input", "output")
+        ]
+    assert "compaction" in {line.type for line in lines.items}
+    assert told == [
+        sum(line.input_tokens for line in lines.items),
+        sum(line.output_tokens for line in lines.items),
+    ]
+    assert spent == pytest.approx(float(sum(line.cost or 0 for line in lines.items)))
 
 
 async def test_the_summary_is_never_part_of_the_instructions(
