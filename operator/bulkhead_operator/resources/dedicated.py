@@ -77,7 +77,7 @@ def _child(blueprint: Blueprint, one: ImageBlueprint, api_version: str, kind: st
             annotations.PACKAGE_CHECKSUM: one.checksum,
         },
     )
-    child["metadata"]["ownerReferences"] = [package_owner(one)]
+    child["metadata"]["ownerReferences"] = [package_owner(one.package, one.package_uid)]
     return child
 
 
