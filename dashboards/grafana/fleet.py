@@ -17,7 +17,6 @@ from dashboards.grafana.queries import (
     quantile,
     rate,
     share,
-    top,
     total,
 )
 
@@ -127,8 +126,9 @@ def _standing_out() -> list[Panel]:
             "Top spenders",
             "US dollars that each organization spent on models in the chosen time, highest "
             "first. Compare with the executions beside it; Models and cost says which model.",
-            Column("spent", top(10, spent), units.Dollars),
+            Column("spent", spent, units.Dollars),
             Column("executions", ended),
+            most=10,
             named=("organization",),
             sort="spent",
             width=8,
@@ -137,7 +137,8 @@ def _standing_out() -> list[Panel]:
             "Worst error rates",
             "Share of executions that fail now, highest first. Follow the name: the panel of "
             "errors by class says whether it is the provider, a tool or the package.",
-            Column("failing", top(10, failing("organization")), units.PercentUnit, (0.01, 0.05)),
+            Column("failing", failing("organization"), units.PercentUnit, (0.01, 0.05)),
+            most=10,
             named=("organization",),
             width=8,
         ),
@@ -147,13 +148,11 @@ def _standing_out() -> list[Panel]:
             "and slow providers both show here; the organization's dashboard tells them apart.",
             Column(
                 "p95",
-                top(
-                    10,
-                    quantile(0.95, picked("bulkhead_first_token_seconds_bucket"), "organization"),
-                ),
+                quantile(0.95, picked("bulkhead_first_token_seconds_bucket"), "organization"),
                 units.Seconds,
                 (2, 10),
             ),
+            most=10,
             named=("organization",),
             width=8,
         ),
@@ -184,7 +183,8 @@ def _capacity() -> list[Panel]:
             "Nearest to their limit of executions",
             "Executions that run as a share of what may run at once. At 100 % the rest waits: "
             "raise `spec.limits.maxConcurrentAgents`, or `spec.replicas`.",
-            Column("used", top(10, share(running, places)), units.PercentUnit, (0.8, 0.95)),
+            Column("used", share(running, places), units.PercentUnit, (0.8, 0.95)),
+            most=10,
             named=("organization",),
             width=8,
         ),
@@ -194,10 +194,11 @@ def _capacity() -> list[Panel]:
             "organization needs more places or a faster provider.",
             Column(
                 "oldest",
-                top(10, highest(picked("bulkhead_queue_oldest_age_seconds"), "organization")),
+                highest(picked("bulkhead_queue_oldest_age_seconds"), "organization"),
                 units.Seconds,
                 (5, 30),
             ),
+            most=10,
             named=("organization",),
             width=8,
         ),
@@ -205,7 +206,8 @@ def _capacity() -> list[Panel]:
             "Fullest volumes",
             "Share of the embedded store's volume that is in use. Above 80 % raise "
             "`spec.storage.sizeMB`; a full volume refuses writes.",
-            Column("used", top(10, share(stored, volume)), units.PercentUnit, (0.8, 0.9)),
+            Column("used", share(stored, volume), units.PercentUnit, (0.8, 0.9)),
+            most=10,
             named=("organization",),
             width=8,
         ),

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import units
 
 from dashboards.grafana.frame import Section, framed
 from dashboards.grafana.panels import Column, Line, Panel, figure, graph, listing
-from dashboards.grafana.queries import highest, or_zero, picked, rate, share, top, total
+from dashboards.grafana.queries import highest, or_zero, picked, rate, share, total
 
 _BY: Final = "organization"
 _NAME: Final = "{{organization}}"
@@ -70,11 +70,12 @@ def _pools() -> list[Panel]:
             "Pools by pressure",
             "Share of each pool that is in use, fullest first. Shorten retention or raise the "
             "pool's bound before it is full.",
-            Column("used", top(20, _pressure()), units.PercentUnit, _NEARLY_FULL),
+            Column("used", _pressure(), units.PercentUnit, _NEARLY_FULL),
             Column("bytes", highest(used, _BY), units.BytesIEC),
             Column("archived", highest(archived, _BY), units.BytesIEC),
             Column("bound", highest(capacity, _BY), units.BytesIEC),
             Column("sessions", highest(picked("bulkhead_sessions"), _BY)),
+            most=20,
             named=(_BY,),
             sort="used",
         ),

@@ -16,7 +16,6 @@ from dashboards.grafana.queries import (
     quantile,
     rate,
     share,
-    top,
     total,
 )
 
@@ -293,10 +292,7 @@ def _agents() -> list[Panel]:
             "Duration of executions at the 95th percentile, and of the first token, worst first.",
             Column(
                 "duration p95",
-                top(
-                    20,
-                    quantile(0.95, picked("bulkhead_execution_duration_seconds_bucket"), *by_agent),
-                ),
+                quantile(0.95, picked("bulkhead_execution_duration_seconds_bucket"), *by_agent),
                 units.Seconds,
             ),
             Column(
@@ -305,6 +301,7 @@ def _agents() -> list[Panel]:
                 units.Seconds,
                 (2, 10),
             ),
+            most=20,
             named=by_agent,
             sort="duration p95",
         ),

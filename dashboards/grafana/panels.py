@@ -5,7 +5,7 @@ value asks for something.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from grafana_foundation_sdk.builders import common as common_builders
@@ -131,9 +131,15 @@ def listing(
     named: Sequence[str],
     sort: str = "",
     order: Literal["highest", "lowest"] = "highest",
+    most: int | None = None,
     width: int = 12,
 ) -> table.Panel:
-    """Return a table at the end of the range: a row per combination of the labels `named`."""
+    """Return a table at the end of the range: a row per combination of the labels `named`.
+
+    With `most`, only so many rows: those with the highest values in the first column.
+    """
+    if most is not None:
+        columns = _topmost(most, columns, named)
     renamed = {
         f"Value #{letter}": one.header for letter, one in zip("ABCDEF", columns, strict=False)
     }
@@ -175,6 +181,16 @@ def listing(
     if "organization" in named:
         panel.override_by_name("organization", [_link_to_organization()])
     return panel
+
+
+def _topmost(most: int, columns: Sequence[Column], named: Sequence[str]) -> tuple[Column, ...]:
+    first, *others = columns
+    chosen = f"topk({most}, {first.expression})"
+    row = ", ".join(named)
+    return (
+        replace(first, expression=chosen),
+        *(replace(one, expression=f"({one.expression}) and on ({row}) {chosen}") for one in others),
+    )
 
 
 def _column(column: Column) -> list[models.DynamicConfigValue]:

@@ -45,11 +45,6 @@ def highest(expression: str, *by: str) -> str:
     return f"max by ({', '.join(by)}) ({expression})" if by else f"max({expression})"
 
 
-def top(count: int, expression: str) -> str:
-    """Return the series with the highest values."""
-    return f"topk({count}, {expression})"
-
-
 def share(part: str, whole: str) -> str:
     """Return part of whole; nothing where there is no whole, 0 where there is no part."""
     return f"({part} or {whole} * 0) / ({whole} > 0)"

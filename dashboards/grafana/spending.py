@@ -15,7 +15,6 @@ from dashboards.grafana.queries import (
     quantile,
     rate,
     share,
-    top,
     total,
 )
 
@@ -55,7 +54,7 @@ def _spending() -> list[Panel]:
             "Spent",
             "US dollars that models cost in the chosen time.",
             units.Dollars,
-            total(increase(picked(_COST), _RANGE)),
+            total(increase(picked("bulkhead_cost_usd_total"), _RANGE)),
         ),
         figure(
             "Against the day before",
@@ -228,12 +227,13 @@ def _resources() -> list[Panel]:
         listing(
             "Models and resources by organization",
             "US dollars per hour at the present rate: what to charge an organization.",
-            Column("resources", top(50, total(cost, "organization")), units.Dollars),
+            Column("resources", total(cost, "organization"), units.Dollars),
             Column(
                 "models",
                 f"{total(rate(picked('bulkhead_cost_usd_total')), 'organization')} * {_HOUR}",
                 units.Dollars,
             ),
+            most=50,
             named=("organization",),
             sort="resources",
         ),
