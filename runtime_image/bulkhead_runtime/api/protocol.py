@@ -22,6 +22,10 @@ _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnec
 class BoundedProtocol(HttpToolsProtocol):
     """One connection; every head on it is bounded in bytes and time."""
 
+    # With these among uvicorn's own there would be more than Python shares the names of between
+    # instances, and each connection would pay for all of them: 1.2 KB.
+    __slots__ = ("_head_bytes", "_head_timer", "_in_head")
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._in_head = False

@@ -1,5 +1,7 @@
 """Models addressed by name, without an agent: decoded part by part, or byte for byte."""
 
+from typing import Generic, TypeVar
+
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel import failures
 from bulkhead_runtime.kernel.bounds import Wanted
@@ -10,8 +12,11 @@ from bulkhead_runtime.kernel.middleware import Kernel
 from bulkhead_runtime.kernel.requests import Caller, DirectRequest, PassthroughRequest
 from bulkhead_runtime.kernel.settlement import Opening, Remembered
 from bulkhead_runtime.models.errors import ModelError
-from bulkhead_runtime.models.port import ByteRequest, Router, Write
+from bulkhead_runtime.models.port import ByteRequest, ModelRequest, Router, Write
 from bulkhead_runtime.store.port import Turn
+
+Asked = TypeVar("Asked", bound=Request)
+Taker = TypeVar("Taker")
 
 
 class DirectModels:
@@ -50,14 +55,7 @@ class DirectModels:
             model=asked.model,
             texts=tuple(message.content for message in asked.messages),
         )
-
-        class Call(_DirectWork):
-            async def run(self, _: Turn | None) -> UsageTotal:
-                """Call the model."""
-                await self.calls.stream(execution, asked, take, planned=self.planned)
-                return self.completed()
-
-        return await self._kernel.run(execution, Call(self._calls, execution, asked))
+        return await self._kernel.run(execution, _Call(self._calls, execution, asked, take))
 
     async def pass_through(self, request: PassthroughRequest, write: Write) -> UsageTotal:
         """Write the answer's frames; raise `Problem` when the model fails or ends it early."""
@@ -76,29 +74,25 @@ class DirectModels:
             max_output_tokens=request.max_output_tokens,
             deadline=execution.deadline,
         )
-
-        class Call(_DirectWork):
-            async def run(self, _: Turn | None) -> UsageTotal:
-                """Pass the model's bytes on."""
-                await self.calls.bytes(execution, asked, write, planned=self.planned)
-                return self.completed()
-
-        return await self._kernel.run(execution, Call(self._calls, execution, asked))
+        return await self._kernel.run(execution, _PassThrough(self._calls, execution, asked, write))
 
 
-class _DirectWork:
+class _DirectWork(Generic[Asked, Taker]):
     """One call of a model."""
 
-    def __init__(self, calls: ModelCalls, execution: Execution, request: Request) -> None:
+    __slots__ = ("asked", "calls", "execution", "planned", "take")
+
+    def __init__(self, calls: ModelCalls, execution: Execution, asked: Asked, take: Taker) -> None:
         self.calls = calls
-        self._execution = execution
-        self._request = request
+        self.execution = execution
+        self.asked = asked
+        self.take = take
         self.planned: Planned
 
     def opening(self) -> Opening:
         """Return what is reserved."""
-        self.planned = self.calls.planned(self._execution, self._request)
-        return Opening(Wanted(self.planned.need, seconds=self._execution.seconds()))
+        self.planned = self.calls.planned(self.execution, self.asked)
+        return Opening(Wanted(self.planned.need, seconds=self.execution.seconds()))
 
     def remembered(self) -> Remembered:
         """Return nothing."""
@@ -109,5 +103,27 @@ class _DirectWork:
 
     def completed(self) -> UsageTotal:
         """Note that all went well and return what it took."""
-        self._execution.outcome = "completed"
-        return self._execution.usage
+        self.execution.outcome = "completed"
+        return self.execution.usage
+
+
+class _Call(_DirectWork[ModelRequest, Take]):
+    """A call whose answer is decoded part by part."""
+
+    __slots__ = ()
+
+    async def run(self, _: Turn | None) -> UsageTotal:
+        """Call the model."""
+        await self.calls.stream(self.execution, self.asked, self.take, planned=self.planned)
+        return self.completed()
+
+
+class _PassThrough(_DirectWork[ByteRequest, Write]):
+    """A call whose answer goes on byte for byte."""
+
+    __slots__ = ()
+
+    async def run(self, _: Turn | None) -> UsageTotal:
+        """Pass the model's bytes on."""
+        await self.calls.bytes(self.execution, self.asked, self.take, planned=self.planned)
+        return self.completed()

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from bulkhead_runtime.store.port import Session
 
-_REMEMBERED: Final = 10_000
+_REMEMBERED: Final = 2000
+"""Twice as many as can be in a turn at once; another session costs one question more."""
 
 BYTES_PER_TOKEN: Final = 4
 """Of usual text; a bound counts bytes, a provider tokens."""

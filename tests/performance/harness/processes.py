@@ -41,6 +41,10 @@ class Process:
         """Return the MiB of memory that would come free if the process tree ended."""
         return sum(_uss_kb(pid) for pid in tree(self.pid)) / 1024
 
+    def open_files(self) -> int:
+        """Return how many files and connections the process itself has open."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
     def wait_for(self, what: str, check: Callable[[], bool], *, seconds: float = 60) -> None:
         """Poll until `check` holds; raise MeasurementError when the process ends or time is up."""
         deadline = time.monotonic() + seconds

@@ -1,6 +1,5 @@
 """Many streams at once: the memory that an open one holds, and how the first token ages."""
 
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -11,8 +10,11 @@ from tests.performance.harness.programs import Background, ask
 from tests.performance.harness.results import OURS, Bar, plain, ratio
 from tests.performance.harness.rounds import Measurement, Round, interleave
 from tests.performance.rows.servers import (
+    HELD_MODEL,
     OPEN_CHUNKS,
     OPEN_MODEL,
+    TURN_CHUNKS,
+    TURN_MODEL,
     Server,
     reference,
     runtime,
@@ -23,9 +25,6 @@ SDK = "openai"
 _PATH = "/v1/chat/completions"
 _WARM = 5
 _OPEN = 500
-_OPENED_SECONDS = 6.0
-_LOOKS = 5
-_LOOK_SECONDS = 0.2
 _FEW, _MANY = 100, 1000
 
 BARS = (
@@ -51,8 +50,8 @@ def measure(directory: Path, count: int) -> list[Round]:
 
 def _ours(directory: Path, upstream: str) -> Measurement:
     with runtime(Path(mkdtemp(dir=directory)), upstream) as server:
+        memory = _kb_of_one_stream(server, "stub/")
         model = f"stub/{OPEN_MODEL}"
-        memory = _kb_of_one_stream(server, model)
         few, many = (_first_p99(server, model, streams) for streams in (_FEW, _MANY))
     return {
         "stream_kb": memory,
@@ -64,30 +63,31 @@ def _ours(directory: Path, upstream: str) -> Measurement:
 
 def _theirs(directory: Path, upstream: str) -> Measurement:
     with reference("openai_gateway", directory, upstream) as server:
-        return {"stream_kb": _kb_of_one_stream(server, OPEN_MODEL)}
+        return {"stream_kb": _kb_of_one_stream(server)}
 
 
 def _first_p99(server: Server, model: str, streams: int) -> float:
-    report = ask("load", "streams", *_arguments(server, model, streams))
+    report = ask("load", "streams", *_arguments(server, model, streams, OPEN_CHUNKS))
     return float(report["first_p99_ms"])
 
 
-def _kb_of_one_stream(server: Server, model: str) -> float:
-    """Return what each of many open streams adds to the memory of a server that is warm."""
-    ask("load", "streams", *_arguments(server, model, _WARM))
-    server.process.wait_until_idle()
-    before = server.process.uss_mb()
-    with Background("load", "streams", *_arguments(server, model, _OPEN)):
-        time.sleep(_OPENED_SECONDS)
-        # The most of several looks: a pause of the collector must not make a server look small.
-        most = 0.0
-        for _ in range(_LOOKS):
-            most = max(most, server.process.uss_mb())
-            time.sleep(_LOOK_SECONDS)
-    return (most - before) * 1024 / _OPEN
+def _kb_of_one_stream(server: Server, prefix: str = "") -> float:
+    """Return what each of many open streams adds to the memory of a server that is warm.
+
+    Every stream has had its first word and waits for the next, and nothing else happens: how fast
+    a server opens them, or how busy the machine is, changes nothing.
+    """
+    process = server.process
+    ask("load", "streams", *_arguments(server, prefix + TURN_MODEL, _WARM, TURN_CHUNKS))
+    process.wait_until_idle()
+    before = process.uss_mb()
+    with Background("load", "streams", *_arguments(server, prefix + HELD_MODEL, _OPEN, 1)):
+        process.wait_for("its streams", lambda: process.open_files() >= 2 * _OPEN)
+        process.wait_until_idle()
+        return (process.uss_mb() - before) * 1024 / _OPEN
 
 
-def _arguments(server: Server, model: str, streams: int) -> list[str | Path]:
+def _arguments(server: Server, model: str, streams: int, chunks: int) -> list[str | Path]:
     arguments: list[str | Path] = ["-url", server.url + _PATH, "-key", server.key_file]
-    arguments += ["-model", model, "-chunks", str(OPEN_CHUNKS)]
+    arguments += ["-model", model, "-chunks", str(chunks)]
     return [*arguments, "-connections", str(streams), "-total", str(streams)]

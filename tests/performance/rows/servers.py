@@ -26,10 +26,13 @@ from tests.performance.harness.processes import Process, free_port, listens, sta
 PYTHON = ROOT / ".venv-runtime" / "bin" / "python"
 CHUNKS = 100
 STREAM_MODEL = f"words;chunks={CHUNKS}"
-TURN_MODEL = "words;chunks=20"
+TURN_CHUNKS = 20
+TURN_MODEL = f"words;chunks={TURN_CHUNKS}"
 OPEN_CHUNKS = 20
 OPEN_MODEL = f"words;chunks={OPEN_CHUNKS};delay_ms=500"
-"""What the stub provider says, by the name of its model; OPEN_MODEL takes ten seconds."""
+HELD_MODEL = "hang"
+"""What the stub provider says, by the name of its model; OPEN_MODEL takes ten seconds, HELD_MODEL
+says one word and then nothing."""
 
 INSTRUCTIONS = "You are the assistant of a small company. Answer briefly and to the point."
 _ORGANIZATION = "bench"
@@ -48,7 +51,7 @@ _POOL_MB = 8192
 # A request's cost is always bounded, so every model needs a price.
 _PRICES = tuple(
     ModelPrice(model=f"stub/{model}", input_per_million="0.15", output_per_million="0.60")
-    for model in (STREAM_MODEL, TURN_MODEL, OPEN_MODEL)
+    for model in (STREAM_MODEL, TURN_MODEL, OPEN_MODEL, HELD_MODEL)
 )
 
 

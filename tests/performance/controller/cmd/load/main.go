@@ -24,6 +24,7 @@ type target struct {
 	streams         string
 	chunks          int
 	connections     int
+	length          int
 	total           int
 	rate            float64
 	duration        time.Duration
@@ -36,6 +37,7 @@ func (t *target) flags(set *flag.FlagSet) {
 	set.StringVar(&t.model, "model", "", "model that is asked for")
 	set.IntVar(&t.chunks, "chunks", 100, "parts with content that a whole stream has")
 	set.IntVar(&t.connections, "connections", 1, "streams, sessions or workers at once")
+	set.IntVar(&t.length, "length", 0, "turns of a session before the next begins; no end when 0")
 	set.IntVar(&t.total, "total", 100, "streams to run")
 	set.Float64Var(&t.rate, "rate", 100, "requests a second of an open loop")
 	set.DurationVar(&t.duration, "duration", 5*time.Second, "how long turns run")

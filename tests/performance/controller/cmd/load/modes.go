@@ -73,7 +73,10 @@ func turns(t *target) (any, error) {
 	for range t.connections {
 		running.Go(func() {
 			session := ""
-			for time.Now().Before(end) {
+			for had := 0; time.Now().Before(end); had++ {
+				if t.length > 0 && had%t.length == 0 {
+					session = ""
+				}
 				sent := time.Now()
 				said, err := t.turn(client, session)
 				if err != nil {
