@@ -44,7 +44,7 @@ from bulkhead_runtime.store.port import Session
 from bulkhead_runtime.store.retention import RetentionSweep
 from bulkhead_runtime.stores import Stores, open_stores
 from bulkhead_runtime.telemetry.flights import Flights
-from bulkhead_runtime.telemetry.instruments import Reading
+from bulkhead_runtime.telemetry.instruments import Instruments, Reading
 from bulkhead_runtime.telemetry.live import LiveMetrics
 from bulkhead_runtime.telemetry.metrics import Metrics
 from bulkhead_runtime.tools.registry import ToolRegistry
@@ -77,10 +77,15 @@ _SECRET_FOLDERS: Final = (
 class Runtime:
     """One organization's runtime; made inside the event loop that serves it.
 
-    `stores` stand in for those that the settings name.
+    `stores` stand in for those that the settings name, `instruments` for those that count.
     """
 
-    def __init__(self, settings: Settings, stores: Stores | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores | None = None,
+        instruments: Instruments | None = None,
+    ) -> None:
         secrets = settings.secrets_directory
         self.settings = settings
         self.draining = False
@@ -91,7 +96,7 @@ class Runtime:
         self.observability = Observability(settings, runtime_version(), self.background)
         stores = stores or open_stores(settings)
         self.store = stores.of_record
-        self.metrics = Metrics(self.observability.tracing.recorded)
+        self.metrics = Metrics(instruments or Instruments(self.observability.tracing.recorded))
         self.events = EventBus(self.store, lost=self.metrics.stores.events_lost)
         self.engine = CompiledPolicies()
         reports = Reports(self.events, self.metrics)

@@ -9,8 +9,10 @@ from tests.performance.harness.rounds import Round
 from tests.performance.rows import (
     canary_shares,
     embedded_store,
+    fleet_metrics,
     litellm_proxy,
     many_packages,
+    metrics_cost,
     middleware,
     open_streams,
     operator_growth,
@@ -51,6 +53,7 @@ FAMILIES = (
     Family("Durable turns", turns.BARS, turns.measure),
     Family("Whole turns", whole_turns.BARS, whole_turns.measure, rounds=3),
     Family("Writing", writing.BARS, writing.measure),
+    Family("Metrics", metrics_cost.BARS, metrics_cost.measure),
     Family("Growth over turns", turn_growth.BARS, turn_growth.measure, rounds=2),
     Family("Session stores", session_stores.BARS, session_stores.measure),
     Family("Organization ready", organization_ready.BARS, organization_ready.measure),

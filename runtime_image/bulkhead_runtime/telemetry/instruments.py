@@ -174,7 +174,14 @@ Made = TypeVar("Made", Counter, Gauge, Histogram)
 
 
 class Instruments:
-    """Makes the instruments of one runtime and reads them all at once."""
+    """Makes the instruments of one runtime and reads them all at once.
+
+    `trace` returns the id of the trace that is being recorded in this task, None where none is.
+    """
+
+    counters: type[Counter] = Counter
+    gauges: type[Gauge] = Gauge
+    histograms: type[Histogram] = Histogram
 
     def __init__(self, trace: Callable[[], str | None] | None = None) -> None:
         self.changes = Changes()
@@ -183,11 +190,11 @@ class Instruments:
 
     def counter(self, name: str, text: str, labels: Labels = ()) -> Counter:
         """Return a new counter."""
-        return self._keep(Counter(About(name, "counter", text, labels), self.changes))
+        return self._keep(self.counters(About(name, "counter", text, labels), self.changes))
 
     def gauge(self, name: str, text: str, labels: Labels = ()) -> Gauge:
         """Return a new gauge."""
-        return self._keep(Gauge(About(name, "gauge", text, labels), self.changes))
+        return self._keep(self.gauges(About(name, "gauge", text, labels), self.changes))
 
     def histogram(
         self,
@@ -200,7 +207,7 @@ class Instruments:
     ) -> Histogram:
         """Return a new histogram; `traced` lets its buckets name traces."""
         about = About(name, "histogram", text, labels, bounds)
-        return self._keep(Histogram(about, self.changes, self._trace if traced else None))
+        return self._keep(self.histograms(about, self.changes, self._trace if traced else None))
 
     def abouts(self) -> Iterator[About]:
         """Yield what each instrument is."""

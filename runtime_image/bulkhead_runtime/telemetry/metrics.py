@@ -4,7 +4,7 @@ What happens is counted where it happens; what is true at a moment is looked up 
 so the hot path pays for counters only.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from bulkhead_runtime.telemetry.execution_metrics import ExecutionMetrics, QueueMetrics
 from bulkhead_runtime.telemetry.instruments import About, Instruments, Reading
@@ -20,13 +20,10 @@ from bulkhead_runtime.telemetry.work_metrics import (
 
 
 class Metrics:
-    """The instruments of one runtime.
+    """The instruments of one runtime."""
 
-    `trace` returns the id of the trace that is being recorded in this task, None where none is.
-    """
-
-    def __init__(self, trace: Callable[[], str | None] | None = None) -> None:
-        self.instruments = Instruments(trace)
+    def __init__(self, instruments: Instruments | None = None) -> None:
+        self.instruments = instruments or Instruments()
         self._requests = self.instruments.counter(
             "bulkhead_requests_total", "Requests by route and status.", ("route", "status")
         )

@@ -112,7 +112,7 @@ def test_a_histogram_is_exposed_cumulatively_as_prometheus_wants_it() -> None:
 
 
 def test_openmetrics_has_an_exemplar_where_a_trace_is_recorded() -> None:
-    metrics = Metrics(lambda: TRACE)
+    metrics = Metrics(Instruments(lambda: TRACE))
     metrics.executions.used("a", seconds=0.3, tokens=(0, 0), cost=None)
 
     samples = [
@@ -128,7 +128,7 @@ def test_openmetrics_has_an_exemplar_where_a_trace_is_recorded() -> None:
 
 
 def test_without_a_recorded_trace_no_exemplar_leads_nowhere() -> None:
-    metrics = Metrics(lambda: None)
+    metrics = Metrics(Instruments(lambda: None))
     metrics.executions.used("a", seconds=0.3, tokens=(0, 0), cost=None)
 
     assert "# {" not in _text(metrics, OPEN)
