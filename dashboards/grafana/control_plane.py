@@ -18,6 +18,7 @@ from dashboards.grafana.queries import (
     total,
 )
 
+_AGES: Final = operators("bulkhead_watch_last_event_age_seconds")
 _OF_OPERATOR: Final = 'organization=""'
 
 
@@ -29,7 +30,7 @@ def dashboard() -> models.Dashboard:
         "Whether the operator leads, hears and keeps pace. Runtimes serve on while it does not: "
         "what waits here is change.",
         (
-            Section("Leadership and hearing", _leading()),
+            Section("Leadership and hearing", [*_leading(), *_hearing()]),
             Section("Reconciles", _reconciles()),
             Section("Queue", _queue()),
             Section("API server and process", _outside()),
@@ -38,8 +39,6 @@ def dashboard() -> models.Dashboard:
 
 
 def _leading() -> list[Panel]:
-    ages = operators("bulkhead_watch_last_event_age_seconds")
-    conditions = picked("bulkhead_resource_condition", 'type=~"Ready|Stalled|Reconciling"')
     return [
         figure(
             "Leaders",
@@ -59,7 +58,7 @@ def _leading() -> list[Panel]:
             "Seconds since the watch that is silent longest was known to hear. Above 150 the "
             "operator is deaf to some kind and restarts itself.",
             units.Seconds,
-            highest(ages),
+            highest(_AGES),
             limits=(120, 150),
         ),
         figure(
@@ -88,12 +87,18 @@ def _leading() -> list[Panel]:
             f"count by (version) ({operators('bulkhead_build_info', _OF_OPERATOR)})",
             legend="{{version}}",
         ),
+    ]
+
+
+def _hearing() -> list[Panel]:
+    conditions = picked("bulkhead_resource_condition", 'type=~"Ready|Stalled|Reconciling"')
+    return [
         graph(
             "Last word from each watch",
             "Seconds since each watch was known to hear: an event, a bookmark, or an audit that "
             "found nothing undelivered. A saw below 150 is well.",
             units.Seconds,
-            Line(highest(ages, "kind"), "{{kind}}"),
+            Line(highest(_AGES, "kind"), "{{kind}}"),
             limits=(120, 150),
         ),
         listing(

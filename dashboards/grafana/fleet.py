@@ -23,6 +23,9 @@ from dashboards.grafana.queries import (
 _HOUR: Final = 3600
 _RANGE: Final = "$__range"
 _ORGANIZATIONS: Final = 'kind="OrganizationRuntime"'
+_NOT_READY: Final = picked(
+    "bulkhead_resource_condition", _ORGANIZATIONS, 'type="Ready"', 'status!="True"'
+)
 
 
 def dashboard() -> models.Dashboard:
@@ -33,7 +36,7 @@ def dashboard() -> models.Dashboard:
         "All organizations: health, spending, errors, capacity. Begin here; a click on an "
         "organization's name leads to its own dashboard.",
         (
-            Section("Health", _health()),
+            Section("Health", [*_health(), *_changes()]),
             Section("Who stands out", _standing_out()),
             Section("Capacity", _capacity()),
         ),
@@ -41,9 +44,6 @@ def dashboard() -> models.Dashboard:
 
 
 def _health() -> list[Panel]:
-    not_ready = picked(
-        "bulkhead_resource_condition", _ORGANIZATIONS, 'type="Ready"', 'status!="True"'
-    )
     stalled = picked(
         "bulkhead_resource_condition", _ORGANIZATIONS, 'type="Stalled"', 'status="True"'
     )
@@ -62,7 +62,7 @@ def _health() -> list[Panel]:
             "Organizations whose Ready condition does not hold. `kubectl describe orgrt NAME` "
             "says what each waits for.",
             units.Short,
-            or_zero(f"count({not_ready})"),
+            or_zero(f"count({_NOT_READY})"),
             limits=(1, 5),
         ),
         figure(
@@ -88,11 +88,16 @@ def _health() -> list[Panel]:
             units.Dollars,
             f"{total(rate(picked('bulkhead_cost_usd_total')))} * {_HOUR}",
         ),
+    ]
+
+
+def _changes() -> list[Panel]:
+    return [
         listing(
             "Organizations that are not ready",
             "Empty when all is well. Follow the name to what the organization's runtimes do, and "
             "run `kubectl describe orgrt NAME` for the reason.",
-            Column("not ready", total(not_ready, "organization")),
+            Column("not ready", total(_NOT_READY, "organization")),
             named=("organization",),
             width=8,
         ),

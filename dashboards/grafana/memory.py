@@ -22,7 +22,7 @@ def dashboard() -> models.Dashboard:
         "Pools of conversations against their bounds, what keeps them small, and the volumes "
         "that they lie on.",
         (
-            Section("Pools", _pools()),
+            Section("Pools", [*_pools(), *_by_organization()]),
             Section("What keeps conversations small", _keeping_small()),
             Section("Volumes", _volumes()),
         ),
@@ -39,8 +39,6 @@ def _pools() -> list[Panel]:
     not_ready = picked(
         "bulkhead_resource_condition", 'kind="MemoryPool"', 'type="Ready"', 'status!="True"'
     )
-    used, capacity = picked("bulkhead_pool_used_bytes"), picked("bulkhead_pool_capacity_bytes")
-    archived = picked("bulkhead_pool_archived_bytes")
     return [
         figure(
             "Fullest pool",
@@ -66,6 +64,13 @@ def _pools() -> list[Panel]:
             limits=(1,),
             width=8,
         ),
+    ]
+
+
+def _by_organization() -> list[Panel]:
+    used, capacity = picked("bulkhead_pool_used_bytes"), picked("bulkhead_pool_capacity_bytes")
+    archived = picked("bulkhead_pool_archived_bytes")
+    return [
         listing(
             "Pools by pressure",
             "Share of each pool that is in use, fullest first. Shorten retention or raise the "

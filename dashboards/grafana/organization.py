@@ -35,7 +35,7 @@ def dashboard() -> models.Dashboard:
             Section("Now", _now()),
             Section("Traffic and errors", _traffic()),
             Section("Latency", _latency()),
-            Section("Saturation", _saturation()),
+            Section("Saturation", [*_saturation(), *_processes()]),
             Section("Agents", _agents()),
             Section("Limits and access", _limits()),
         ),
@@ -190,8 +190,6 @@ def _latency() -> list[Panel]:
 
 
 def _saturation() -> list[Panel]:
-    cores = picked("bulkhead_organization_limit", 'resource="cpu_cores"')
-    memory = picked("bulkhead_organization_limit", 'resource="memory_bytes"')
     return [
         graph(
             "Executions against the limit",
@@ -221,6 +219,13 @@ def _saturation() -> list[Panel]:
             limits=(5, 30),
             width=8,
         ),
+    ]
+
+
+def _processes() -> list[Panel]:
+    cores = picked("bulkhead_organization_limit", 'resource="cpu_cores"')
+    memory = picked("bulkhead_organization_limit", 'resource="memory_bytes"')
+    return [
         graph(
             "CPU",
             "Cores in use and allowed. At the limit everything gets slow, first tokens first: "

@@ -6,7 +6,7 @@ value asks for something.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
@@ -140,12 +140,6 @@ def listing(
     """
     if most is not None:
         columns = _topmost(most, columns, named)
-    renamed = {
-        f"Value #{letter}": one.header for letter, one in zip("ABCDEF", columns, strict=False)
-    }
-    # With one query alone the column is called so.
-    renamed["Value"] = columns[0].header
-    shown = [*named, *(one.header for one in columns)]
     panel = (
         table.Panel()
         .title(title)
@@ -153,18 +147,7 @@ def listing(
         .datasource(DATASOURCE)
         .unit(columns[0].unit)
         .no_value("none")
-        .with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
-        .with_transformation(
-            models.DataTransformerConfig(
-                id_val="organize",
-                options={"excludeByName": {"Time": True}, "renameByName": renamed},
-            )
-        )
-        .with_transformation(
-            models.DataTransformerConfig(
-                id_val="filterFieldsByName", options={"include": {"names": shown}}
-            )
-        )
+        .transformations(_one_table(columns, named))
         .sort_by(
             [
                 common_builders.TableSortByFieldState()
@@ -181,6 +164,24 @@ def listing(
     if "organization" in named:
         panel.override_by_name("organization", [_link_to_organization()])
     return panel
+
+
+def _one_table(
+    columns: Sequence[Column], named: Sequence[str]
+) -> list[models.DataTransformerConfig]:
+    """Return what makes one table of the answers to all queries, with headers for people."""
+    renamed = {
+        f"Value #{letter}": one.header for letter, one in zip("ABCDEF", columns, strict=False)
+    }
+    # With one query alone the column is called so.
+    renamed["Value"] = columns[0].header
+    shown = [*named, *(one.header for one in columns)]
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("merge", {}),
+        ("organize", {"excludeByName": {"Time": True}, "renameByName": renamed}),
+        ("filterFieldsByName", {"include": {"names": shown}}),
+    ]
+    return [models.DataTransformerConfig(id_val=name, options=given) for name, given in steps]
 
 
 def _topmost(most: int, columns: Sequence[Column], named: Sequence[str]) -> tuple[Column, ...]:

@@ -21,6 +21,7 @@ from dashboards.grafana.queries import (
 _HOUR: Final = 3600
 _RANGE: Final = "$__range"
 _MODEL: Final = ("provider", "model")
+_SPENDING: Final = rate(picked("bulkhead_cost_usd_total"))
 _COST: Final = "bulkhead_model_cost_usd_total"
 
 
@@ -31,15 +32,14 @@ def dashboard() -> models.Dashboard:
         "Models and cost",
         "What models do and what they and the cluster cost, by organization, provider and model.",
         (
-            Section("Spending on models", _spending()),
-            Section("Providers", _providers()),
+            Section("Spending on models", [*_spending(), *_spenders()]),
+            Section("Providers", [*_providers(), *_waits()]),
             Section("Resources", _resources()),
         ),
     )
 
 
 def _spending() -> list[Panel]:
-    per_hour = rate(picked("bulkhead_cost_usd_total"))
     a_day_ago = rate(picked("bulkhead_cost_usd_total"), ago="1d")
     tokens = picked("gen_ai_client_token_usage_total")
     return [
@@ -48,7 +48,7 @@ def _spending() -> list[Panel]:
             "US dollars per hour at the present rate, where prices are known. A model without a "
             "price costs nothing here: name one in `spec.models.prices`.",
             units.Dollars,
-            f"{total(per_hour)} * {_HOUR}",
+            f"{total(_SPENDING)} * {_HOUR}",
         ),
         figure(
             "Spent",
@@ -61,7 +61,7 @@ def _spending() -> list[Panel]:
             "The present rate as a multiple of that of a day ago. Above 3 find the organization "
             "below: a loop, a leaked key or a success.",
             units.Short,
-            f"{total(per_hour)} / ({total(a_day_ago)} > 0)",
+            f"{total(_SPENDING)} / ({total(a_day_ago)} > 0)",
             limits=(2, 3),
         ),
         figure(
@@ -81,11 +81,17 @@ def _spending() -> list[Panel]:
             ),
             width=8,
         ),
+    ]
+
+
+def _spenders() -> list[Panel]:
+    tokens = picked("gen_ai_client_token_usage_total")
+    return [
         graph(
             "Spending by organization",
             "US dollars per hour. An abnormal rise shows here first; a budget would bound it.",
             units.Dollars,
-            Line(f"{total(per_hour, 'organization')} * {_HOUR}", "{{organization}}"),
+            Line(f"{total(_SPENDING, 'organization')} * {_HOUR}", "{{organization}}"),
             stacked=True,
         ),
         listing(
@@ -139,36 +145,30 @@ def _providers() -> list[Panel]:
             Line(share(errors, calls), "{{provider}}"),
             limits=(0.01, 0.05),
         ),
+    ]
+
+
+def _by_provider(buckets: str) -> list[Line]:
+    return [
+        Line(quantile(q, picked(buckets), "provider"), f"{{{{provider}}}} {name}")
+        for q, name in ((0.5, "p50"), (0.95, "p95"))
+    ]
+
+
+def _waits() -> list[Panel]:
+    return [
         graph(
             "Duration of calls",
             "Time from call to the end of the answer, median and 95th percentile.",
             units.Seconds,
-            *(
-                Line(
-                    quantile(
-                        q, picked("gen_ai_client_operation_duration_seconds_bucket"), "provider"
-                    ),
-                    f"{{{{provider}}}} {name}",
-                )
-                for q, name in ((0.5, "p50"), (0.95, "p95"))
-            ),
+            *_by_provider("gen_ai_client_operation_duration_seconds_bucket"),
         ),
         graph(
             "First part of the answer",
             "Time from call to the first part, median and 95th percentile. It grows when the "
             "provider is short of machines.",
             units.Seconds,
-            *(
-                Line(
-                    quantile(
-                        q,
-                        picked("gen_ai_client_operation_time_to_first_chunk_seconds_bucket"),
-                        "provider",
-                    ),
-                    f"{{{{provider}}}} {name}",
-                )
-                for q, name in ((0.5, "p50"), (0.95, "p95"))
-            ),
+            *_by_provider("gen_ai_client_operation_time_to_first_chunk_seconds_bucket"),
         ),
         graph(
             "Answers of another model",
@@ -230,7 +230,7 @@ def _resources() -> list[Panel]:
             Column("resources", total(cost, "organization"), units.Dollars),
             Column(
                 "models",
-                f"{total(rate(picked('bulkhead_cost_usd_total')), 'organization')} * {_HOUR}",
+                f"{total(_SPENDING, 'organization')} * {_HOUR}",
                 units.Dollars,
             ),
             most=50,

@@ -129,12 +129,16 @@ class Metrics:
         )
         build = Gauge("bulkhead_build_info", "Always 1.", ("version",), registry=self.registry)
         build.labels(version).set(1)
-        priced = Gauge(
-            "bulkhead_resource_price_usd_per_hour",
-            "US dollars per hour for one core or byte that is reserved; 0 where nobody named one.",
-            ("resource",),
-            registry=self.registry,
-        )
-        priced.labels("cpu_cores").set(prices.cpu_core)
-        priced.labels("memory_bytes").set(prices.memory_gib / GIBIBYTE)
-        priced.labels("storage_bytes").set(prices.storage_gib / GIBIBYTE)
+        _tell_prices(prices, self.registry)
+
+
+def _tell_prices(prices: ResourcePrices, registry: CollectorRegistry) -> None:
+    told = Gauge(
+        "bulkhead_resource_price_usd_per_hour",
+        "US dollars per hour for one core or byte that is reserved; 0 where nobody named one.",
+        ("resource",),
+        registry=registry,
+    )
+    told.labels("cpu_cores").set(prices.cpu_core)
+    told.labels("memory_bytes").set(prices.memory_gib / GIBIBYTE)
+    told.labels("storage_bytes").set(prices.storage_gib / GIBIBYTE)
