@@ -18,7 +18,8 @@ def main() -> int:
     try:
         settings = Settings.from_environment()
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
+        logs.configure("INFO")
+        log.error("Cannot serve", extra={"reason": str(error)})  # noqa: TRY400 (no fault of ours)
         return 2
     logs.configure(
         settings.log_level,

@@ -227,5 +227,5 @@ async def end_failed(exchange: Exchange, error: Exception, answer: Format) -> No
     """Say in the stream what went wrong; before it began, raise it."""
     if not exchange.started or isinstance(error, ClientGoneError):
         raise error
-    await exchange.write(answer.failed(answerable(error, exchange.trace)))
+    await exchange.write(answer.failed(answerable(error, exchange)))
     await exchange.finish()

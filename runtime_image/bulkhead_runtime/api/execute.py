@@ -69,7 +69,7 @@ async def execute_stream(exchange: Exchange, runtime: Runtime, agent: str) -> No
         except Exception as error:
             if not exchange.started or isinstance(error, ClientGoneError):
                 raise
-            problem = problems.answerable(error, exchange.trace)
+            problem = problems.answerable(error, exchange)
             await exchange.write(frame("error", problems.problem_document(problem, exchange.trace)))
         else:
             await exchange.write(frame("done", payload(result)))

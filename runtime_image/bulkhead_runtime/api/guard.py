@@ -31,7 +31,7 @@ async def answering(
     except Problem as problem:
         await _answer(exchange, problem)
     except Exception as error:  # noqa: BLE001 (the outermost step; logged with its trace)
-        await _answer(exchange, answerable(error, exchange.trace))
+        await _answer(exchange, answerable(error, exchange))
 
 
 async def _answer(exchange: Exchange, problem: Problem) -> None:

@@ -104,11 +104,16 @@ def problem_headers(problem: Problem) -> list[Header]:
     return headers
 
 
-def answerable(error: Exception, trace: Trace) -> Problem:
+def answerable(error: Exception, exchange: Exchange) -> Problem:
     """Return what a client may know of an error; one that nobody foresaw goes to the log."""
     if isinstance(error, Problem):
         return error
-    log.error("Request failed", exc_info=error, extra={"trace_id": trace.trace_id})
+    ids = {
+        "request_id": exchange.request_id.decode(),
+        "trace_id": exchange.trace.trace_id,
+        "principal": exchange.principal.name,
+    }
+    log.error("Request failed", exc_info=error, extra={"route": exchange.route, **ids})
     return Problem(
         500, "internal_error", "Something failed here. The trace id finds it in the logs."
     )

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from bulkhead_runtime.errors import Problem
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -30,5 +32,8 @@ class Background:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("Background work failed", extra={"reason": str(task.exception())})
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Problem):
+            log.warning("Background work failed", extra={"reason": error.message})
+        elif error is not None:
+            log.error("Background work failed", exc_info=error)

@@ -111,6 +111,7 @@ class Telemetry:
             "principal": context.principal.name,
             "session_id": context.session_id,
             "run_id": context.run_id,
+            "agent": execution.agent,
         }
         attributes = _attributes(execution) if self._tracing.active else {}
         run = self._tracing.run(context.trace, agent=execution.agent, attributes=attributes)
@@ -135,19 +136,29 @@ class Telemetry:
     def _ended(self, execution: Execution, error: BaseException | None) -> None:
         seconds = time.monotonic() - execution.started
         self._reports.ended(execution, error, seconds)
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "Execution ended",
-                extra={
-                    "agent": execution.agent,
-                    "version": execution.version,
-                    "outcome": execution.outcome,
-                    "code": getattr(error, "code", None),
-                    "seconds": round(seconds, 4),
-                    "input_tokens": execution.usage.input_tokens,
-                    "output_tokens": execution.usage.output_tokens,
-                },
-            )
+        level = logging.WARNING if execution.outcome == "error" else logging.INFO
+        if log.isEnabledFor(level):
+            log.log(level, "Execution ended", extra=_figures(execution, error, seconds))
+
+
+def _figures(
+    execution: Execution, error: BaseException | None, seconds: float
+) -> dict[str, object]:
+    """Return what a log line tells of an execution: lengths, never texts."""
+    usage, turn = execution.usage, execution.turn
+    return {
+        "package": execution.package,
+        "version": execution.version,
+        "model": execution.model,
+        "outcome": execution.outcome,
+        "code": getattr(error, "code", None),
+        "seconds": round(seconds, 4),
+        "input_characters": sum(map(len, execution.texts)),
+        "history_messages": 0 if turn is None else len(turn.history),
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": usage.cost,
+    }
 
 
 def _attributes(execution: Execution) -> dict[str, Attribute | None]:

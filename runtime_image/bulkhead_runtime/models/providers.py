@@ -179,7 +179,8 @@ class Providers:
         breaker = provider.circuit_breaker
 
         def changed(state: CircuitState) -> None:
-            _log.warning("Provider circuit is %s", state, extra={"provider": provider.name})
+            level = logging.WARNING if state == "open" else logging.INFO
+            _log.log(level, "Provider circuit is %s", state, extra={"provider": provider.name})
             if self._on_circuit is not None:
                 self._on_circuit(provider.name, state)
 

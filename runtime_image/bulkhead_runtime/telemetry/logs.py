@@ -4,19 +4,28 @@ The standard library's logging with an orjson formatter: structlog imports rich 
 dependencies brought it (0.3 s and 19 MB of every cold start) and doubles the cost of a line
 (docs/design/0007). Records carry ids, outcomes and figures; never message content, keys or tokens:
 values of mounted secrets are taken out of every line.
+
+    critical  the process ends for a reason that nobody foresaw
+    error     somebody must look: a defect of the runtime, or something that stays broken
+    warning   something failed or was left out, and the runtime works on
+    info      the course of things, refusals of what must not be among them
 """
 
+import json
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import orjson
 
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
+
+log = logging.getLogger(__name__)
 
 _STANDARD = frozenset(
     vars(logging.LogRecord("", 0, "", 0, "", None, None)) | {"message": "", "asctime": ""}
@@ -64,19 +73,43 @@ class JsonFormatter(logging.Formatter):
         line.update((name, value) for name, value in extras if name not in _STANDARD)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        text = orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
-        return SECRET_VALUES.redact(text)
+        return SECRET_VALUES.redact(_dumped(line))
 
 
-def configure(level: str, *, organization: str, runtime_id: str) -> None:
-    """Send every log record of the process to standard error as JSON."""
+def _dumped(line: dict[str, Any]) -> str:
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z).decode()
+    except TypeError:
+        # Halves of surrogate pairs and integers beyond 64 bits, as a name of a file may be.
+        return json.dumps(line, default=str)
+
+
+def configure(level: str, **fixed: str) -> None:
+    """Send every log record of the process to standard error as JSON, with `fixed` in each line.
+
+    Warnings of libraries and what ends the process or a thread are such records, too.
+    """
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # No line tells where in the code it was written, and looking costs more than formatting; the
     # library's documentation names this switch ("Optimization" in its how-to).
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None  # noqa: SLF001 (see above)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(organization=organization, runtime_id=runtime_id))
+    handler.setFormatter(JsonFormatter(**fixed))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _process_ended
+    threading.excepthook = _thread_ended
+
+
+def _process_ended(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    log.critical("Process ends", exc_info=(kind, error, trace))
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None:
+        log.error("Thread ended", exc_info=ended.exc_value)
