@@ -149,6 +149,27 @@ async def test_a_version_whose_image_crashes_again_and_again_is_taken_back(
     await until_running(operated, "crashing", "1.0.0")
 
 
+async def test_pods_stay_until_no_runtime_sends_anybody_to_them(operated: World) -> None:
+    await in_service(operated, "slow")
+    second = imaged("slow", "2.0.0")
+    await asks_for(operated, second)
+    await until_running(operated, "slow", "1.0.0", "2.0.0")
+    await until_loaded(operated, "org-slow", {"parcels 1.0.0": 100, "parcels 2.0.0": 0})
+    operated.runtime.syncs = False
+    await crashes(operated, "slow", "2.0.0")
+    await operated.ready(second, reason="RollingBack")
+    asked = operated.runtime.asked
+
+    async def asked_again() -> bool:
+        return operated.runtime.asked > asked + 2
+
+    await until(asked_again, "the runtime was asked for what it follows", seconds=20)
+    assert set(await deployments(operated, "slow")) == {"1.0.0", "2.0.0"}
+    operated.runtime.syncs = True
+    await operated.ready(second, reason="CrashLoop")
+    await until_running(operated, "slow", "1.0.0")
+
+
 async def test_a_version_that_fails_its_images_health_check_is_taken_back(
     operated: World,
 ) -> None:
