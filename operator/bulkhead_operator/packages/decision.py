@@ -56,6 +56,8 @@ class Situation:
     """What cannot wait for a check: a refused document, a crash loop, a need that is not met."""
     unready: Mapping[str, str] = field(default_factory=dict)
     """Versions whose own pods are not ready, by checksum, and what they wait for."""
+    partner: str = ""
+    """What is not ready yet, and can only take over together with this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +137,45 @@ def _seen(situation: Situation, record: Record | None) -> Seen:
         analysis, failure = _analysis(situation, record)
     waits_for = situation.unready.get(progress.target.checksum, "")
     loaded = reports.loaded(package, progress.target) and not waits_for
+    if situation.partner and health is Verdict.PASSED:
+        health = Verdict.PENDING
     return replace(
         seen,
         loaded=loaded,
         health=health,
         analysis=analysis,
         failure=failure,
-        obstacle=reports.obstacle(package, progress.target) or waits_for,
+        obstacle=reports.obstacle(package, progress.target) or waits_for or situation.partner,
     )
+
+
+def is_ready(
+    package: str, progress: Progress, document: PackageDocument | None, reports: Reports
+) -> bool:
+    """Tell whether the target could take over at once, or has."""
+    if progress.phase not in {Phase.LOAD, Phase.HEALTH_CHECK}:
+        return progress.phase in {Phase.SHIFT, Phase.COMPLETE}
+    health, _ = _checked(package, progress, progress.target, document, reports)
+    return reports.loaded(package, progress.target) and health is Verdict.PASSED
 
 
 def _health(
     situation: Situation, progress: Progress, version: VersionId
 ) -> tuple[Verdict, Failure | None]:
     document = situation.documents.get(version.checksum)
+    return _checked(situation.package, progress, version, document, situation.reports)
+
+
+def _checked(
+    package: str,
+    progress: Progress,
+    version: VersionId,
+    document: PackageDocument | None,
+    reports: Reports,
+) -> tuple[Verdict, Failure | None]:
     if document is None or not document.is_checked:
         return Verdict.PASSED, None
-    return situation.reports.health(situation.package, version, nonce(progress, version))
+    return reports.health(package, version, nonce(progress, version))
 
 
 def _analysis(situation: Situation, record: Record) -> tuple[Verdict, Failure | None]:

@@ -20,7 +20,14 @@ from bulkhead_operator.packages import needs
 from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.resolution import judge
 from bulkhead_operator.policies.package import Offered
-from bulkhead_operator.reconcile import candidates, dependencies, images, installing, observed
+from bulkhead_operator.reconcile import (
+    awaiting,
+    candidates,
+    dependencies,
+    images,
+    installing,
+    observed,
+)
 from bulkhead_operator.reconcile.candidate import Candidate
 from bulkhead_operator.reconcile.claiming import Claimed
 from bulkhead_operator.reconcile.memory import Memory
@@ -105,11 +112,13 @@ def _surroundings(
         known.runtime if known else "",
     )
     following.wants_image = known is None and bool(kinds & needs.REPORTED)
+    judgements = judge(members, offered) if members else {}
     return Surroundings(
         offered=Offered.by(organization.spec),
         refused=following.refused,
         reports=reports,
-        judgements=judge(members, offered) if members else {},
+        judgements=judgements,
+        partners=awaiting.partners(found, judgements, reports),
         unknown=_UNKNOWN if following.wants_image else "",
         idle=idle,
         crashing_since=following.crashing_since,

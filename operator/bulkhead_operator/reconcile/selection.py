@@ -5,6 +5,7 @@ was decided, and versions that still have sessions stay loaded beside, without n
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -29,7 +30,7 @@ from bulkhead_operator.packages.rollout import (
 from bulkhead_operator.policies import package as policy
 from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.policies.rules import first_violation
-from bulkhead_operator.reconcile import deliveries
+from bulkhead_operator.reconcile import awaiting, deliveries
 from bulkhead_operator.reconcile.candidate import Candidate, Decided
 from bulkhead_operator.reconcile.image_table import ImageTable, endpoint
 from bulkhead_operator.resources.blueprint import ImageBlueprint, RevisionBlueprint
@@ -58,6 +59,8 @@ class Surroundings:
     """When the last container that crashes again and again ended."""
     pods: Pods = field(default_factory=Pods)
     """What is known of the pods of versions with an image of their own."""
+    partners: Mapping[str, str] = field(default_factory=dict)
+    """What packages wait for that can only take over together with others."""
     now: int = 0
 
 
@@ -75,7 +78,7 @@ class Selection:
 def select(candidates: Iterable[Candidate], surroundings: Surroundings) -> Selection:
     """Decide about all packages, oldest first; what serves keeps its place and its names."""
     ordered = sorted(candidates, key=lambda one: (one.created, one.name))
-    table = _Table(surroundings)
+    table = _Table(surroundings, awaiting.stepping(ordered))
     for candidate in ordered:
         for document in (*candidate.serving, *candidate.retained):
             table.shelf.put(file_name(document), document.written())
@@ -103,7 +106,7 @@ def identity(document: PackageDocument) -> VersionId:
 
 
 class _Table:
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: Surroundings, stepping: AbstractSet[str]) -> None:
         self._around = surroundings
         self.shelf = Shelf()
         self.taken: dict[str, str] = {}
@@ -111,6 +114,7 @@ class _Table:
         self.revisions: list[RevisionBlueprint] = []
         self.images = ImageTable()
         self.decided: dict[str, Decided] = {}
+        self._stepping = stepping
 
     def take_names(self, candidate: Candidate, documents: Sequence[PackageDocument]) -> None:
         """Note the agents of versions; nobody else may define them."""
@@ -130,8 +134,8 @@ class _Table:
         wake_at = following.wake_at if following is not None else None
         retained, unload_at = self._retained(candidate, record)
         self._serve(candidate, record, retained)
-        judgement = self._around.judgements.get(candidate.name, NOTHING)
-        absent_until = self._absent_until(candidate)
+        judgement, now = self._around.judgements.get(candidate.name, NOTHING), self._around.now
+        absent_until = awaiting.absent_until(candidate, judgement, now)
         look_again = self._around.now + SOURCE_SECONDS if _lies_elsewhere(candidate) else None
         moments = [
             moment
@@ -144,10 +148,8 @@ class _Table:
             record=record,
             violation=violation,
             waiting=waiting,
-            absent_since=self._absent_since(candidate),
-            unready=self._around.pods.waiting.get(
-                record.progress.target.checksum if record is not None else "", ""
-            ),
+            absent_since=awaiting.absent_since(candidate, judgement, now),
+            unready=self._unready(candidate, record),
             unmet=judgement.unmet,
             suspended=candidate.invalid is None and candidate.package.spec.suspend,
             asked=candidate.asked.target if candidate.asked else None,
@@ -168,8 +170,10 @@ class _Table:
             served = document in candidate.serving
             waits = NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, self._around.unknown)
             return None, None if served else waits
-        if violation is None and self._absent_until(candidate) is not None:
+        if violation is None and awaiting.absent_until(candidate, judgement, self._around.now):
             return None, NotReadyYet(reasons.WAITING_FOR_DEPENDENCY, f"{judgement.refusal}.")
+        if violation is None and judgement.together:
+            violation = awaiting.steps_apart(candidate, judgement, self._stepping)
         if violation is None and judgement.refusal:
             violation = UserError(
                 reasons.DEPENDENCY_NOT_MET,
@@ -188,29 +192,6 @@ class _Table:
         settled = record is not None and record.progress.phase is Phase.COMPLETE
         serves = settled and document in candidate.serving
         return serves and document.checksum in self._around.pods.down and not self._around.idle
-
-    def _absent_since(self, candidate: Candidate) -> int | None:
-        """Return since when the version waits for a package that does not exist.
-
-        What is under way already does not wait: what it needs was there, and is gone.
-        """
-        judgement = self._around.judgements.get(candidate.name, NOTHING)
-        if not judgement.absent or candidate.asked is None or candidate.is_under_way:
-            return None
-        target, known = candidate.asked.target, candidate.package.status.waiting
-        same = known is not None and (known.version, known.checksum) == (
-            target.version,
-            target.checksum,
-        )
-        return known.since if known is not None and same else self._around.now
-
-    def _absent_until(self, candidate: Candidate) -> int | None:
-        """Return until when a package that does not exist may still come; None when it is over."""
-        since = self._absent_since(candidate)
-        if since is None:
-            return None
-        until = since + candidate.package.spec.rollout.progress_deadline_seconds
-        return until if self._around.now < until else None
 
     def _violation(self, candidate: Candidate, document: PackageDocument) -> UserError | None:
         assert candidate.asked is not None
@@ -282,8 +263,14 @@ class _Table:
                 or (blocked and not about_target),
                 broken=failure or self._crashed(record),
                 unready=self._around.pods.waiting,
+                partner=self._around.partners.get(candidate.name, ""),
             )
         )
+
+    def _unready(self, candidate: Candidate, record: Record | None) -> str:
+        checksum = record.progress.target.checksum if record is not None else ""
+        waiting = self._around.pods.waiting.get(checksum, "")
+        return waiting or self._around.partners.get(candidate.name, "")
 
     def _crashed(self, record: Record | None) -> Failure | None:
         """Blame every version that is taking over when the runtime began to crash meanwhile."""

@@ -103,7 +103,7 @@ def _under_way(found: "PackageFound", rollout: RolloutStatus) -> Sequence[Statem
     why = f": {found.obstacle.removesuffix('.')}" if found.obstacle else ""
     said: Mapping[str, tuple[str, str]] = {
         "Load": (reasons.LOADING, f"Version {version} is being loaded{why}."),
-        "HealthCheck": (reasons.CHECKS_PENDING, f"Version {version} is being checked."),
+        "HealthCheck": (reasons.CHECKS_PENDING, f"Version {version} is being checked{why}."),
         "Shift": (reasons.SHIFTING, f"Version {version} gets {share} in step {step}."),
     }
     reason, message = said[rollout.phase]

@@ -23,6 +23,44 @@ def test_a_version_that_another_in_service_does_not_allow_is_refused() -> None:
     assert found["above"].refusal == ""
 
 
+def test_two_that_need_each_others_new_version_take_over_at_once() -> None:
+    above = Member(
+        "above", of("above", "1.0.0", on("below", "^1")), of("above", "2.0.0", on("below", "^2"))
+    )
+    below = Member("below", of("below", "1.0.0"), of("below", "2.0.0"))
+    for members in ([above, below], [below, above]):
+        found = judge(members, {})
+        assert found["above"].together == {"below"}
+        assert found["below"].together == {"above"}
+        assert [(one.refusal, one.waits) for one in found.values()] == [("", "")] * 2
+
+
+def test_one_that_works_with_old_and_new_goes_first_and_the_other_waits() -> None:
+    above = Member(
+        "above", of("above", "1.0.0", on("below", "^1")), of("above", "2.0.0", on("below", "*"))
+    )
+    below = Member("below", of("below", "1.0.0"), of("below", "2.0.0"))
+    found = judge([above, below], {})
+    assert (found["above"].together, found["above"].waits) == (frozenset(), "")
+    assert (
+        found["below"].waits == "package below 2.0.0 waits for package above 1.0.0 to leave service"
+    )
+
+
+def test_what_cannot_come_takes_back_the_one_that_was_to_come_with_it() -> None:
+    crm = Need(Thing("integration", "crm"), VersionRange.parse("^3"))
+    above = Member(
+        "above",
+        of("above", "1.0.0", on("below", "^1")),
+        of("above", "2.0.0", on("below", "^2"), crm),
+    )
+    below = Member("below", of("below", "1.0.0"), of("below", "2.0.0"))
+    found = judge([above, below], {})
+    assert "integration crm" in found["above"].refusal
+    assert "above 1.0.0, which is in service, needs below ^1" in found["below"].refusal
+    assert found["below"].together == frozenset()
+
+
 def test_a_version_waits_for_the_package_that_is_on_its_way() -> None:
     above = Member("above", None, of("above", "1.0.0", on("below", "^2")))
     below = Member("below", of("below", "1.0.0"), of("below", "2.0.0"))
