@@ -147,7 +147,7 @@ async def test_an_interruption_is_told_of_the_one_who_interrupts(
             body = {"message": "x", "session_id": session}
             turn = asyncio.create_task(http.post(EXECUTE, json=body).__aenter__())
             assert await provider.asked()
-            async with http.post(f"/v1/sessions/{session}/interrupt", json={}) as response:
+            async with http.post(f"/v1/sessions/{session}/interrupt") as response:
                 assert response.status == 202
             assert (await turn).status == 409
         wanted = {"session_id": session, "type": "session.interrupted"}
