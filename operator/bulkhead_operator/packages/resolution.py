@@ -1,8 +1,9 @@
 """Judges the versions that are to take over by what they need, beside those that are in service.
 
 What serves is never taken down by what wants to: a new version that another package in service
-does not allow is refused, and one that needs a package which is on its way waits for it. Where a package
-needs another's new version while what it has in service needs the old one, both take over at once.
+does not allow is refused, and one that needs a package which is on its way waits for it. Where a
+package needs another's new version while what it has in service needs the old one, both take over
+at once.
 """
 
 from collections.abc import Collection, Mapping, Sequence
