@@ -46,7 +46,7 @@ def main() -> None:
         )
         with tenant.running() as runtime:
             asyncio.run(_work(runtime))
-            browser = Browser(width=1200, height=800)
+            browser = Browser(width=1200, height=860)
             try:
                 _take(Visit(browser, runtime.url))
             finally:
@@ -71,14 +71,21 @@ def _take(visit: Visit) -> None:
     visit.open()
     print(f"first paint after {browser.run(_PAINTED)} ms")
     visit.sign_in(KEY)
+
+    def recorded() -> bool:
+        visit.go("tools")
+        visit.go("overview")
+        return "Executions\n0" not in browser.one("#main").text
+
+    browser.wait(recorded, "the last hour is recorded")
     for section in ("overview", "agents", "usage"):
         visit.go(section)
         browser.picture(IMAGES / f"ui-{section}.png")
     browser.prefer("dark", motion=False)
     visit.chat_with("assistant")
-    visit.say("What is 6 times 7?")
+    visit.say("What is 6 * 7?")
     visit.answered()
-    visit.say("And twice that?")
+    visit.say("And what is 42 * 365?")
     browser.wait(lambda: len(browser.all(".turn.assistant .fine")) == 2, "both are answered")
     visit.answered()
     browser.picture(IMAGES / "ui-chat-dark.png")

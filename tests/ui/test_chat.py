@@ -154,5 +154,5 @@ def test_a_key_that_may_only_talk_talks_and_is_told_what_it_lacks_elsewhere(
     browser.one(".problem", "Ask whoever gave you this key")
     visit.go("overview")
     browser.one(".state", "Ready")
-    assert len(browser.all(".problem")) == 2
+    assert len(browser.all(".problem")) == 3
     browser.one(".problem", "usage:read")

@@ -40,6 +40,26 @@ def test_what_runs_is_shown_as_it_changes(browser: Browser, tenant: Tenant) -> N
     browser.one(".problem", "The runtime could not be reached")
 
 
+def test_the_last_hour_is_there_once_it_is_recorded(browser: Browser, tenant: Tenant) -> None:
+    tenant.follow()
+    with tenant.running() as runtime:
+        for _ in range(3):
+            asyncio.run(talk(runtime, "Hello"))
+        visit = Visit(browser, runtime.url)
+        visit.sign_in(KEY)
+
+        def recorded() -> bool:
+            visit.go("tools")
+            visit.go("overview")
+            return "Executions\n3" in browser.one("#main").text
+
+        browser.wait(recorded, "three executions are recorded")
+        bars = browser.all(".chart rect title")
+        told = [bar.get_attribute("textContent") or "" for bar in bars]
+        assert len(told) == 60
+        assert sum(int(one.split(": ")[1].split()[0]) for one in told) == 3
+
+
 def test_packages_show_each_version_with_its_share(visit: Visit) -> None:
     visit.go("agents")
     shares = [item.text.split("\n") for item in visit.browser.all(".shares li")]

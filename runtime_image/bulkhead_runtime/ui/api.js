@@ -10,7 +10,8 @@ export const BASE = new URL("..", import.meta.url);
 export function address(path, query = {}) {
   const url = new URL(path.replace(/^\//, ""), BASE);
   for (const [name, value] of Object.entries(query)) {
-    for (const one of [value].flat()) if (one !== null && one !== undefined) url.searchParams.append(name, one);
+    for (const one of [value].flat())
+      if (one !== null && one !== undefined) url.searchParams.append(name, one);
   }
   return url;
 }
@@ -18,7 +19,9 @@ export function address(path, query = {}) {
 /** Return a key under which a request that is sent twice is carried out once. */
 export function newIdempotencyKey() {
   // Not randomUUID: browsers have that on secure origins only.
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }
 
 /** The API as one key sees it; `refused` hears of a key that is not accepted (any more). */
@@ -61,7 +64,11 @@ export class Api {
   /** Post a message and yield the events of its answer; `opened` gets the answer's headers. */
   async *talk(path, body, idempotencyKey, signal, opened) {
     const headers = { "content-type": "application/json", "idempotency-key": idempotencyKey };
-    const response = await this.#fetch("POST", address(path), { headers, body: JSON.stringify(body), signal });
+    const response = await this.#fetch("POST", address(path), {
+      headers,
+      body: JSON.stringify(body),
+      signal,
+    });
     opened(response.headers);
     for await (const { event, data } of this.#events(response)) {
       if (event === "error") throw problemOfEvent(data);

@@ -60,7 +60,13 @@ let visit = null;
 let leaving = new AbortController();
 
 async function enter(key, { keep }) {
-  if (!USABLE_KEY.test(key)) throw new Problem(400, "", "This is no key", "A key has 1 to 8,192 visible ASCII characters and no spaces.");
+  if (!USABLE_KEY.test(key))
+    throw new Problem(
+      400,
+      "",
+      "This is no key",
+      "A key has 1 to 8,192 visible ASCII characters and no spaces.",
+    );
   const api = new Api(key, (problem) => visit?.api === api && leave(problem));
   const [listed, models] = await Promise.all([api.get("/v1/agents"), api.get("/v1/models")]);
   const names = new Set(listed.data.map((agent) => agent.name));
@@ -143,7 +149,9 @@ async function submit(event) {
 
 async function start() {
   byId("host").textContent = BASE.host;
-  byId("sections").append(...[...SECTIONS].map(([name, [title]]) => h("li", {}, h("a", { href: `#${name}` }, title))));
+  byId("sections").append(
+    ...[...SECTIONS].map(([name, [title]]) => h("li", {}, h("a", { href: `#${name}` }, title))),
+  );
   byId("login").addEventListener("submit", submit);
   byId("logout").addEventListener("click", logout);
   document.querySelector(".skip").addEventListener("click", skip);

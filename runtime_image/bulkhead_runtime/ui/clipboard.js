@@ -18,5 +18,10 @@ export function copyable(text, label) {
       announce("Selected. Press Control C to copy.");
     }
   }
-  return h("div", { class: "snippet" }, h("pre", { tabindex: "0", "aria-label": label }, code), button);
+  return h(
+    "div",
+    { class: "snippet" },
+    h("pre", { tabindex: "0", "aria-label": label }, code),
+    button,
+  );
 }

@@ -5,8 +5,16 @@ import { h } from "./dom.js";
 /** Ask in a modal dialog; resolves to whether the reader agreed. Escape means no. */
 export function confirmed(title, text, action) {
   return new Promise((resolve) => {
-    const agree = h("button", { type: "button", class: "danger", click: () => dialog.close("yes") }, action);
-    const leave = h("button", { type: "button", autofocus: true, click: () => dialog.close("no") }, "Keep it");
+    const agree = h(
+      "button",
+      { type: "button", class: "danger", click: () => dialog.close("yes") },
+      action,
+    );
+    const leave = h(
+      "button",
+      { type: "button", autofocus: true, click: () => dialog.close("no") },
+      "Keep it",
+    );
     const dialog = h(
       "dialog",
       { "aria-labelledby": "question" },

@@ -10,9 +10,12 @@ export function h(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value === true) element.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+    else if (value !== null && value !== undefined && value !== false)
+      element.setAttribute(name, value);
   }
-  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== ""));
+  element.append(
+    ...children.flat(2).filter((child) => child !== null && child !== undefined && child !== ""),
+  );
   return element;
 }
 
@@ -38,25 +41,51 @@ export function badge(text, kind = "") {
 
 /** Make a labelled figure. */
 export function tile(label, value, note = "") {
-  return h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, value), note && h("dd", { class: "muted" }, note));
+  return h(
+    "div",
+    { class: "tile" },
+    h("dt", {}, label),
+    h("dd", {}, value),
+    note && h("dd", { class: "muted" }, note),
+  );
 }
 
 /** Make a description list of pairs; pairs without a value are left out. */
 export function facts(...pairs) {
   const shown = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return h("dl", { class: "facts" }, ...shown.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "facts" },
+    ...shown.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+  );
 }
 
 /** Make a table that scrolls by itself where it is wider than the screen. */
 export function table(caption, heads, rows) {
-  const head = h("tr", {}, ...heads.map(([text, kind]) => h("th", { scope: "col", class: kind }, text)));
+  const head = h(
+    "tr",
+    {},
+    ...heads.map(([text, kind]) => h("th", { scope: "col", class: kind }, text)),
+  );
   const body = rows.map((cells) =>
-    h("tr", {}, ...cells.map((cell, at) => h(at ? "td" : "th", { scope: at ? null : "row", class: heads[at][1] }, cell))),
+    h(
+      "tr",
+      {},
+      ...cells.map((cell, at) =>
+        h(at ? "td" : "th", { scope: at ? null : "row", class: heads[at][1] }, cell),
+      ),
+    ),
   );
   return h(
     "div",
     { class: "scrolls", role: "region", tabindex: "0", "aria-label": caption },
-    h("table", {}, h("caption", { class: "unseen" }, caption), h("thead", {}, head), h("tbody", {}, ...body)),
+    h(
+      "table",
+      {},
+      h("caption", { class: "unseen" }, caption),
+      h("thead", {}, head),
+      h("tbody", {}, ...body),
+    ),
   );
 }
 

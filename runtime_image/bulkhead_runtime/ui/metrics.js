@@ -23,10 +23,19 @@ export class Metrics {
 
   /** Return the bounded budgets of the organization, as scope, dimension, used and limit. */
   budgets() {
-    const used = new Map(this.#samples("bulkhead_budget_used").map(({ labels, value }) => [JSON.stringify(labels), value]));
+    const used = new Map(
+      this.#samples("bulkhead_budget_used").map(({ labels, value }) => [
+        JSON.stringify(labels),
+        value,
+      ]),
+    );
     return this.#samples("bulkhead_budget_limit")
       .filter(({ value }) => value > 0)
-      .map(({ labels, value }) => ({ ...labels, used: used.get(JSON.stringify(labels)) ?? 0, limit: value }));
+      .map(({ labels, value }) => ({
+        ...labels,
+        used: used.get(JSON.stringify(labels)) ?? 0,
+        limit: value,
+      }));
   }
 
   #samples(name) {

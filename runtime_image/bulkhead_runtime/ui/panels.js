@@ -10,7 +10,12 @@ import { problemBox } from "./problems.js";
 export function panel(title, load) {
   const id = `panel-${title.toLowerCase().replaceAll(/[^a-z]+/g, "-")}`;
   const content = h("div", {}, waiting());
-  const section = h("section", { class: "card", "aria-labelledby": id, "aria-busy": "true" }, h("h2", { id }, title), content);
+  const section = h(
+    "section",
+    { class: "card", "aria-labelledby": id, "aria-busy": "true" },
+    h("h2", { id }, title),
+    content,
+  );
   fill(section, content, load);
   return section;
 }
@@ -55,7 +60,8 @@ export async function pagedList({ load, show, empty, label }) {
       const rows = await more(cursor);
       rows[0]?.querySelector("a, button")?.focus();
     } catch (error) {
-      if (error.name !== "AbortError") foot.replaceChildren(problemBox(error, () => continued(cursor)));
+      if (error.name !== "AbortError")
+        foot.replaceChildren(problemBox(error, () => continued(cursor)));
     }
   }
   const first = await more(null);

@@ -39,13 +39,19 @@ export function problemOfEvent(told) {
 
 /** Make a problem of a failure on the way. */
 export function problemOfNetwork() {
-  return new Problem(0, "no_connection", "No connection", "The runtime could not be reached, or the connection was cut.");
+  return new Problem(
+    0,
+    "no_connection",
+    "No connection",
+    "The runtime could not be reached, or the connection was cut.",
+  );
 }
 
 /** Return what the reader can do, beyond what the API said. */
 export function remedy(problem) {
   const wait = problem.retryAfter ? `in ${problem.retryAfter} seconds` : "in a moment";
-  if (problem.code === "missing_scope") return "Ask whoever gave you this key for one that has the scope.";
+  if (problem.code === "missing_scope")
+    return "Ask whoever gave you this key for one that has the scope.";
   switch (problem.status) {
     case 0:
       return "Check your connection, then try again.";
@@ -69,15 +75,22 @@ export function remedy(problem) {
 
 /** Make the box that shows a problem; `again`, when given, is what its button does. */
 export function problemBox(problem, again = null) {
-  const known = problem instanceof Problem ? problem : new Problem(-1, "page_failed", "The page failed", String(problem));
+  const known =
+    problem instanceof Problem
+      ? problem
+      : new Problem(-1, "page_failed", "The page failed", String(problem));
   return h(
     "div",
     { class: "problem", role: "alert" },
     h("strong", {}, known.title),
     h("p", {}, known.message),
     remedy(known) && h("p", {}, remedy(known)),
-    h("p", { class: "fine" }, [known.code, known.traceId && `trace ${known.traceId}`].filter(Boolean).join(" · ")),
-    again && h("button", { type: "button", click: again }, "Try again"),
+    h(
+      "p",
+      { class: "fine" },
+      [known.code, known.traceId && `trace ${known.traceId}`].filter(Boolean).join(" · "),
+    ),
+    again && known.status !== 403 && h("button", { type: "button", click: again }, "Try again"),
   );
 }
 

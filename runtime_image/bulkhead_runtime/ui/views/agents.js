@@ -32,11 +32,20 @@ function shares(name, versions) {
       "li",
       {},
       h("code", {}, version),
-      h("meter", { min: 0, max: 100, value: weight, "aria-label": `Share of new sessions that ${name} ${version} gets` }),
+      h("meter", {
+        min: 0,
+        max: 100,
+        value: weight,
+        "aria-label": `Share of new sessions that ${name} ${version} gets`,
+      }),
       h("span", {}, `${weight} %`),
     ),
   );
-  return h("ul", { class: "shares", "aria-label": `Versions of ${name} and their share of new sessions` }, ...rows);
+  return h(
+    "ul",
+    { class: "shares", "aria-label": `Versions of ${name} and their share of new sessions` },
+    ...rows,
+  );
 }
 
 function row(page, agent) {
@@ -48,8 +57,19 @@ function row(page, agent) {
       { class: "grow" },
       h("strong", {}, agent.name),
       agent.description && h("p", { class: "muted" }, agent.description),
-      facts(["Model", h("code", {}, agent.model)], ["Tools", agent.tools.length ? agent.tools.map((tool) => badge(tool)) : "none"]),
+      facts(
+        ["Model", h("code", {}, agent.model)],
+        ["Tools", agent.tools.length ? agent.tools.map((tool) => badge(tool)) : "none"],
+      ),
     ),
-    h("button", { type: "button", click: () => page.talkTo(agent.name), "aria-label": `Chat with ${agent.name}` }, "Chat"),
+    h(
+      "button",
+      {
+        type: "button",
+        click: () => page.talkTo(agent.name),
+        "aria-label": `Chat with ${agent.name}`,
+      },
+      "Chat",
+    ),
   );
 }

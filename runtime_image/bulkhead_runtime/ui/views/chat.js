@@ -16,10 +16,20 @@ export class Chat {
   #abort = null;
   #agent = h("select", { change: () => this.begin() });
   #log = h("div", { class: "log", role: "log", "aria-label": "Conversation", tabindex: "0" });
-  #text = h("textarea", { id: "message", rows: 3, placeholder: "Write a message", required: true, keydown: (event) => this.#typed(event) });
+  #text = h("textarea", {
+    id: "message",
+    rows: 3,
+    placeholder: "Write a message",
+    required: true,
+    keydown: (event) => this.#typed(event),
+  });
   #send = h("button", { type: "submit", class: "primary" }, "Send");
   #stop = h("button", { type: "button", hidden: true, click: () => this.#abort?.abort() }, "Stop");
-  #state = h("p", { class: "fine", id: "chat-state" }, "Enter sends, Shift Enter begins a new line.");
+  #state = h(
+    "p",
+    { class: "fine", id: "chat-state" },
+    "Enter sends, Shift Enter begins a new line.",
+  );
   #parts;
 
   constructor(api, agents) {
@@ -51,9 +61,18 @@ export class Chat {
   resume(session, messages) {
     this.choose(session.agent);
     this.#sessionId = session.id;
-    const history = h("a", { href: `#sessions/${encodeURIComponent(session.id)}` }, counted(session.message_count, "message"));
-    const recalled = messages.map((stored) => h("article", { class: `turn ${stored.role}` }, message(stored)));
-    this.#log.replaceChildren(h("p", { class: "muted" }, "Going on after ", history, "."), ...recalled);
+    const history = h(
+      "a",
+      { href: `#sessions/${encodeURIComponent(session.id)}` },
+      counted(session.message_count, "message"),
+    );
+    const recalled = messages.map((stored) =>
+      h("article", { class: `turn ${stored.role}` }, message(stored)),
+    );
+    this.#log.replaceChildren(
+      h("p", { class: "muted" }, "Going on after ", history, "."),
+      ...recalled,
+    );
   }
 
   /** Stop what runs, for good. */
@@ -62,7 +81,11 @@ export class Chat {
   }
 
   #made() {
-    if (!this.#agent.options.length) return [heading("Chat"), h("p", { class: "card" }, "No agent is in service yet. A package brings them.")];
+    if (!this.#agent.options.length)
+      return [
+        heading("Chat"),
+        h("p", { class: "card" }, "No agent is in service yet. A package brings them."),
+      ];
     const form = h(
       "form",
       { class: "composer card" },
@@ -90,7 +113,14 @@ export class Chat {
     if (!text || this.#abort) return;
     this.#text.value = "";
     this.#log.querySelector(".nothing")?.remove();
-    this.#append(h("article", { class: "turn user" }, h("p", { class: "speaker" }, speaker("user")), h("p", { class: "text" }, text)));
+    this.#append(
+      h(
+        "article",
+        { class: "turn user" },
+        h("p", { class: "speaker" }, speaker("user")),
+        h("p", { class: "text" }, text),
+      ),
+    );
     this.#ask(text, newIdempotencyKey());
   }
 
@@ -114,7 +144,13 @@ export class Chat {
     const agent = encodeURIComponent(this.#agent.value);
     const body = { message: text, ...(this.#sessionId && { session_id: this.#sessionId }) };
     const opened = (headers) => answer.warn(headers.get("bulkhead-budget-warning"));
-    for await (const { event, data } of this.#api.talk(`/v1/agents/${agent}/execute/stream`, body, idempotencyKey, signal, opened)) {
+    for await (const { event, data } of this.#api.talk(
+      `/v1/agents/${agent}/execute/stream`,
+      body,
+      idempotencyKey,
+      signal,
+      opened,
+    )) {
       if (event === "token") this.#following(() => answer.add(data.text));
       if (event === "done") {
         this.#sessionId = data.session_id;
@@ -161,7 +197,8 @@ export class Chat {
 
   /** Change the log and stay at its end, unless the reader has scrolled away from it. */
   #following(change) {
-    const atEnd = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < NEAR_THE_END;
+    const atEnd =
+      this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight < NEAR_THE_END;
     change();
     if (atEnd) this.#log.scrollTop = this.#log.scrollHeight;
   }
@@ -175,7 +212,13 @@ class Answer {
 
   constructor(agent) {
     const text = h("p", { class: "text" }, this.#text);
-    this.element = h("article", { class: "turn assistant", "aria-busy": "true" }, h("p", { class: "speaker" }, agent), text, this.#foot);
+    this.element = h(
+      "article",
+      { class: "turn assistant", "aria-busy": "true" },
+      h("p", { class: "speaker" }, agent),
+      text,
+      this.#foot,
+    );
   }
 
   add(text) {
@@ -184,7 +227,9 @@ class Answer {
 
   done({ answer, version, model, usage }) {
     this.#text.data = answer;
-    this.note(`${version} · ${model} · ${count(usage.total_tokens)} tokens · ${dollars(usage.cost)}`);
+    this.note(
+      `${version} · ${model} · ${count(usage.total_tokens)} tokens · ${dollars(usage.cost)}`,
+    );
   }
 
   warn(text) {

@@ -10,9 +10,15 @@ const KEY = "BULKHEAD_KEY";
 export function open(page) {
   const snippets = h("div", { class: "stack" });
   const names = page.agents.map((agent) => agent.name);
-  const choice = h("select", { change: show }, ...names.map((name) => h("option", { value: name }, name)));
+  const choice = h(
+    "select",
+    { change: show },
+    ...names.map((name) => h("option", { value: name }, name)),
+  );
   function show() {
-    snippets.replaceChildren(...SNIPPETS.map(([title, make]) => snippet(title, make(choice.value || "AGENT"))));
+    snippets.replaceChildren(
+      ...SNIPPETS.map(([title, make]) => snippet(title, make(choice.value || "AGENT"))),
+    );
   }
   show();
   return [
@@ -21,8 +27,18 @@ export function open(page) {
       "section",
       { class: "card" },
       h("h2", {}, "Address"),
-      facts(["Native API", code(address("/v1"))], ["OpenAI clients", code(address("/v1"))], ["All paths", h("a", { href: String(address("/openapi.json")) }, "openapi.json")]),
-      h("p", { class: "muted" }, "The snippets read the key from the environment variable ", h("code", {}, KEY), "."),
+      facts(
+        ["Native API", code(address("/v1"))],
+        ["OpenAI clients", code(address("/v1"))],
+        ["All paths", h("a", { href: String(address("/openapi.json")) }, "openapi.json")],
+      ),
+      h(
+        "p",
+        { class: "muted" },
+        "The snippets read the key from the environment variable ",
+        h("code", {}, KEY),
+        ".",
+      ),
     ),
     snippets,
   ];

@@ -12,8 +12,16 @@ export function speaker(role) {
 /** Make what is shown of a stored message. */
 export function message(stored) {
   const calls = stored.tool_calls.map((call) =>
-    h("details", {}, h("summary", {}, "Calls ", h("code", {}, call.name)), h("pre", { tabindex: "0" }, call.arguments)),
+    h(
+      "details",
+      {},
+      h("summary", {}, "Calls ", h("code", {}, call.name)),
+      h("pre", { tabindex: "0" }, call.arguments),
+    ),
   );
-  const text = stored.role === "tool" ? h("details", {}, h("summary", {}, "Result"), h("pre", { tabindex: "0" }, stored.content)) : stored.content && h("p", { class: "text" }, stored.content);
+  const text =
+    stored.role === "tool"
+      ? h("details", {}, h("summary", {}, "Result"), h("pre", { tabindex: "0" }, stored.content))
+      : stored.content && h("p", { class: "text" }, stored.content);
   return [h("p", { class: "speaker" }, speaker(stored.role)), text, ...calls];
 }

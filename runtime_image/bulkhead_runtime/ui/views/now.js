@@ -16,7 +16,10 @@ export function now({ api, signal }, failed) {
   async function follow(begun) {
     watched = new AbortController();
     const metrics = new Metrics();
-    for await (const { event, data } of api.follow("/v1/metrics/stream", AbortSignal.any([whole, watched.signal]))) {
+    for await (const { event, data } of api.follow(
+      "/v1/metrics/stream",
+      AbortSignal.any([whole, watched.signal]),
+    )) {
       view.replaceChildren(...shown(metrics.take(event, data.data)));
       begun();
     }
@@ -33,7 +36,11 @@ export function now({ api, signal }, failed) {
       });
     }
     // A page out of sight gives its connection back: browsers have six for one origin.
-    document.addEventListener("visibilitychange", () => (document.hidden ? watched.abort() : watch()), { signal: whole });
+    document.addEventListener(
+      "visibilitychange",
+      () => (document.hidden ? watched.abort() : watch()),
+      { signal: whole },
+    );
     watch();
   });
 }

@@ -3,6 +3,7 @@
 import { badge, h, heading, nothing, tile } from "../dom.js";
 import { count, dollars } from "../format.js";
 import { panel } from "../panels.js";
+import { hour } from "./hour.js";
 import { now } from "./now.js";
 
 const NAMES = { api_key: "API key", postgres: "PostgreSQL" };
@@ -13,6 +14,7 @@ export function open(page) {
     heading("Overview"),
     panel("Health", () => health(page)),
     panel("Now", (failed) => now(page, failed)),
+    panel("Last hour", () => hour(page)),
     panel("Today", () => today(page)),
     panel("Agents", () => agents(page)),
   ];
@@ -22,7 +24,13 @@ async function health({ api, signal }) {
   const { ready, draining, dependencies } = await api.readiness(signal);
   const state = draining ? ["Stopping", "warn"] : ready ? ["Ready", "ok"] : ["Not ready", "bad"];
   const rows = Object.entries(dependencies).map(([name, { ok, message }]) =>
-    h("li", {}, badge(ok ? "ok" : "attention", ok ? "ok" : "bad"), h("strong", {}, NAMES[name] ?? name.replaceAll("_", " ")), h("span", { class: "muted" }, message)),
+    h(
+      "li",
+      {},
+      badge(ok ? "ok" : "attention", ok ? "ok" : "bad"),
+      h("strong", {}, NAMES[name] ?? name.replaceAll("_", " ")),
+      h("span", { class: "muted" }, message),
+    ),
   );
   return [h("p", { class: "state" }, badge(...state)), h("ul", { class: "checks" }, ...rows)];
 }
@@ -35,7 +43,11 @@ async function today({ api, signal }) {
     tile("Uses", count(total.uses)),
     tile("Tokens in", count(total.input_tokens)),
     tile("Tokens out", count(total.output_tokens)),
-    tile("Cost", dollars(total.cost), total.uncosted_uses ? `${count(total.uncosted_uses)} without a price` : ""),
+    tile(
+      "Cost",
+      dollars(total.cost),
+      total.uncosted_uses ? `${count(total.uncosted_uses)} without a price` : "",
+    ),
   ];
   return h("dl", { class: "tiles" }, ...tiles);
 }
@@ -47,8 +59,21 @@ async function agents(page) {
     h(
       "li",
       {},
-      h("div", { class: "grow" }, h("strong", {}, agent.name), agent.description && h("p", { class: "muted" }, agent.description)),
-      h("button", { type: "button", click: () => page.talkTo(agent.name), "aria-label": `Chat with ${agent.name}` }, "Chat"),
+      h(
+        "div",
+        { class: "grow" },
+        h("strong", {}, agent.name),
+        agent.description && h("p", { class: "muted" }, agent.description),
+      ),
+      h(
+        "button",
+        {
+          type: "button",
+          click: () => page.talkTo(agent.name),
+          "aria-label": `Chat with ${agent.name}`,
+        },
+        "Chat",
+      ),
     ),
   );
   return h("ul", { class: "rows" }, ...rows);

@@ -25,7 +25,10 @@ export function open(page, id) {
 function openAll(page) {
   const load = (cursor) => page.api.get("/v1/sessions", { limit: 20, cursor }, page.signal);
   const empty = nothing("No conversation yet. ", h("a", { href: "#chat" }, "Begin one"), ".");
-  return [heading("Sessions"), panel("Newest first", () => pagedList({ load, show: row, empty, label: "Sessions" }))];
+  return [
+    heading("Sessions"),
+    panel("Newest first", () => pagedList({ load, show: row, empty, label: "Sessions" })),
+  ];
 }
 
 function row(session) {
@@ -36,10 +39,20 @@ function row(session) {
       "div",
       { class: "grow" },
       h("a", { href: `#sessions/${encodeURIComponent(session.id)}` }, nameOf(session)),
-      h("p", { class: "muted" }, `${session.agent} ${session.version} · ${counted(session.turns, "turn")} · ${count(session.usage.total_tokens)} tokens · ${session.principal}`),
+      h(
+        "p",
+        { class: "muted" },
+        `${session.agent} ${session.version} · ${counted(session.turns, "turn")} · ${count(session.usage.total_tokens)} tokens · ${session.principal}`,
+      ),
     ),
-    UNUSUAL.has(session.status) ? badge(session.status.replaceAll("_", " "), UNUSUAL.get(session.status)) : null,
-    h("time", { datetime: session.updated_at, title: exact(session.updated_at), class: "muted" }, ago(session.updated_at)),
+    UNUSUAL.has(session.status)
+      ? badge(session.status.replaceAll("_", " "), UNUSUAL.get(session.status))
+      : null,
+    h(
+      "time",
+      { datetime: session.updated_at, title: exact(session.updated_at), class: "muted" },
+      ago(session.updated_at),
+    ),
   );
 }
 
@@ -48,7 +61,9 @@ function openOne(page, id) {
   const back = h("a", { href: "#sessions" }, "All sessions");
   return [
     heading("Session", back),
-    panel("About", async () => about(page, path, await page.api.get(path, { limit: 1 }, page.signal))),
+    panel("About", async () =>
+      about(page, path, await page.api.get(path, { limit: 1 }, page.signal)),
+    ),
     panel("History", () => history(page, path)),
   ];
 }
@@ -78,9 +93,17 @@ function about(page, path, session) {
     h(
       "div",
       { class: "buttons" },
-      h("button", { type: "button", class: "primary", click: () => page.goOnWith(session) }, "Continue in chat"),
+      h(
+        "button",
+        { type: "button", class: "primary", click: () => page.goOnWith(session) },
+        "Continue in chat",
+      ),
       h("button", { type: "button", click: act(() => download(page, path, session.id)) }, "Export"),
-      h("button", { type: "button", class: "danger", click: act(() => remove(page, path)) }, "Delete"),
+      h(
+        "button",
+        { type: "button", class: "danger", click: act(() => remove(page, path)) },
+        "Delete",
+      ),
     ),
     told,
   ];

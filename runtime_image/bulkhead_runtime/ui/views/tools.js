@@ -8,7 +8,11 @@ const RISKS = { high: "bad", medium: "warn", low: "ok" };
 
 /** Open the section. */
 export function open(page) {
-  return [heading("Tools and models"), panel("Tools", () => tools(page)), panel("Models", () => models(page))];
+  return [
+    heading("Tools and models"),
+    panel("Tools", () => tools(page)),
+    panel("Models", () => models(page)),
+  ];
 }
 
 async function tools({ api, signal }) {
@@ -26,7 +30,12 @@ function toolRow(tool) {
       { class: "grow" },
       h("p", {}, h("code", {}, tool.name), " ", badge(`${tool.risk} risk`, RISKS[tool.risk])),
       h("p", { class: "muted" }, tool.description),
-      h("details", {}, h("summary", {}, "Arguments"), h("pre", { tabindex: "0" }, JSON.stringify(tool.parameters, null, 2))),
+      h(
+        "details",
+        {},
+        h("summary", {}, "Arguments"),
+        h("pre", { tabindex: "0" }, JSON.stringify(tool.parameters, null, 2)),
+      ),
     ),
   );
 }
@@ -44,7 +53,13 @@ function modelRow(model) {
     h(
       "div",
       { class: "grow" },
-      h("p", {}, h("code", {}, model.id), " ", model.available ? badge("available", "ok") : badge("not available", "bad")),
+      h(
+        "p",
+        {},
+        h("code", {}, model.id),
+        " ",
+        model.available ? badge("available", "ok") : badge("not available", "bad"),
+      ),
       model.unavailable && h("p", { class: "muted" }, model.unavailable),
       facts(
         ["Input", price(model.input_per_million)],

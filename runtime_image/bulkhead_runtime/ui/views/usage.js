@@ -1,6 +1,7 @@
 // What was used: by day, agent and model, and how much of the budgets is left.
 
-import { drawn, h, heading, nothing, table, tile } from "../dom.js";
+import { bars } from "../charts.js";
+import { h, heading, nothing, table, tile } from "../dom.js";
 import { bytes, count, dollars } from "../format.js";
 import { Metrics } from "../metrics.js";
 import { panel } from "../panels.js";
@@ -11,12 +12,21 @@ const GROUPS = [
   ["By model", "model"],
   ["By principal", "principal"],
 ];
-const FIGURES = [["Uses", "figure"], ["Tokens in", "figure"], ["Tokens out", "figure"], ["Cost", "figure"]];
+const FIGURES = [
+  ["Uses", "figure"],
+  ["Tokens in", "figure"],
+  ["Tokens out", "figure"],
+  ["Cost", "figure"],
+];
 
 /** Open the section. */
 export function open(page) {
   const content = h("div", { class: "stack" });
-  const span = h("select", { change: () => show(Number(span.value)) }, ...SPANS.map((days) => h("option", { value: days, selected: days === 30 }, `${days} days`)));
+  const span = h(
+    "select",
+    { change: () => show(Number(span.value)) },
+    ...SPANS.map((days) => h("option", { value: days, selected: days === 30 }, `${days} days`)),
+  );
   function show(days) {
     const since = new Date(Date.now() - days * 86_400_000).toISOString();
     content.replaceChildren(
@@ -35,7 +45,11 @@ export function open(page) {
 async function budgets({ api, signal }) {
   const { data } = await api.get("/v1/metrics", {}, signal);
   const list = budgetList(new Metrics().take("snapshot", data).budgets());
-  return list.length ? list : nothing("No budget of the organization is bounded, or none was used since this runtime started.");
+  return list.length
+    ? list
+    : nothing(
+        "No budget of the organization is bounded, or none was used since this runtime started.",
+      );
 }
 
 /** Make the meters of the organization's budgets. */
@@ -48,8 +62,26 @@ function budgetRow({ scope, dimension, used, limit }) {
   const percent = (100 * used) / limit;
   const share = percent > 0 && percent < 1 ? "under 1" : Math.round(percent);
   const label = `${{ day: "Today", total: "In all" }[scope] ?? scope}: ${dimension.replaceAll("_", " ")}`;
-  const meter = h("meter", { min: 0, max: limit, high: limit * 0.8, low: limit * 0.6, optimum: 0, value: used, "aria-label": label });
-  return h("li", {}, h("span", {}, label), meter, h("span", { class: "figure" }, `${amount(dimension, used)} of ${amount(dimension, limit)} (${share} %)`));
+  const meter = h("meter", {
+    min: 0,
+    max: limit,
+    high: limit * 0.8,
+    low: limit * 0.6,
+    optimum: 0,
+    value: used,
+    "aria-label": label,
+  });
+  return h(
+    "li",
+    {},
+    h("span", {}, label),
+    meter,
+    h(
+      "span",
+      { class: "figure" },
+      `${amount(dimension, used)} of ${amount(dimension, limit)} (${share} %)`,
+    ),
+  );
 }
 
 function amount(dimension, value) {
@@ -62,13 +94,22 @@ async function byDay({ api, signal }, since, days) {
   const sums = [
     tile("Uses", count(total.uses)),
     tile("Tokens", count(total.total_tokens)),
-    tile("Cost", dollars(total.cost), total.uncosted_uses ? `${count(total.uncosted_uses)} uses without a price` : ""),
+    tile(
+      "Cost",
+      dollars(total.cost),
+      total.uncosted_uses ? `${count(total.uncosted_uses)} uses without a price` : "",
+    ),
   ];
   const rows = data.map((row) => [row.day, ...figures(row)]).sort(([a], [b]) => (a < b ? 1 : -1));
   return [
     h("dl", { class: "tiles" }, ...sums),
-    chart(new Map(data.map((row) => [row.day, row.total_tokens])), days),
-    h("details", {}, h("summary", {}, "As a table"), table("Use by day", [["Day", ""], ...FIGURES], rows)),
+    bars(eachDay(data, days), "tokens a day"),
+    h(
+      "details",
+      {},
+      h("summary", {}, "As a table"),
+      table("Use by day", [["Day", ""], ...FIGURES], rows),
+    ),
   ];
 }
 
@@ -78,27 +119,23 @@ async function by({ api, signal }, since, group) {
   const rows = data
     .sort((a, b) => b.total_tokens - a.total_tokens)
     .map((row) => [row[group] || "none", ...figures(row)]);
-  return table(`Use by ${group}`, [[group[0].toUpperCase() + group.slice(1), ""], ...FIGURES], rows);
+  return table(
+    `Use by ${group}`,
+    [[group[0].toUpperCase() + group.slice(1), ""], ...FIGURES],
+    rows,
+  );
 }
 
 function figures(row) {
   return [count(row.uses), count(row.input_tokens), count(row.output_tokens), dollars(row.cost)];
 }
 
-function chart(tokens, days) {
-  const names = Array.from({ length: days }, (_, at) => new Date(Date.now() - (days - 1 - at) * 86_400_000).toISOString().slice(0, 10));
-  const most = Math.max(1, ...tokens.values());
-  const width = 600 / days;
-  const bars = names.map((name, at) => {
-    const height = (100 * (tokens.get(name) ?? 0)) / most;
-    const bar = drawn("rect", { x: at * width + width * 0.12, y: 104 - height, width: width * 0.76, height: Math.max(height, 0.75), rx: Math.min(3, width / 5) });
-    bar.append(drawn("title", {}, `${name}: ${count(tokens.get(name) ?? 0)} tokens`));
-    return bar;
-  });
-  return h(
-    "figure",
-    { class: "chart" },
-    drawn("svg", { viewBox: "0 0 600 106", preserveAspectRatio: "none", role: "img", "aria-label": `Tokens by day, ${count(most)} on the busiest` }, ...bars),
-    h("figcaption", { class: "fine" }, h("span", {}, names[0]), h("span", {}, "tokens by day"), h("span", {}, names.at(-1))),
-  );
+function eachDay(rows, days) {
+  const tokens = new Map(rows.map((row) => [row.day, row.total_tokens]));
+  const names = Array.from({ length: days }, (_, at) => dayBefore(days - 1 - at));
+  return names.map((name) => [name, tokens.get(name) ?? 0]);
+}
+
+function dayBefore(days) {
+  return new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
 }
