@@ -161,3 +161,32 @@ def test_without_a_collector_nothing_of_opentelemetry_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert shown.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("caller", "ratio", "recorded"),
+    [
+        pytest.param(None, 1.0, True, id="a trace that is sampled"),
+        pytest.param(None, 0.0, False, id="a trace that is not sampled"),
+        pytest.param(CALLER, 0.0, True, id="a caller's trace that the caller samples"),
+        pytest.param(CALLER[:-1] + b"0", 1.0, False, id="a caller's trace that it does not sample"),
+    ],
+)
+async def test_metrics_name_a_trace_only_where_somebody_can_look_at_it(
+    collector: CollectorServer, caller: bytes | None, ratio: float, recorded: bool
+) -> None:
+    tracing, trace = Tracing(), continue_trace(caller)
+    await tracing.configure(_settings(collector, sampling_ratio=ratio))
+    with tracing.run(trace, agent="assistant", attributes={}):
+        in_the_run = tracing.recorded()
+        with tracing.model("gpt-x", "openai", {}):
+            in_the_call = tracing.recorded()
+    outside = tracing.recorded()
+    await tracing.aclose()
+
+    expected = trace.trace_id if recorded else None
+    assert (in_the_run, in_the_call, outside) == (expected, expected, None)
+
+
+def test_without_a_collector_no_trace_is_recorded() -> None:
+    assert Tracing().recorded() is None
