@@ -62,6 +62,7 @@ FAMILIES = (
     Family("Version churn", version_churn.BARS, version_churn.measure, rounds=1),
     Family("Canary shares", canary_shares.BARS, canary_shares.measure, rounds=1),
     Family("Many packages", many_packages.BARS, many_packages.measure, rounds=3),
+    Family("Fleet metrics", fleet_metrics.BARS, fleet_metrics.measure, rounds=1),
     Family("Operator writes", operator_writes.BARS, operator_writes.measure, rounds=1),
     Family("Reconcile", reconcile.BARS, reconcile.measure, rounds=2),
     Family("Operator growth", operator_growth.BARS, operator_growth.measure, rounds=1),
