@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.cluster import places
 from tests.cluster.commands import run_logged
+from tests.cluster.locks import held
 from tests.cluster.progress import ClusterError
 
 ETCD = ("etcd-server",)
@@ -28,6 +29,9 @@ NODE = (
     "llvm-19",
     "bpftool",
 )
+
+_LOCK_SECONDS = 300
+"""How long somebody else's apt-get is waited for."""
 
 
 def missing(names: Sequence[str]) -> list[str]:
@@ -56,14 +60,23 @@ def ensure(names: Sequence[str]) -> str:
             f"These Debian packages are missing: {' '.join(wanted)}.",
             remedy=f"as root: apt-get install --no-install-recommends {' '.join(wanted)}",
         )
+    # Tests that run side by side may want the same package at the same moment.
+    with held("packages", waiting="Waiting for packages that are being installed ..."):
+        wanted = missing(names)
+        if wanted:
+            _install(wanted)
+    return f"installed {len(wanted)}"
+
+
+def _install(wanted: Sequence[str]) -> None:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     remedy = "see that apt-get reaches a Debian mirror, then run `make up` again."
     log = places.cache() / "logs" / "apt.log"
-    run_logged(["apt-get", "update"], log, env=env, remedy=remedy)
+    apt = ["apt-get", "--option", f"DPkg::Lock::Timeout={_LOCK_SECONDS}"]
+    run_logged([*apt, "update"], log, env=env, remedy=remedy)
     with _services_not_started():
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", *wanted]
+        install = [*apt, "install", "--yes", "--no-install-recommends", *wanted]
         run_logged(install, log, env=env, remedy=remedy)
-    return f"installed {len(wanted)}"
 
 
 @contextmanager
