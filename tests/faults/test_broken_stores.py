@@ -12,6 +12,7 @@ import pytest
 from psycopg import Connection
 from redis import Redis as RedisClient
 
+from tests.support.deadline import until
 from tests.support.fault_table import FaultTable
 from tests.support.postgres import Postgres
 from tests.support.redis_server import Redis
@@ -21,11 +22,11 @@ from tests.support.runtime_process import client
 from tests.support.tcp_proxy import TcpProxy
 
 TALKERS = 6
-BROKEN_SECONDS = 3.0
-"""How long a fault lasts while clients go on."""
+ANSWERS = 6
+"""How often every client is answered while a store is broken, well or not."""
 
-SILENT_SECONDS = 40.0
-"""How long PostgreSQL is silent: beyond the 20 seconds after which a question is given up."""
+MET_SECONDS = 90.0
+"""Until all of them were: a silent PostgreSQL is given up after 20 seconds each time."""
 
 RECOVERY_SECONDS = 45.0
 """Until the last session goes on: one whose turn could not be ended waits for its lease."""
@@ -46,12 +47,16 @@ class Stores:
 
 @dataclass(frozen=True)
 class Fault:
-    """How a store is broken, within which block; `refuses` tells that turns may be refused."""
+    """How a store is broken, within which block; `refuses` tells that turns may be refused.
+
+    It is broken so many `times`, each time until every client was answered so often: `answers`.
+    """
 
     broken: Callable[[Stores], AbstractAsyncContextManager[None]]
     refuses: bool = False
     seconds: float = ANSWER_SECONDS
-    lasts: float = BROKEN_SECONDS
+    answers: int = ANSWERS
+    times: int = 1
 
 
 @asynccontextmanager
@@ -116,9 +121,7 @@ async def _postgres_out_of_connections(stores: Stores) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _postgres_cuts_connections(stores: Stores) -> AsyncIterator[None]:
-    for _ in range(5):
-        stores.to_postgres.cut()
-        await asyncio.sleep(BROKEN_SECONDS / 10)
+    stores.to_postgres.cut()
     yield
 
 
@@ -144,13 +147,15 @@ FAULTS = {
     "Redis partitioned": Fault(_redis_partitioned),
     "PostgreSQL restarted": Fault(_postgres_restarted, refuses=True),
     "PostgreSQL out of connections": Fault(_postgres_out_of_connections, refuses=True),
-    "PostgreSQL's connections cut": Fault(_postgres_cuts_connections, refuses=True),
+    "PostgreSQL's connections cut": Fault(
+        _postgres_cuts_connections, refuses=True, answers=2, times=5
+    ),
     "PostgreSQL slow": Fault(_postgres_slow),
     "PostgreSQL partitioned": Fault(
         _postgres_partitioned,
         refuses=True,
         seconds=SILENT_ANSWER_SECONDS,
-        lasts=SILENT_SECONDS,
+        answers=1,
     ),
 }
 ONE_OF_EACH = ("Redis killed and started again", "PostgreSQL restarted")
@@ -199,8 +204,9 @@ async def _talk_through(
     async with asyncio.TaskGroup() as talking:
         for talker, http in pairs:
             talking.create_task(talker.talk(http, mended))
-        async with fault.broken(stores):
-            await asyncio.sleep(fault.lasts)
+        for _ in range(fault.times):
+            async with fault.broken(stores):
+                await _answered(talkers, fault.answers)
         mended.set()
     refusals = {refusal for talker in talkers for refusal in talker.refusals}
     assert fault.refuses or not refusals, refusals
@@ -214,3 +220,14 @@ async def _talk_through(
             for i, talker in enumerate(talkers)
         )
     )
+
+
+async def _answered(talkers: list[Talker], times: int) -> None:
+    """Return once every client was answered so often what it asked from now on."""
+    # The first answer may be to what was asked before.
+    wanted = {talker.name: talker.answered + times + 1 for talker in talkers}
+
+    async def all_are() -> bool:
+        return all(talker.answered >= wanted[talker.name] for talker in talkers)
+
+    await until(all_are, "every client meets the fault", MET_SECONDS)

@@ -29,6 +29,11 @@ class Talker:
     slowest: float = 0.0
     said: int = 0
 
+    @property
+    def answered(self) -> int:
+        """Return how often it got an answer, whatever that was."""
+        return len(self.acknowledged) + len(self.refusals)
+
     async def say(self, http: aiohttp.ClientSession) -> bool:
         """Send the next message; tell whether it was acknowledged."""
         self.said += 1
