@@ -161,7 +161,10 @@ def _with_pool(standing: Standing, usage: PoolUsage) -> Standing:
 
 
 def _with_volume(standing: Standing, directory: Path) -> Standing:
-    volume = shutil.disk_usage(directory)
+    try:
+        volume = shutil.disk_usage(directory)
+    except OSError:
+        return standing
     return replace(standing, storage_used_bytes=volume.used, storage_capacity_bytes=volume.total)
 
 

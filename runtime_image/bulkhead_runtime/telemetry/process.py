@@ -27,8 +27,15 @@ class ProcessFigures(Struct, frozen=True):
     started_at: float
 
 
-def process_figures() -> ProcessFigures:
-    """Return the figures of this moment."""
+def process_figures() -> ProcessFigures | None:
+    """Return the figures of this moment, None where the kernel does not tell them."""
+    try:
+        return _figures()
+    except OSError:
+        return None
+
+
+def _figures() -> ProcessFigures:
     virtual, resident = map(int, (_PROCESS / "statm").read_text().split()[:2])
     return ProcessFigures(
         cpu_seconds=time.process_time(),
