@@ -154,8 +154,8 @@ async def test_events_and_lines_beyond_their_share_of_the_volume_make_room(
     kept = await store.events(EventFilter(), limit=1000)
     page = await store.ledger(since=0, until=FAR, principal=None, limit=1000, cursor=None)
     (total,) = await store.usage_by((), since=0, until=FAR, principal=None)
-    assert [stored.event.id for stored in kept] == [f"evt_{number}" for number in range(950, 1001)]
-    assert len(page.items) == 61
+    assert [stored.event.id for stored in kept] == [f"evt_{number}" for number in range(951, 1001)]
+    assert len(page.items) == 60
     assert (total.uses, total.output_tokens, total.cost) == (1001, 5005, Decimal("100.1"))
 
 
