@@ -30,7 +30,7 @@ export function open(page) {
       facts(
         ["Native API", code(address("/v1"))],
         ["OpenAI clients", code(address("/v1"))],
-        ["All paths", h("a", { href: String(address("/openapi.json")) }, "openapi.json")],
+        ["All paths", apart(address("/openapi.json"), "openapi.json")],
       ),
       h(
         "p",
@@ -46,6 +46,11 @@ export function open(page) {
 
 function snippet(title, text) {
   return h("section", { class: "card" }, h("h2", {}, title), copyable(text, title));
+}
+
+/** Make a link that leaves this page, and with it who signed in, where they are. */
+function apart(url, text) {
+  return h("a", { href: String(url), target: "_blank", rel: "noopener" }, text);
 }
 
 function code(url) {
