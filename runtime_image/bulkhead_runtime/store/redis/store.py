@@ -47,7 +47,7 @@ REMEMBERED_TAILS = 200
 """Tails that were read with a session's head and wait for its turn to begin."""
 
 _ANY_AGE = PoolBounds("", 0, None)
-_LOAD = "SELECT bulkhead.load(%s, %s)::text"
+_LOAD = "SELECT bulkhead.read_session(%s, %s)"
 
 
 class CachedStore(PostgresStore):
