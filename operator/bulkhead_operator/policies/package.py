@@ -171,20 +171,32 @@ def runs_an_allowed_image(judged: Judged) -> UserError | None:
     )
 
 
+def has_pods_no_larger_than_a_replica(judged: Judged) -> UserError | None:
+    """Refuse an image whose pod is larger than any container of the namespace may be."""
+    image, limits = judged.document.image, judged.offered.limits
+    if image is None:
+        return None
+    millicores = limits.max_cpu_percent * 10
+    wishes = (
+        ("memoryMB", image.memory_mb, limits.max_memory_mb, "spec.limits.maxMemoryMB"),
+        ("cpuMillicores", image.cpu_millicores, millicores, "spec.limits.maxCPUPercent"),
+    )
+    for name, wanted, allowed, field_name in wishes:
+        if wanted > allowed:
+            return UserError(
+                reasons.NO_ROOM_FOR_IMAGE,
+                f"`spec.image.{name}` is {wanted}, more than the {allowed} of a replica: ask for "
+                f"less, or have `{field_name}` of the OrganizationRuntime raised.",
+            )
+    return None
+
+
 def leaves_room_for_its_pods(judged: Judged) -> UserError | None:
     """Refuse an image whose pods, one more while they are replaced, have no room left."""
     if judged.document.image is None:
         return None
     room, images = judged.offered.limits.packages, (*judged.beside, judged.document.image)
-    limits = judged.offered.limits
     wishes = (
-        ("memoryMB", judged.document.image.memory_mb, limits.max_memory_mb, "maxMemoryMB"),
-        (
-            "cpuMillicores",
-            judged.document.image.cpu_millicores,
-            limits.max_cpu_percent * 10,
-            "maxCPUPercent",
-        ),
         ("replicas", sum(one.replicas + 1 for one in images), room.pods, "packages.pods"),
         (
             "memoryMB",
@@ -238,6 +250,7 @@ RULES: Final[tuple[Rule[Judged], ...]] = (
     defines_new_agents,
     asks_for_what_the_limits_allow,
     runs_an_allowed_image,
+    has_pods_no_larger_than_a_replica,
     leaves_room_for_its_pods,
     fits,
 )

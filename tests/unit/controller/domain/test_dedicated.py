@@ -188,7 +188,7 @@ VERDICTS = [
     pytest.param(
         judged(memoryMB=513),
         "NoRoomForImage",
-        "`spec.limits.maxMemoryMB`",
+        "is 513, more than the 512 of a replica",
         id="a pod that is larger than a replica",
     ),
     pytest.param(
