@@ -1,6 +1,7 @@
 """Takes one package one step further: from what is recorded, asked and reported to what is next."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -56,6 +57,8 @@ class Situation:
     """What cannot wait for a check: a refused document, a crash loop, a need that is not met."""
     unready: Mapping[str, str] = field(default_factory=dict)
     """Versions whose own pods are not ready, by checksum, and what they wait for."""
+    ringing: AbstractSet[str] = frozenset()
+    """Those of them of which it is told when they are."""
     partner: str = ""
     """What is not ready yet, and can only take over together with this one."""
 
@@ -207,7 +210,8 @@ def _wake_at(
     moments = [] if wake_at is None else [wake_at]
     if judged:
         moments.append(situation.now + ANALYSIS_SECONDS)
-    if progress.phase in UNDER_WAY and progress.target.checksum in situation.unready:
+    polled = situation.unready.keys() - situation.ringing
+    if progress.phase in UNDER_WAY and progress.target.checksum in polled:
         moments.append(situation.now + PODS_SECONDS)
     if progress.phase in {Phase.HEALTH_CHECK, Phase.RESTORE}:
         moments.append(situation.now + CHECK_SECONDS)

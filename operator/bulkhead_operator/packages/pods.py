@@ -26,6 +26,8 @@ class Pods:
     down: frozenset[str] = frozenset()
     """Versions of which no pod is ready."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    ringing: frozenset[str] = frozenset()
+    """Versions that wait for something whose end is told, so that nobody has to look."""
 
 
 def trouble(pods: Iterable[Mapping[str, Any]]) -> tuple[str, Failure | None]:

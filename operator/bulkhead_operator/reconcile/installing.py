@@ -81,6 +81,7 @@ def together(images: Pods, installing: Pods) -> Pods:
     return replace(
         images,
         waiting={**images.waiting, **installing.waiting},
+        ringing=frozenset(installing.waiting.keys() - images.waiting.keys()),
         failures={**images.failures, **installing.failures},
     )
 

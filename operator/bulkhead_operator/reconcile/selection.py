@@ -263,6 +263,7 @@ class _Table:
                 or (blocked and not about_target),
                 broken=failure or self._crashed(record),
                 unready=self._around.pods.waiting,
+                ringing=self._around.pods.ringing,
                 partner=self._around.partners.get(candidate.name, ""),
             )
         )
