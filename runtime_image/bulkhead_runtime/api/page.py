@@ -7,10 +7,11 @@ model or a stranger act as code, or another site put the page into a frame.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.api.rate_headers import Header
@@ -44,8 +45,7 @@ _HEADERS: Final[tuple[Header, ...]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Body:
+class _Body(msgspec.Struct, frozen=True):
     """A file in one encoding; the tag is quoted."""
 
     content: bytes
@@ -53,8 +53,7 @@ class _Body:
     headers: tuple[Header, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(msgspec.Struct, frozen=True):
     """A file as it is and packed."""
 
     content_type: bytes
