@@ -23,7 +23,7 @@ from bulkhead_runtime.runtime import Runtime
 
 _EXECUTE: Final = re.compile(r"/v1/agents/(?P<agent>[^/]{1,63})/execute(?P<stream>/stream)?")
 _WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
-_OPEN: Final = frozenset({"/openapi.json", "/docs"})
+_OPEN: Final = frozenset({"/openapi.json"})
 _REST: Final = re.compile(
     r"/v1/(sessions|agents|models|tools|tool-policies|model-policies|llm|usage|metrics|api-keys)"
     r"(/.*)?"

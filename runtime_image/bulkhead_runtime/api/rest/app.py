@@ -31,6 +31,8 @@ def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:
         title="Bulkhead runtime",
         version=runtime_version(),
         summary="One organization's agents: talk to them, read their conversations.",
+        # Their pages load scripts from elsewhere, into the origin where tenants type their keys.
+        docs_url=None,
         redoc_url=None,
     )
     app.include_router(sessions.routes(runtime))

@@ -51,6 +51,14 @@ async def test_a_file_needs_no_key_and_forbids_what_would_let_text_act_as_code(
         assert "set-cookie" not in response.headers
 
 
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_no_page_of_others_runs_where_tenants_type_their_keys(
+    runtime: RuntimeProcess, path: str
+) -> None:
+    async with client(runtime) as http, http.get(path) as response:
+        assert response.status == 404
+
+
 async def test_every_file_that_the_page_names_is_there_and_of_its_type(
     runtime: RuntimeProcess,
 ) -> None:
