@@ -168,6 +168,18 @@ async def test_a_version_that_leaves_takes_nothing_from_what_was_counted() -> No
     assert await _past(shelf, "bulkhead_executions_total") == [(0, 4), (10, 1)]
 
 
+async def test_a_version_that_leaves_and_comes_back_is_counted_anew() -> None:
+    shelf = Shelf()
+    replica = Replica(shelf)
+    replica.executions(4)
+    await replica.record(0)
+    replica.metrics.keep({("pack", "2")}, {"a"})
+    replica.executions(1)
+    await replica.record(10)
+
+    assert await _past(shelf, "bulkhead_executions_total") == [(0, 4), (10, 1)]
+
+
 async def test_a_store_that_is_away_costs_only_the_fine_intervals() -> None:
     shelf = Shelf()
     replica = Replica(shelf)
