@@ -185,8 +185,13 @@ async def test_packages_that_need_more_than_one_map_are_all_loaded(operated: Wor
     maps = await operated.api.items("/api/v1/namespaces/org-large/configmaps")
     names = [one["metadata"]["name"] for one in maps]
     assert "runtime-packages-1" in names
-    live = await operated.reported("large", status="True")
-    assert live["status"]["activeAgents"] == 64
+
+    async def all_agents() -> bool:
+        # The status follows what was loaded; the organization is ready meanwhile.
+        live = await operated.reported("large", status="True")
+        return bool(live["status"]["activeAgents"] == 64)
+
+    await until(all_agents, "all agents are counted", seconds=20)
 
 
 async def test_the_pool_reports_rounded_usage(operated: World) -> None:
