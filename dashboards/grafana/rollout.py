@@ -30,6 +30,7 @@ _LEGEND: Final = "{{organization}} {{package}} {{version}}"
 def dashboard() -> models.Dashboard:
     """Return the dashboard to look at while a version of a package comes into service."""
     weights = picked("bulkhead_package_version_weight", _PACKAGE)
+    now = highest(weights, *_VERSION)
     restored = picked("bulkhead_rollout_phase", _NAMED, 'phase=~"Restore|Restored"')
     return framed(
         "package-rollout",
@@ -53,7 +54,8 @@ def dashboard() -> models.Dashboard:
         marks=(
             Mark(
                 "Share changed",
-                f"{highest(f'changes({weights}[$__rate_interval])', *_VERSION)} > 0",
+                # A version that comes with its whole share has no other before.
+                f"{now} unless ({now} == {highest(f'{weights} offset 1m', *_VERSION)})",
                 _LEGEND,
                 "blue",
             ),

@@ -6,6 +6,7 @@ package that wait for a person.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,7 @@ def _manifest(stub: Provider) -> dict[str, Any]:
     broken = {"failures": 3, "openSeconds": 5}
     found = organization(
         NAME,
+        namespace=NAMESPACE,
         models={
             "default": "stub/words",
             "providers": [
@@ -70,10 +72,35 @@ def _manifest(stub: Provider) -> dict[str, Any]:
         },
         tools={"policy": {"rules": _TOOL_RULES}},
         sessions={"compaction": {"turns": 2}},
+        authentication={"apiKeys": [_expiring_key()]},
         network={"egress": [stub.as_egress()]},
     )
     found["spec"]["limits"] |= {"maxConcurrentAgents": 3, "maxQueueSize": 4}
     return found
+
+
+def _namespace() -> dict[str, Any]:
+    metadata = {"name": NAMESPACE, "annotations": {"bulkhead.dev/organization": NAME}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _expiring_key() -> dict[str, Any]:
+    return {
+        "name": "expiring",
+        "secretRef": {"name": "expiring"},
+        "scopes": ["sessions:read"],
+        "expiresAt": (datetime.now(UTC) + timedelta(days=3)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _secret_of_key() -> dict[str, Any]:
+    digest = hashlib.sha256(b"a key that nobody uses").hexdigest()
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "expiring", "namespace": NAMESPACE},
+        "stringData": {"token": f"sha256:{digest}"},
+    }
 
 
 def _package(version: str, **spec: object) -> dict[str, Any]:
@@ -96,8 +123,8 @@ def established(kubectl: Kubectl, on_cluster: ClusterKubectl) -> Iterator[Endpoi
         for name in (NAME, STUCK):
             stack.callback(_remove, kubectl, name)
         kubectl("create", "namespace", STUCK)
+        kubectl.apply(_namespace(), _secret_of_key())
         kubectl.apply(_manifest(stub), organization(STUCK, namespace=STUCK))
-        kubectl("wait", "--for=create", f"namespace/{NAMESPACE}", "--timeout=60s")
         kubectl.apply(_package("1.0.0"), _unmet())
         ready(kubectl, NAME, NAMESPACE, "1.0.0")
         endpoint = Endpoint.of(NAME)
