@@ -75,6 +75,7 @@ faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test
 	.venv-runtime/bin/pytest -q -s --every-fault tests/faults
 	BULKHEAD_EVERY_FAULT=1 .venv/bin/pytest -q -n 2 tests/integration/reconcile/test_reconcile_rollout_faults.py \
 		tests/integration/reconcile/test_reconcile_rollout_races.py \
+		tests/integration/reconcile/test_reconcile_joint_upgrades.py \
 		tests/integration/reconcile/test_reconcile_dedicated_faults.py
 	$(CLUSTER_TOOL) up
 	.venv/bin/pytest -q --quiet-seconds 300 tests/e2e/test_gitops.py

@@ -1,17 +1,22 @@
 """Packages that can only be upgraded together: at once, or not at all."""
 
+import os
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from tests.integration.reconcile.bad_packages import CHECKS
 from tests.integration.reconcile.conftest import World, package
+from tests.integration.reconcile.deaths import dies
 from tests.integration.reconcile.test_reconcile_packages import until_loaded
 from tests.integration.reconcile.test_reconcile_rollouts import asks_for
 from tests.support.api_observer import Object
+from tests.support.fault_proxy import FaultProxy
 
 FULL_WEIGHT: Final = 100
+DEATHS: Final = range(24) if os.environ.get("BULKHEAD_EVERY_FAULT") else (3, 8)
 BEFORE: Final = {"above 1.0.0": 100, "below 1.0.0": 100}
 AFTER: Final = {"above 2.0.0": 100, "below 2.0.0": 100}
 
@@ -19,7 +24,7 @@ AFTER: Final = {"above 2.0.0": 100, "below 2.0.0": 100}
 def above(name: str, number: str, **spec: Any) -> Object:
     """Return the package that needs `below` in the same major version."""
     manifest = package(f"org-{name}", "above", number, above={"instructions": number})
-    need = {"type": "Package", "name": "below", "version": f"^{number[0]}"}
+    need = {"type": "Package", "name": "below", "version": f"^{number.partition('.')[0]}"}
     manifest["spec"] |= {"dependencies": [need], "healthChecks": CHECKS, **spec}
     return manifest
 
@@ -78,6 +83,26 @@ async def test_when_one_of_them_fails_neither_takes_over(operated: World) -> Non
     await operated.ready(good, reason="DependencyNotMet", message="above 1.0.0")
     await until_loaded(operated, "org-joint-bad", BEFORE)
     assert all(one.get("below") != "2.0.0" for one in serving(operated, "joint-bad"))
+
+
+async def test_an_operator_that_dies_in_between_leaves_both_or_none_in_the_end(
+    world: World, tmp_path: Path
+) -> None:
+    async with world.operator():
+        await both_in_service(world, "joint-mortal")
+    proxy = FaultProxy(world.control_plane.kubeconfig)
+    async with proxy.serving(tmp_path / "proxy.conf"):
+        for point in DEATHS:
+            number = f"{point + 2}.0.0"
+            wanted = [above("joint-mortal", number), below("joint-mortal", number)]
+            for manifest in wanted:
+                await asks_for(world, manifest)
+            await dies(world, proxy, tmp_path / "proxy.conf", wanted[0], point)
+            async with world.operator():
+                for manifest in wanted:
+                    await world.ready(manifest, status="True", message=number, seconds=60)
+                both = {f"above {number}": 100, f"below {number}": 100}
+                await until_loaded(world, "org-joint-mortal", both)
 
 
 async def test_steps_are_refused_where_two_can_only_go_together(operated: World) -> None:
