@@ -130,7 +130,7 @@ class Runtime:
             store=self.store,
             volume=None if stores.shared else settings.data_directory,
             background=self.background,
-            show_balance=reports.balance,
+            show_balances=reports.balances,
         )
         self.live = LiveMetrics(lambda: self.read_metrics(0), self.metrics.instruments.changes)
         self._recorder = Recorder(self.store, self.read_metrics)

@@ -43,12 +43,15 @@ KEYS_SECONDS: Final = 60.0
 MAX_KEYS: Final = 50
 """API keys whose expiry is shown, those that expire first; what others do is no news yet."""
 
+EXPIRED_SECONDS: Final = 24 * 3600.0
+"""How long a key is shown that has expired: longer, and old ones would crowd out the next."""
+
 
 class Standings:
     """Looks at the parts of one runtime.
 
     `volume` is where the embedded store lies, None where the store is a shared one; the balances
-    of the organization's budgets go to `show_balance`.
+    of the organization's budgets go to `show_balances`.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Standings:
         store: StoreOfRecord,
         volume: Path | None,
         background: Background,
-        show_balance: Callable[[Balance], None],
+        show_balances: Callable[[tuple[Balance, ...]], None],
     ) -> None:
         self._holder = holder
         self._admission = admission
@@ -68,7 +71,7 @@ class Standings:
         self._store = store
         self._volume = volume
         self._background = background
-        self._show_balance = show_balance
+        self._show_balances = show_balances
         self._usage: PoolUsage | None = None
         self._keys: tuple[StoredKey, ...] = ()
         self._keys_read_at = self._read_at = float("-inf")
@@ -91,8 +94,7 @@ class Standings:
             self._usage = await self._store.usage()
             if now - self._keys_read_at >= KEYS_SECONDS:
                 self._keys, self._keys_read_at = await self._store.keys(), now
-            for balance in await self._balances():
-                self._show_balance(balance)
+            self._show_balances(await self._balances())
         except Problem:
             self._usage = None
         self._read_at = now
@@ -147,7 +149,8 @@ class Standings:
         found += [
             (key.expires_at / 1000, key.name) for key in self._keys if key.expires_at is not None
         ]
-        first = sorted(found)[:MAX_KEYS]
+        since = time.time() - EXPIRED_SECONDS
+        first = sorted(key for key in found if key[0] > since)[:MAX_KEYS]
         return {(name,): expires_at for expires_at, name in reversed(first)}
 
 

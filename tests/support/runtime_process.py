@@ -92,8 +92,8 @@ class Mount:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._count = 0
         directory.mkdir(parents=True, exist_ok=True)
+        self._count = sum(one.is_dir() and not one.is_symlink() for one in directory.iterdir())
 
     def switch(self, files: dict[str, bytes]) -> None:
         self._count += 1

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.port import Event, Events
 from bulkhead_runtime.identifiers import new_id
-from bulkhead_runtime.kernel.context import ExecutionContext
+from bulkhead_runtime.kernel.context import HEALTH_CHECK, ExecutionContext
 from bulkhead_runtime.kernel.execution import Execution, UsageTotal
 from bulkhead_runtime.kernel.purse import BudgetRefusedError
 from bulkhead_runtime.kernel.verdicts import failed
@@ -55,10 +55,10 @@ class Reports:
 
     def ended(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
         """Count an execution and say how it ended."""
-        metrics, usage = self._metrics.executions, execution.usage
-        metrics.ended(execution.agent, execution.package, execution.version, execution.outcome)
-        self._measured(execution, error, seconds)
-        metrics.used(execution.agent, seconds=seconds, tokens=_tokens(usage), cost=_cost(usage))
+        usage = execution.usage
+        self._metrics.executions.spent(execution.agent, _tokens(usage), _cost(usage))
+        if execution.context.principal is not HEALTH_CHECK:
+            self._counted(execution, error, seconds)
         data: dict[str, Any] = {
             "agent": execution.agent,
             "version": execution.version,
@@ -68,14 +68,22 @@ class Reports:
             "seconds": round(seconds, 4),
         }
         if error is None:
-            if execution.turn is not None:
-                metrics.turn(execution.agent)
             self.publish("request.complete", execution.context, data)
             return
-        metrics.failed(execution.agent, _code(error))
         data["code"] = getattr(error, "code", type(error).__name__)
         data["status"] = getattr(error, "status", None)
         self.publish("request.error", execution.context, data)
+
+    def _counted(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
+        """Count what a tenant asked for; a check of a version is nobody's failed request."""
+        metrics = self._metrics.executions
+        metrics.ended(execution.agent, execution.package, execution.version, execution.outcome)
+        metrics.took(execution.agent, seconds)
+        self._measured(execution, error, seconds)
+        if error is not None:
+            metrics.failed(execution.agent, _code(error))
+        elif execution.turn is not None:
+            metrics.turn(execution.agent)
 
     def _measured(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
         verdict = failed(execution, error)
@@ -109,6 +117,14 @@ class Reports:
         named = {"scope": account.scope, "key": account.key, **data}
         self.publish(type_, execution.context, named)
 
+    def balances(self, balances: tuple[Balance, ...]) -> None:
+        """Show where the accounts of the whole organization stand, and no others any more."""
+        self._metrics.spending.keep(
+            {(one.account.scope, name) for one in balances for name in one.account.limits}
+        )
+        for one in balances:
+            self.balance(one)
+
     def balance(self, balance: Balance) -> None:
         """Show where an account of the whole organization stands."""
         for dimension, limit in balance.account.limits.items():
@@ -130,6 +146,8 @@ class Reports:
 
     def first_text(self, execution: Execution) -> None:
         """Count how long the first text took since the execution came in."""
+        if execution.context.principal is HEALTH_CHECK:
+            return
         seconds = time.monotonic() - execution.started
         self._metrics.executions.first_token(execution.agent, seconds)
 

@@ -36,7 +36,7 @@ class _Failure(NamedTuple):
 
 def retry_seconds(times: int) -> float:
     """Return the pause after a number of failures; no two versions come back at once."""
-    longest = min(FIRST_RETRY_SECONDS * 2 ** min(times - 1, 10), LONGEST_RETRY_SECONDS)
+    longest: float = min(FIRST_RETRY_SECONDS * 2 ** min(times - 1, 10), LONGEST_RETRY_SECONDS)
     return longest * random.uniform(0.75, 1)  # noqa: S311 (no secret)
 
 

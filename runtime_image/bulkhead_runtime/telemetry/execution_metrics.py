@@ -67,15 +67,12 @@ class ExecutionMetrics:
         """Count one execution that did not end well, by the stable code of why."""
         self._errors.add((self._agents.label(agent), self._classes.label(code)))
 
-    def used(
-        self, agent: str, *, seconds: float, tokens: tuple[int, int], cost: float | None
-    ) -> None:
-        """Count what one execution took; `tokens` are of input and output."""
+    def took(self, agent: str, seconds: float) -> None:
+        """Count how long one execution was."""
         self._duration.observe(seconds, (self._agents.label(agent),))
-        self.spent(agent, tokens, cost)
 
     def spent(self, agent: str, tokens: tuple[int, int], cost: float | None) -> None:
-        """Count what models took for an agent, also when no execution waits for it."""
+        """Count what models took for an agent; `tokens` are of input and output."""
         agent = self._agents.label(agent)
         if any(tokens):
             self._tokens.add((agent, "input"), tokens[0])

@@ -123,6 +123,10 @@ class Gauge:
         """Show exactly these series; for what is looked up when somebody reads."""
         self._values = dict(list(values.items())[:MAX_SERIES])
 
+    def keep(self, wanted: Callable[[Labels], bool]) -> None:
+        """Forget the series whose labels are not wanted any more."""
+        self._values = {key: value for key, value in self._values.items() if wanted(key)}
+
     def read(self) -> Reading:
         """Return all series."""
         return Reading(self.about, self._values.copy())

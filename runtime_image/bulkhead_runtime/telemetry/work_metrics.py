@@ -4,10 +4,11 @@ Every label is a word of the code or a name of the configuration, or goes throug
 Names of GenAI instruments keep OpenTelemetry's stems, so that scraped and pushed figures agree.
 """
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Final, Literal
 
-from bulkhead_runtime.telemetry.instruments import Instruments
+from bulkhead_runtime.telemetry.instruments import Instruments, Labels
 from bulkhead_runtime.telemetry.labels import BoundedNames
 
 CALL_BOUNDS: Final = (0.01, 0.04, 0.16, 0.64, 2.56, 10.24, 40.96)
@@ -187,6 +188,11 @@ class SpendingMetrics:
         self._limit.set(float(limit), account)
         self._used.set(float(used + reserved), account)
         self._reserved.set(float(reserved), account)
+
+    def keep(self, accounts: Collection[Labels]) -> None:
+        """Drop what is shown of all accounts and dimensions but these."""
+        for gauge in (self._limit, self._used, self._reserved):
+            gauge.keep(accounts.__contains__)
 
     def idempotency(self, outcome: str) -> None:
         """Count start, hit, conflict, complete or fail."""

@@ -137,11 +137,16 @@ async def test_checks_run_once_per_value_and_are_ledgered(
         after = await settled(runtime, none)
         async with client(runtime) as http, http.get("/v1/usage?by=principal") as response:
             usage = await response.json()
+        async with client(runtime) as http, http.get("/metrics") as response:
+            shown = await response.text()
     assert (report.verdict, report.nonce, asked) == ("Passed", "a", 1)
     assert (report_again.verdict, report_again.nonce) == ("Passed", "b")
     assert len(provider.requests) == 2
     assert after.checks == ()
     assert "health-check" in str(usage)
+    # Money is counted; a request of a tenant, which objectives are about, it was not.
+    assert "bulkhead_tokens_total{" in shown
+    assert "bulkhead_executions_total{" not in shown
 
 
 async def test_an_organization_at_its_rate_fails_no_version(files: RuntimeFiles) -> None:

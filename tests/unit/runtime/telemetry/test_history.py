@@ -53,7 +53,8 @@ class Replica:
     def executions(self, count: int, seconds: float = 0.1) -> None:
         for _ in range(count):
             self.metrics.executions.ended("a", "pack", "1", "completed")
-            self.metrics.executions.used("a", seconds=seconds, tokens=(3, 4), cost=0.5)
+            self.metrics.executions.took("a", seconds)
+            self.metrics.executions.spent("a", (3, 4), 0.5)
 
 
 async def _past(shelf: Shelf, metric: str, step: int = 10) -> list[tuple[int, Any]]:

@@ -38,7 +38,8 @@ def test_ten_thousand_hostile_names_cannot_flood_prometheus() -> None:
         metrics.models.used(f"{name}/{name}", (1, 1), None)
         metrics.executions.ended(name, name, name, "completed")
         metrics.executions.failed(name, name)
-        metrics.executions.used(name, seconds=1, tokens=(1, 1), cost=0.1)
+        metrics.executions.took(name, 1)
+        metrics.executions.spent(name, (1, 1), 0.1)
     first = _series(metrics)
     for _ in range(HOSTILE):
         metrics.tools.called(secrets.token_hex(200), "ok", 0.1)
@@ -74,7 +75,8 @@ def test_an_agent_that_left_takes_its_series_and_makes_room_for_another() -> Non
     metrics = Metrics()
     for number in range(100):
         metrics.executions.ended(f"agent-{number}", "pack", "1", "completed")
-        metrics.executions.used(f"agent-{number}", seconds=1, tokens=(1, 1), cost=1)
+        metrics.executions.took(f"agent-{number}", 1)
+        metrics.executions.spent(f"agent-{number}", (1, 1), 1)
     metrics.keep({("pack", "1")}, {"agent-0"})
     metrics.executions.ended("new", "pack", "1", "completed")
 
@@ -100,7 +102,7 @@ def test_a_version_that_left_takes_its_series() -> None:
 def test_a_histogram_is_exposed_cumulatively_as_prometheus_wants_it() -> None:
     metrics = Metrics()
     for seconds in (0.1, 0.1, 3, 10_000):
-        metrics.executions.used("a", seconds=seconds, tokens=(0, 0), cost=None)
+        metrics.executions.took("a", seconds)
 
     text = _text(metrics)
     name = "bulkhead_execution_duration_seconds"
@@ -113,7 +115,7 @@ def test_a_histogram_is_exposed_cumulatively_as_prometheus_wants_it() -> None:
 
 def test_openmetrics_has_an_exemplar_where_a_trace_is_recorded() -> None:
     metrics = Metrics(Instruments(lambda: TRACE))
-    metrics.executions.used("a", seconds=0.3, tokens=(0, 0), cost=None)
+    metrics.executions.took("a", 0.3)
 
     samples = [
         sample
@@ -129,6 +131,6 @@ def test_openmetrics_has_an_exemplar_where_a_trace_is_recorded() -> None:
 
 def test_without_a_recorded_trace_no_exemplar_leads_nowhere() -> None:
     metrics = Metrics(Instruments(lambda: None))
-    metrics.executions.used("a", seconds=0.3, tokens=(0, 0), cost=None)
+    metrics.executions.took("a", 0.3)
 
     assert "# {" not in _text(metrics, OPEN)
