@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ NAMESPACE = f"org-{NAME}"
 LIMITS = {
     "requests": {"cpuMillicores": 50, "memoryMB": 96},
     "maxMemoryMB": 256,
-    "packages": {"pods": 4, "memoryMB": 256, "cpuMillicores": 400},
+    # Two versions that serve and one that comes, each with a pod more while it is replaced.
+    "packages": {"pods": 6, "memoryMB": 384, "cpuMillicores": 600},
 }
 
 
@@ -26,10 +29,11 @@ def reference() -> str:
     return cluster_tool("dedicated").splitlines()[-1]
 
 
-@pytest.fixture
-def wonka(organizations: Organizations) -> Endpoint:
+@pytest.fixture(scope="module")
+def wonka(kubectl: Kubectl) -> Iterator[Endpoint]:
     """An organization that gives packages room for pods of their own."""
-    return organizations.make(NAME, limits=LIMITS)
+    with ExitStack() as stack:
+        yield Organizations(kubectl, stack).make(NAME, limits=LIMITS)
 
 
 def parcels(reference: str, version: str = "1.0.0", **spec: Any) -> dict[str, Any]:
@@ -71,39 +75,6 @@ def running(kubectl: Kubectl) -> list[str]:
     )
 
 
-async def test_an_image_answers_upgrades_and_comes_back_when_its_next_version_crashes(
-    kubectl: Kubectl, wonka: Endpoint, reference: str
-) -> None:
-    await asyncio.to_thread(kubectl.apply, parcels(reference))
-    await asyncio.to_thread(ready, kubectl, "1.0.0")
-    first = await say(wonka, "Where is BH-1002?")
-    assert first["answer"].strip() == "Parcel BH-1002 waits at the depot."
-    assert first["usage"]["output_tokens"] == 9
-    again = await say(wonka, "And now?", session_id=first["session_id"])
-    assert "BH-1002" in again["answer"], "the conversation was handed over"
-
-    kubectl.apply(parcels(reference, "1.1.0"))
-    await asyncio.to_thread(ready, kubectl, "1.1.0")
-    assert (await say(wonka, "BH-1001?"))["version"] == "1.1.0"
-    pinned = await say(wonka, "And now?", session_id=first["session_id"])
-    assert pinned["version"] == "1.0.0"
-    assert running(kubectl) == ["1.0.0", "1.1.0"]
-
-    # The runtime's own image is on every node and ends at once without its environment.
-    runtime = kubectl.get("deployment", "runtime", "-n", NAMESPACE)
-    image = runtime["spec"]["template"]["spec"]["containers"][0]["image"]
-    kubectl.apply(parcels(image, "2.0.0"))
-
-    def taken_back() -> bool:
-        live = kubectl.get("agpkg", "parcels", "-n", NAMESPACE)["status"]
-        stalled = [one for one in live["conditions"] if one["type"] == "Stalled"]
-        return bool(stalled) and stalled[0]["reason"] == "CrashLoop"
-
-    await settled(taken_back, "the version that crashes is taken back", 60)
-    assert (await say(wonka, "BH-1003?"))["version"] == "1.1.0"
-    await settled(lambda: "2.0.0" not in running(kubectl), "its pods are gone")
-
-
 async def test_nobody_but_the_runtime_reaches_an_image_which_reaches_nobody(
     kubectl: Kubectl, wonka: Endpoint, reference: str
 ) -> None:
@@ -138,3 +109,36 @@ async def test_nobody_but_the_runtime_reaches_an_image_which_reaches_nobody(
     with pytest.raises(Exception, match="No such file"):
         kubectl(*token)
     assert json.dumps(pod["spec"]["volumes"]).count("emptyDir") == 1
+
+
+async def test_an_image_answers_upgrades_and_comes_back_when_its_next_version_crashes(
+    kubectl: Kubectl, wonka: Endpoint, reference: str
+) -> None:
+    await asyncio.to_thread(kubectl.apply, parcels(reference))
+    await asyncio.to_thread(ready, kubectl, "1.0.0")
+    first = await say(wonka, "Where is BH-1002?")
+    assert first["answer"].strip() == "Parcel BH-1002 waits at the depot."
+    assert first["usage"]["output_tokens"] == 9
+    again = await say(wonka, "And now?", session_id=first["session_id"])
+    assert "BH-1002" in again["answer"], "the conversation was handed over"
+
+    kubectl.apply(parcels(reference, "1.1.0"))
+    await asyncio.to_thread(ready, kubectl, "1.1.0")
+    assert (await say(wonka, "BH-1001?"))["version"] == "1.1.0"
+    pinned = await say(wonka, "And now?", session_id=first["session_id"])
+    assert pinned["version"] == "1.0.0"
+    assert running(kubectl) == ["1.0.0", "1.1.0"]
+
+    # The runtime's own image is on every node and ends at once without its environment.
+    runtime = kubectl.get("deployment", "runtime", "-n", NAMESPACE)
+    image = runtime["spec"]["template"]["spec"]["containers"][0]["image"]
+    kubectl.apply(parcels(image, "2.0.0"))
+
+    def taken_back() -> bool:
+        live = kubectl.get("agpkg", "parcels", "-n", NAMESPACE)["status"]
+        stalled = [one for one in live["conditions"] if one["type"] == "Stalled"]
+        return bool(stalled) and stalled[0]["reason"] == "CrashLoop"
+
+    await settled(taken_back, "the version that crashes is taken back", 60)
+    assert (await say(wonka, "BH-1003?"))["version"] == "1.1.0"
+    await settled(lambda: "2.0.0" not in running(kubectl), "its pods are gone")
