@@ -15,7 +15,7 @@ from bulkhead_runtime.telemetry.changes import Changes
 from bulkhead_runtime.telemetry.instruments import Reading
 from bulkhead_runtime.telemetry.snapshot import Document, changes, documents
 
-GATHER_SECONDS: Final = 0.05
+GATHER_SECONDS: Final = 0.03
 LOOK_SECONDS: Final = 1.0
 """How often those are looked at that change without saying so: memory, ages, other replicas."""
 
