@@ -16,7 +16,9 @@ from tests.performance.rows.servers import runtime, stub_provider
 
 _SESSIONS = 20
 _SECONDS = 10
-_SESSION_TURNS = 10
+_SESSION_TURNS = 5
+"""Short enough that the sessions that a process remembers are as many as may be by then."""
+
 _WARM_TURNS = 20_000
 _TURNS = 20_000
 
