@@ -1,8 +1,8 @@
 """Counters, gauges and histograms as plain numbers of the event loop's thread.
 
-The client library of Prometheus takes six times as long to count (docs/design/0023), lets nobody
-read what was counted but by rendering it, and tells nobody that something was: three things that a
-stream of changes and a history need. It renders the text that a scrape gets (`exposition`).
+The client library of Prometheus takes three to four times as long to count (docs/design/0023), lets
+nobody read what was counted but by rendering it, and tells nobody that something was: what a stream
+of changes and a history need. It renders the text that a scrape gets (`exposition`).
 
 No instrument has more than `MAX_SERIES` series, whatever its labels are made of.
 """
