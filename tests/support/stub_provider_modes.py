@@ -391,8 +391,8 @@ async def refuse(
 MODES: dict[str, Mode] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        words, slow, tools, busy_after_tools, no_usage, no_done, duplicate_finish, garbage, wrong_shape, error_frame,
-        cut, ends_early, hang, silent, oversized, endless, html, redirect, rate_limited, busy_once,
+        words, slow, tools, busy_after_tools, no_usage, no_done, duplicate_finish, garbage,
+        wrong_shape, error_frame, cut, ends_early, hang, silent, oversized, endless, html, redirect, rate_limited, busy_once,
         error, unauthorized, unknown, context,
     )
 }  # fmt: skip
