@@ -392,7 +392,7 @@ MODES: dict[str, Mode] = {
     function.__name__.replace("_", "-"): function
     for function in (
         words, slow, tools, busy_after_tools, no_usage, no_done, duplicate_finish, garbage,
-        wrong_shape, error_frame, cut, ends_early, hang, silent, oversized, endless, html, redirect, rate_limited, busy_once,
-        error, unauthorized, unknown, context,
+        wrong_shape, error_frame, cut, ends_early, hang, silent, oversized, endless, html,
+        redirect, rate_limited, busy_once, error, unauthorized, unknown, context,
     )
 }  # fmt: skip
