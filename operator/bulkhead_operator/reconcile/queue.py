@@ -143,11 +143,15 @@ class Queue:
         structlog.contextvars.bind_contextvars(**_ids(key))
         try:
             outcome = await self._reconciled(key)
-        except (ClusterError, TimeoutError) as error:
-            self._failed(key, error)
-        except Exception as error:  # noqa: BLE001 (the outermost loop: logged and retried)
+        except LeaseLost:
+            self._count_failure(key)
+        except ClusterError as error:
+            self._failed(key, error.message)
+        except TimeoutError:
+            self._failed(key, "something did not answer in time")
+        except Exception:  # noqa: BLE001 (the outermost loop: logged and retried)
             _log.exception("reconcile failed unexpectedly")
-            self._failed(key, error)
+            self._failed(key, "see the exception")
         else:
             self._succeeded(key, outcome)
         finally:
@@ -167,16 +171,16 @@ class Queue:
         if outcome.requeue_after is not None:
             self._look_again(key, outcome.requeue_after)
 
-    def _failed(self, key: Key, error: Exception) -> None:
-        self._metrics.reconciles.labels(key.kind.lower(), "error").inc()
-        self._metrics.reconcile_errors.labels(key.kind.lower()).inc()
-        if isinstance(error, LeaseLost):
-            return
+    def _failed(self, key: Key, reason: str) -> None:
+        self._count_failure(key)
         wait = self._backoffs.setdefault(key, Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)).next()
         self._metrics.queue_retries.labels("interactive").inc()
-        if isinstance(error, ClusterError):
-            _log.warning("reconcile failed", error=error.message, retry_seconds=round(wait, 1))
+        _log.warning("reconcile failed", error=reason, retry_seconds=round(wait, 1))
         self._look_again(key, wait)
+
+    def _count_failure(self, key: Key) -> None:
+        self._metrics.reconciles.labels(key.kind.lower(), "error").inc()
+        self._metrics.reconcile_errors.labels(key.kind.lower()).inc()
 
     def _look_again(self, key: Key, seconds: float) -> None:
         if not self._open:

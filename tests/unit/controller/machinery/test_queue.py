@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from bulkhead_operator.errors import ClusterError, NotReadyYet
 from bulkhead_operator.metrics import Metrics
@@ -189,6 +190,27 @@ async def test_a_failed_key_is_tried_again_and_others_go_on(
     queue.ring(B)
     await began(work, 3)
     assert work.began == [A, B, A]
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [
+        pytest.param(ClusterError("Unreachable", "no answer"), "no answer", id="an error"),
+        pytest.param(TimeoutError(), "did not answer in time", id="silence"),
+        pytest.param(KeyError("a bug"), "see the exception", id="a bug"),
+    ],
+)
+async def test_a_failure_says_why(
+    make: Callable[[int], Queue], work: Work, failure: Exception, words: str
+) -> None:
+    queue = make(1)
+    work.raises = [failure]
+    with capture_logs() as lines:
+        queue.ring(A)
+        await began(work, 1)
+        await idle(queue)
+    (line,) = (one for one in lines if one["event"] == "reconcile failed")
+    assert words in line["error"]
 
 
 async def test_failures_wait_longer_each_time_until_one_goes_well(
