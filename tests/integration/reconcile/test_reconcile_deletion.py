@@ -113,18 +113,18 @@ async def test_a_namespace_deleted_under_the_operator_does_not_hold_up_the_delet
 
 
 async def test_an_organization_that_is_going_says_what_it_waits_for(operated: World) -> None:
-    await operated.active("slow")
-    (pod,) = [pod for pod in operated.runtime.pods.values() if pod.namespace == "org-slow"]
-    path = f"/api/v1/namespaces/org-slow/pods/{pod.name}"
+    await operated.active("lingering")
+    (pod,) = [pod for pod in operated.runtime.pods.values() if pod.namespace == "org-lingering"]
+    path = f"/api/v1/namespaces/org-lingering/pods/{pod.name}"
     held = {"metadata": {"finalizers": ["example.com/drains"]}}
     await operated.api.merge(path, held)
-    await operated.api.expect("DELETE", path_of(organization("slow")))
+    await operated.api.expect("DELETE", path_of(organization("lingering")))
 
     async def terminating() -> bool:
-        live = await operated.read("slow")
+        live = await operated.read("lingering")
         return bool(live["status"].get("state") == "terminating")
 
     await until(terminating, "status says that it is terminating")
-    assert await operated.api.get("/api/v1/namespaces/org-slow/services/runtime") is not None
+    assert await operated.api.get("/api/v1/namespaces/org-lingering/services/runtime") is not None
     await operated.api.merge(path, {"metadata": {"finalizers": None}})
-    await operated.gone(path_of(organization("slow")), seconds=60)
+    await operated.gone(path_of(organization("lingering")), seconds=60)
