@@ -1,5 +1,6 @@
 """A control plane with controllers, a stand-in for kubelet and runtime, and the operator."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -106,6 +107,20 @@ class World:
 
         await until(present, f"{path} is there", seconds=10)
         return found[0]
+
+    async def quiet(self) -> int:
+        """Wait until the operator wrote nothing for a second; return how many writes it made."""
+        loop = asyncio.get_running_loop()
+        made, since = len(self.writes()), loop.time()
+
+        async def still() -> bool:
+            nonlocal made, since
+            if (now := len(self.writes())) != made:
+                made, since = now, loop.time()
+            return bool(loop.time() - since >= 1)
+
+        await until(still, "the operator has nothing more to write", seconds=20)
+        return made
 
     def writes(self) -> list[str]:
         """Return every write that the operator made so far: verb and path, Leases apart."""

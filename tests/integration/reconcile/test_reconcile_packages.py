@@ -77,7 +77,8 @@ async def test_a_former_version_survives_a_restart_of_the_operator(world: World)
         await replace_spec(world, second)
         await world.ready(second, status="True")
         await world.reported("kept", status="True")
-    before, asked = len(world.writes()), world.runtime.asked
+        before = await world.quiet()
+    asked = world.runtime.asked
 
     async def asked_again() -> bool:
         return world.runtime.asked > asked + 1

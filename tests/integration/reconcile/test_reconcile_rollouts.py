@@ -373,7 +373,8 @@ async def test_an_operator_that_starts_in_the_middle_goes_on_from_the_step(world
         await until_loaded(world, "org-middle", shares)
         await world.ready(second, reason="WaitingForApproval")
         await world.reported("middle", status="True")
-    before, asked = len(world.writes()), world.runtime.asked
+        before = await world.quiet()
+    asked = world.runtime.asked
 
     async def asked_again() -> bool:
         return world.runtime.asked > asked
