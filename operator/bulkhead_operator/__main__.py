@@ -3,8 +3,16 @@
 `python -m bulkhead_operator package` is the packaging command, which needs neither.
 """
 
-import gc
+# ruff: noqa: E402 (signals are heard before anything else is imported)
+
+import signal
 import sys
+
+# The first process of a container is not ended by a signal that it has no handler for: a pod that
+# is deleted while it starts would stay until its grace period is over.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+import gc
 from typing import Final
 
 import uvloop

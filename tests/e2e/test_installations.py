@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.e2e.conftest import Organizations
 from tests.support.cluster import Endpoint, Kubectl, package, ready
 
@@ -29,11 +31,15 @@ def installing(version: str, program: str) -> dict[str, Any]:
     return manifest
 
 
+@pytest.fixture
+def umbrella(organizations: Organizations) -> Endpoint:
+    """An organization that has a CRM."""
+    return organizations.make(NAME, integrations=[{"name": "crm", "version": "3.1.0"}])
+
+
 async def test_a_version_installs_confined_and_one_that_cannot_gets_no_session(
-    kubectl: Kubectl, organizations: Organizations
+    kubectl: Kubectl, umbrella: Endpoint
 ) -> None:
-    crm = [{"name": "crm", "version": "3.1.0"}]
-    umbrella: Endpoint = organizations.make(NAME, integrations=crm)
     kubectl.apply(installing("2.0.0", CONFINED))
     ready(kubectl, NAME, NAMESPACE, "2.0.0")
 

@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +70,27 @@ def test_the_process_says_what_is_wrong_with(
     runtime = RuntimeProcess(files, environment=variables)
     assert runtime.process.wait(10) == 2
     assert words in runtime.log_path.read_text()
+
+
+def test_a_container_that_is_stopped_while_it_starts_ends_at_once() -> None:
+    """As the first process of its namespace, which no signal without a handler reaches."""
+    code = (
+        "import builtins, runpy, time; found = builtins.__import__\n"
+        "def slow(name, *rest, **named):\n"
+        "    if name == 'uvloop': print('importing', flush=True); time.sleep(60)\n"
+        "    return found(name, *rest, **named)\n"
+        "builtins.__import__ = slow\n"
+        "runpy.run_module('bulkhead_runtime', run_name='__main__')"
+    )
+    path = f"{REPOSITORY / 'crds'}:{REPOSITORY / 'runtime_image'}"
+    process = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(first), signal.SIGTERM)
+    assert process.wait(10) == 0
