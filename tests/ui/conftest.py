@@ -33,7 +33,7 @@ def tenant(tmp_path: Path, provider: StubProvider) -> Tenant:
     return Tenant(tmp_path, provider)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runtime(
     tmp_path_factory: pytest.TempPathFactory, provider: StubProvider
 ) -> Iterator[RuntimeProcess]:
