@@ -7,7 +7,7 @@ import sys
 
 # The first process of a container is not ended by a signal that it has no handler for: a pod that
 # is deleted while it starts would stay until its grace period is over.
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 import logging
 

@@ -93,4 +93,4 @@ def test_a_container_that_is_stopped_while_it_starts_ends_at_once() -> None:
     assert process.stdout.readline() == "importing\n"
     (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(first), signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(10) == 128 + signal.SIGTERM
