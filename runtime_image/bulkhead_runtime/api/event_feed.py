@@ -6,13 +6,13 @@ A caller sees the events of its own principal; with `sessions:any` those of ever
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 import orjson
 
 from bulkhead_runtime.api import scopes
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.query import invalid, parameters
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.events.types import EVENT_TYPES
 from bulkhead_runtime.runtime import Runtime
@@ -38,7 +38,7 @@ class EventFeed:
     async def answer(self, exchange: Exchange) -> None:
         """Answer with one page, or with `follow=true` with a stream that does not end."""
         scopes.require(exchange.principal, scopes.EVENTS_READ)
-        query = _query(exchange)
+        query = parameters(exchange, _PARAMETERS)
         wanted = _filter(exchange, query)
         if _choice(query, "follow", ("false", "true")) == "true":
             await self._follow(exchange, wanted)
@@ -106,23 +106,11 @@ def _frame(stored: StoredEvent) -> bytes:
     )
 
 
-def _query(exchange: Exchange) -> dict[str, list[str]]:
-    text = exchange.scope["query_string"].decode("ascii", "replace")
-    try:
-        query = parse_qs(text, keep_blank_values=True, max_num_fields=64)
-    except ValueError as error:
-        raise _invalid("query", "has more than 64 parameters") from error
-    unknown = next((name for name in query if name not in _PARAMETERS), None)
-    if unknown is not None:
-        raise _invalid(unknown[:64], f"is none of {', '.join(sorted(_PARAMETERS))}")
-    return query
-
-
 def _filter(exchange: Exchange, query: dict[str, list[str]]) -> EventFilter:
     types = tuple(dict.fromkeys(query.get("type", ())))
     unknown = next((name for name in types if name not in EVENT_TYPES), None)
     if unknown is not None:
-        raise _invalid("type", f"has no value {unknown[:64]!r}; the documentation lists all")
+        raise invalid("type", f"has no value {unknown[:64]!r}; the documentation lists all")
     own = scopes.owner(exchange.principal)
     principal = _text(query, "principal")
     if own is not None and principal not in {None, own}:
@@ -148,14 +136,14 @@ def _text(query: dict[str, list[str]], name: str) -> str | None:
     value = query.get(name, [None])[-1]
     most = scopes.MAX_PRINCIPAL_CHARACTERS
     if value is not None and not (0 < len(value) <= most and value.isprintable()):
-        raise _invalid(name, f"must have 1 to {most} printable characters")
+        raise invalid(name, f"must have 1 to {most} printable characters")
     return value
 
 
 def _choice(query: dict[str, list[str]], name: str, choices: tuple[str, ...]) -> str:
     value = query.get(name, [choices[0]])[-1]
     if value not in choices:
-        raise _invalid(name, f"must be one of {', '.join(choices)}")
+        raise invalid(name, f"must be one of {', '.join(choices)}")
     return value
 
 
@@ -163,9 +151,5 @@ def _number(query: dict[str, list[str]], name: str, default: int, least: int, mo
     text = query.get(name, [str(default)])[-1]
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1  # noqa: PLR2004 (digits of 64 bits)
     if not least <= number <= most:
-        raise _invalid(name, f"must be a whole number from {least} to {most}")
+        raise invalid(name, f"must be a whole number from {least} to {most}")
     return number
-
-
-def _invalid(field: str, reason: str) -> Problem:
-    return Problem(422, "invalid_query", f"`{field}` {reason}.", field=field)

@@ -6,6 +6,7 @@ from typing import Final
 from bulkhead_runtime.api import scopes
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.query import parameters
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.runtime import Runtime
 
@@ -22,6 +23,7 @@ class MetricFeed:
     async def answer(self, exchange: Exchange) -> None:
         """Write all metrics, then what changes, until the client leaves."""
         scopes.require(exchange.principal, scopes.USAGE_READ)
+        parameters(exchange, known=())
         if self._followers >= MAX_FOLLOWERS:
             raise Problem(
                 429,

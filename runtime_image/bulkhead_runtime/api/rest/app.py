@@ -5,7 +5,7 @@ Authentication, bounds of the body and common headers have happened before a req
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -19,6 +19,7 @@ from bulkhead_runtime.api.problems import (
     problem_headers,
 )
 from bulkhead_runtime.api.rest import catalogue, keys, metrics, policies, sessions, usage
+from bulkhead_runtime.api.rest.parameters import refuse_unknown_parameters
 from bulkhead_runtime.api.stored_keys import StoredKeys
 from bulkhead_runtime.errors import Problem, unknown_path
 from bulkhead_runtime.runtime import Runtime
@@ -34,6 +35,7 @@ def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:
         # Their pages load scripts from elsewhere, into the origin where tenants type their keys.
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.include_router(sessions.routes(runtime))
     app.include_router(catalogue.routes(runtime))

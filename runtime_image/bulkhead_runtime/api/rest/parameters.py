@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from fastapi.params import Depends as Dependency
 
-from bulkhead_runtime.api import scopes
+from bulkhead_runtime.api import query, scopes
 from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.problems import OPENAI_PATHS
 from bulkhead_runtime.kernel.context import Principal
 
 _PLAIN = r"^[!-~]*$"
@@ -49,6 +50,17 @@ def needs(scope: str) -> Dependency:
 
     check_typed: Callable[[Principal], Awaitable[None]] = check
     return Dependency(check_typed)
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Raise a 422 `Problem` for a query parameter that the route does not name.
+
+    Clients of OpenAI's API add their own, which OpenAI ignores.
+    """
+    exchange = await asked(request)
+    if not exchange.path.startswith(OPENAI_PATHS):
+        known = {one.alias for one in request.scope["route"].dependant.query_params}
+        query.parameters(exchange, known)
 
 
 def moment(milliseconds: int) -> datetime:

@@ -261,7 +261,10 @@ async def test_a_bad_question_about_the_past_is_refused_by_its_field(
     assert (status, problem["field"].split(".")[0]) == (422, field)
 
 
-@pytest.mark.parametrize("path", ["/v1/metrics", HISTORY, "/v1/metrics/stream", "/metrics"])
+PAST_OF_TURNS = f"{HISTORY}?metric=bulkhead_turns_total"
+
+
+@pytest.mark.parametrize("path", ["/v1/metrics", PAST_OF_TURNS, "/v1/metrics/stream", "/metrics"])
 async def test_metrics_need_the_scope_to_read_usage(runtime: RuntimeProcess, path: str) -> None:
-    status, problem = await _get(runtime, path, key="key-of-ada", metric="bulkhead_turns_total")
+    status, problem = await _get(runtime, path, key="key-of-ada")
     assert (status, problem["code"]) == (403, "missing_scope")
