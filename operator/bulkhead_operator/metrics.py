@@ -1,22 +1,21 @@
-"""What the platform team measures, under the names that controller-runtime made common.
+"""What the platform team measures of one replica, whose labels are bounded.
 
-Labels are bounded: kinds, results and lanes are few. Series of single objects are in
-`object_metrics`.
+Series of single objects are in `object_metrics`, those of reconciles in `queue_metrics`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from bulkhead_operator.object_metrics import ObjectMetrics
+from bulkhead_operator.queue_metrics import QueueMetrics
 from bulkhead_operator.settings import ResourcePrices
 
 GIBIBYTE: Final = 1024**3
 FREE: Final = ResourcePrices()
-SECONDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class WatchAges(Collector):
@@ -52,53 +51,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.objects = ObjectMetrics(self.registry)
+        self.queue = QueueMetrics(self.registry)
         self.watches = WatchAges()
         self.registry.register(self.watches)
         self.rollouts_ended = Counter(
             "bulkhead_rollouts",
             "Rollouts that ended, by outcome: completed or rolled_back.",
             ("outcome",),
-            registry=self.registry,
-        )
-        self.reconciles = Counter(
-            "controller_runtime_reconcile",
-            "Reconciles by result: success, requeue_after or error.",
-            ("controller", "result"),
-            registry=self.registry,
-        )
-        self.reconcile_errors = Counter(
-            "controller_runtime_reconcile_errors",
-            "Reconciles that failed and are retried.",
-            ("controller",),
-            registry=self.registry,
-        )
-        self.reconcile_seconds = Histogram(
-            "controller_runtime_reconcile_time_seconds",
-            "Duration of one reconcile.",
-            ("controller",),
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self.active_workers = Gauge(
-            "controller_runtime_active_workers",
-            "Reconciles at work.",
-            ("controller",),
-            registry=self.registry,
-        )
-        self.queue_depth = Gauge(
-            "workqueue_depth", "Keys that wait, by lane.", ("name",), registry=self.registry
-        )
-        self.queue_adds = Counter(
-            "workqueue_adds", "Keys put on the queue, by lane.", ("name",), registry=self.registry
-        )
-        self.queue_retries = Counter(
-            "workqueue_retries", "Keys put back with backoff.", ("name",), registry=self.registry
-        )
-        self.queue_seconds = Histogram(
-            "workqueue_queue_duration_seconds",
-            "How long a key waited before its reconcile began, by lane.",
-            ("name",),
-            buckets=SECONDS,
             registry=self.registry,
         )
         self.leader = Gauge(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from bulkhead_api.names import API_VERSION
@@ -14,7 +15,7 @@ from bulkhead_operator.cluster.events import Events
 from bulkhead_operator.cluster.kinds import WATCHED
 from bulkhead_operator.cluster.lease import Lease
 from bulkhead_operator.cluster.port import Manifest, ObjectKey, Runtimes
-from bulkhead_operator.cluster.versions import Versions, versions_of
+from bulkhead_operator.cluster.versions import versions_of
 from bulkhead_operator.cluster.watch import KindWatch
 from bulkhead_operator.context import Context
 from bulkhead_operator.deafness import Audit, DeafnessWatch
@@ -48,50 +49,32 @@ def compose(process: Process, lease: Lease) -> Term:
     settings, client, metrics = process.settings, process.client, process.metrics
     inventory = Inventory()
     reconcilers: dict[str, Reconcile] = {}
-    queue = Queue(reconcilers, workers=settings.workers, metrics=metrics)
+    queue = Queue(reconcilers, workers=settings.workers, metrics=metrics.queue)
 
     def desired(organization: str) -> Mapping[ObjectKey, Manifest] | None:
         return controllers.desired(organization)
 
-    def child_changed(organization: str) -> None:
-        # The label can be forged, so only organizations that there are get a look.
-        if inventory.has_organization(organization):
-            queue.ring(Key.organization(organization))
-
     def gone(key: Key) -> None:
-        doorbells.gone(key)
+        bells.gone(key)
 
-    async def versions(kind: str) -> Versions:
-        return await versions_of(client, API_VERSION, kind)
-
-    children = Children(desired, child_changed)
-    lists = asyncio.Semaphore(LISTS_AT_ONCE)
-    events = Events(
-        client,
-        fence=lease.remaining,
-        instance=settings.identity,
-        on_drop=metrics.events_dropped.inc,
-    )
-    audit = Audit(versions, inventory, gone)
-    doorbells = Doorbells(inventory, metrics.objects.forget, queue.ring, audit.delivered.set)
+    children = Children(desired, _look_at(inventory, queue))
+    audit = Audit(partial(versions_of, client, API_VERSION), inventory, gone)
+    bells = Doorbells(inventory, metrics.objects.forget, queue.ring, audit.delivered.set)
+    events = _events(process, lease)
     cluster = ApiServer(
         client,
         fence=lease.remaining,
         children=children,
         events=events,
-        expecting=doorbells.expecting,
-        on_written=doorbells.written,
+        expecting=bells.expecting,
+        on_written=bells.written,
     )
     controllers = process.domain(
         Context(settings, cluster, process.runtimes, inventory, metrics, queue.ring)
     )
     reconcilers.update(controllers.reconcilers)
-    loop = asyncio.get_running_loop()
-
-    def rang(event: Mapping[str, Any]) -> None:
-        loop.call_soon_threadsafe(doorbells.rang, event)
-
-    listener = Listener(registry_of(rang, process.credentials), audit.reachable)
+    listener = Listener(registry_of(_from_thread(bells), process.credentials), audit.reachable)
+    lists = asyncio.Semaphore(LISTS_AT_ONCE)
     return Term(
         Parts(
             lease=lease,
@@ -106,3 +89,31 @@ def compose(process: Process, lease: Lease) -> Term:
             resync_seconds=settings.usage_seconds,
         )
     )
+
+
+def _look_at(inventory: Inventory, queue: Queue) -> Callable[[str], None]:
+    def look_at(organization: str) -> None:
+        # The label can be forged, so only organizations that there are get a look.
+        if inventory.has_organization(organization):
+            queue.ring(Key.organization(organization))
+
+    return look_at
+
+
+def _events(process: Process, lease: Lease) -> Events:
+    return Events(
+        process.client,
+        fence=lease.remaining,
+        instance=process.settings.identity,
+        on_drop=process.metrics.events_dropped.inc,
+    )
+
+
+def _from_thread(bells: Doorbells) -> Callable[[Mapping[str, Any]], None]:
+    """Return what rings the bells in this loop, from whichever thread it is called."""
+    loop = asyncio.get_running_loop()
+
+    def rang(event: Mapping[str, Any]) -> None:
+        loop.call_soon_threadsafe(bells.rang, event)
+
+    return rang

@@ -17,7 +17,7 @@ import structlog
 
 from bulkhead_operator.backoff import Backoff
 from bulkhead_operator.errors import ClusterError, LeaseLost, NotReadyYet
-from bulkhead_operator.metrics import Metrics
+from bulkhead_operator.queue_metrics import QueueMetrics
 from bulkhead_operator.reconcile.keys import DONE, ORGANIZATION, Key, Outcome, Reconcile
 
 Lane = Literal["interactive", "resync"]
@@ -43,7 +43,7 @@ class Queue:
         reconcilers: Mapping[str, Reconcile],
         *,
         workers: int,
-        metrics: Metrics,
+        metrics: QueueMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reconcilers = reconcilers
@@ -76,7 +76,7 @@ class Queue:
         waiting = self._lanes[lane]
         if key not in waiting:
             waiting[key] = self._clock() if rung_at is None else rung_at
-            self._metrics.queue_adds.labels(lane).inc()
+            self._metrics.adds.labels(lane).inc()
         self._pump()
 
     def idle(self) -> bool:
@@ -105,10 +105,10 @@ class Queue:
                 break
             key = next(iter(self._lanes[lane]))
             rung_at = self._lanes[lane].pop(key)
-            self._metrics.queue_seconds.labels(lane).observe(self._clock() - rung_at)
+            self._metrics.seconds.labels(lane).observe(self._clock() - rung_at)
             self._start(key, lane)
         for lane, waiting in self._lanes.items():
-            self._metrics.queue_depth.labels(lane).set(len(waiting))
+            self._metrics.depth.labels(lane).set(len(waiting))
 
     def _next_lane(self) -> Lane | None:
         resyncing = sum(1 for _, lane in self._working.values() if lane == "resync")
@@ -174,13 +174,13 @@ class Queue:
     def _failed(self, key: Key, reason: str) -> None:
         self._count_failure(key)
         wait = self._backoffs.setdefault(key, Backoff(FIRST_BACKOFF, LONGEST_BACKOFF)).next()
-        self._metrics.queue_retries.labels("interactive").inc()
+        self._metrics.retries.labels("interactive").inc()
         _log.warning("reconcile failed", error=reason, retry_seconds=round(wait, 1))
         self._look_again(key, wait)
 
     def _count_failure(self, key: Key) -> None:
         self._metrics.reconciles.labels(key.kind.lower(), "error").inc()
-        self._metrics.reconcile_errors.labels(key.kind.lower()).inc()
+        self._metrics.errors.labels(key.kind.lower()).inc()
 
     def _look_again(self, key: Key, seconds: float) -> None:
         if not self._open:

@@ -54,7 +54,7 @@ async def work() -> Work:
 @pytest.fixture
 def make(metrics: Metrics, work: Work) -> Callable[[int], Queue]:
     def queue(workers: int) -> Queue:
-        made = Queue({ORGANIZATION: work}, workers=workers, metrics=metrics)
+        made = Queue({ORGANIZATION: work}, workers=workers, metrics=metrics.queue)
         made.open()
         return made
 
@@ -87,7 +87,7 @@ async def test_a_key_rung_many_times_runs_once(make: Callable[[int], Queue], wor
 
 
 async def test_nothing_runs_before_the_queue_is_opened(metrics: Metrics, work: Work) -> None:
-    queue = Queue({ORGANIZATION: work}, workers=1, metrics=metrics)
+    queue = Queue({ORGANIZATION: work}, workers=1, metrics=metrics.queue)
     queue.ring(A)
     await asyncio.sleep(0)
     assert work.began == []
