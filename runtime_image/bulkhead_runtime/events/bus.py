@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
@@ -134,7 +135,7 @@ class EventBus:
             self._pending.append(
                 Event(new_event_id(), "events.lost", time.time_ns() // 10**6, data={"events": lost})
             )
-        return tuple(self._pending)[:BATCH_EVENTS]
+        return tuple(islice(self._pending, BATCH_EVENTS))
 
     async def _write_retrying(self, batch: tuple[Event, ...]) -> None:
         failures = 0

@@ -138,7 +138,8 @@ class Telemetry:
         self._reports.ended(execution, error, seconds)
         level = logging.WARNING if execution.outcome == "error" else logging.INFO
         if log.isEnabledFor(level):
-            log.log(level, "Execution ended", extra=_figures(execution, error, seconds))
+            fields = _figures(execution, error, seconds)
+            log.log(level, "Execution ended", extra={logs.FIELDS: fields})
 
 
 def _figures(

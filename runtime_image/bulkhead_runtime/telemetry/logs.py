@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -27,8 +27,13 @@ from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 
 log = logging.getLogger(__name__)
 
+FIELDS: Final = "fields"
+"""The one name in `extra` under which a line of the hot path may hand over all its fields at once;
+the library looks at every name in `extra` alone."""
+
 _STANDARD = frozenset(
-    vars(logging.LogRecord("", 0, "", 0, "", None, None)) | {"message": "", "asctime": ""}
+    vars(logging.LogRecord("", 0, "", 0, "", None, None))
+    | {"message": "", "asctime": "", FIELDS: ""}
 )
 _IDS: ContextVar[Mapping[str, str | None]] = ContextVar("ids", default=MappingProxyType({}))
 
@@ -69,8 +74,10 @@ class JsonFormatter(logging.Formatter):
             **self._fixed,
             **{name: value for name, value in _IDS.get().items() if value is not None},
         }
-        extras = vars(record).items()
-        line.update((name, value) for name, value in extras if name not in _STANDARD)
+        extras = vars(record)
+        for name in sorted(extras.keys() - _STANDARD):
+            line[name] = extras[name]
+        line.update(extras.get(FIELDS, ()))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return SECRET_VALUES.redact(_dumped(line))

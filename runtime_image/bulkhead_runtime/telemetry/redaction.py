@@ -19,12 +19,14 @@ MIN_CHARACTERS: Final = 8
 
 _MAX_FILE_BYTES: Final = 64 * 1024
 _MAX_VALUES: Final = 512
+_FEW_VALUES: Final = 24
 
 
 class SecretValues:
     """The values that must not be shown; replaced as a whole when their folder changes."""
 
     def __init__(self) -> None:
+        self._spelled: tuple[str, ...] = ()
         self._pattern: re.Pattern[str] | None = None
 
     def load(self, directory: Path) -> None:
@@ -39,14 +41,25 @@ class SecretValues:
     def replace(self, values: set[str]) -> None:
         """Know these values and no others."""
         spelled = {spelling for value in values for spelling in _spellings(value)}
-        longest_first = sorted(spelled, key=len, reverse=True)
+        self._spelled = tuple(sorted(spelled, key=len, reverse=True))
         self._pattern = (
-            re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+            re.compile("|".join(map(re.escape, self._spelled))) if self._spelled else None
         )
 
     def redact(self, text: str) -> str:
         """Return `text` without any known value."""
-        return text if self._pattern is None else self._pattern.sub(REDACTED, text)
+        if self._pattern is None or not self._may_show(text):
+            return text
+        return self._pattern.sub(REDACTED, text)
+
+    def _may_show(self, text: str) -> bool:
+        """Tell whether the text is worth the pattern, which takes ten times as long as one value.
+
+        Almost no text shows any; of many values the pattern alone is quicker.
+        """
+        if len(self._spelled) > _FEW_VALUES:
+            return True
+        return any(value in text for value in self._spelled)
 
 
 SECRET_VALUES: Final = SecretValues()

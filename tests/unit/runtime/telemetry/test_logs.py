@@ -54,6 +54,21 @@ def test_a_mounted_secret_leaves_no_trace_in_a_line(
     assert "Provider said [redacted]!" in shown
 
 
+@pytest.mark.parametrize("others", [0, 500], ids=["the only one", "one of many"])
+def test_a_secret_is_taken_out_however_many_there_are(others: int) -> None:
+    values = SecretValues()
+    values.replace({"sk-canary-key-1", *(f"another-value-{number}" for number in range(others))})
+
+    assert values.redact("It said sk-canary-key-1.") == "It said [redacted]."
+    assert values.redact("It said nothing.") == "It said nothing."
+
+
+def test_fields_that_are_handed_over_at_once_stand_in_the_line_as_others_do() -> None:
+    line = _line("Execution ended", fields={"outcome": "completed"}, attempt=2)
+
+    assert (line["outcome"], line["attempt"], "fields" in line) == ("completed", 2, False)
+
+
 def test_short_values_and_users_names_stay_readable(tmp_path: Path) -> None:
     (tmp_path / "short").write_text("abc")
     (tmp_path / "dsn").write_text("postgres://org_initech:long-password@db/bulkhead")
