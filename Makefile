@@ -78,6 +78,7 @@ faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test
 		tests/integration/reconcile/test_reconcile_joint_upgrades.py \
 		tests/integration/reconcile/test_reconcile_dedicated_faults.py
 	$(CLUSTER_TOOL) up
+	BULKHEAD_EVERY_FAULT=1 .venv/bin/pytest -q tests/e2e/test_bad_packages.py
 	.venv/bin/pytest -q --quiet-seconds 300 tests/e2e/test_gitops.py
 
 bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -34,16 +34,45 @@ def globex() -> Endpoint:
     return Endpoint.of("globex")
 
 
-class Organizations:
-    """Makes organizations for one test and takes them away after it."""
+class Departures:
+    """Takes organizations away while the next tests go on: to end in order takes a while."""
 
-    def __init__(self, kubectl: Kubectl, stack: ExitStack) -> None:
+    def __init__(self, kubectl: Kubectl) -> None:
         self._kubectl = kubectl
-        self._stack = stack
+        self._workers = ThreadPoolExecutor(max_workers=2)
+        self._under_way: dict[str, Future[None]] = {}
+
+    def begin(self, name: str) -> None:
+        """Delete the organization and whatever its policy leaves."""
+        self._under_way[name] = self._workers.submit(self._remove, name)
+
+    def wait(self, *names: str) -> None:
+        """Return when these, or all without a name, are gone; raises what went wrong."""
+        for name in names or tuple(self._under_way):
+            if name in self._under_way:
+                self._under_way.pop(name).result()
+
+    def _remove(self, name: str) -> None:
+        self._kubectl("delete", "orgrt", name, "--ignore-not-found", "--timeout=120s")
+        self._kubectl("delete", "namespace", f"org-{name}", "--ignore-not-found", "--timeout=120s")
+
+
+class Organizations:
+    """Makes organizations and takes them away at the end."""
+
+    def __init__(self, kubectl: Kubectl, departures: Departures) -> None:
+        self._kubectl = kubectl
+        self._departures = departures
+        self._names: list[str] = []
+
+    def expect(self, name: str) -> None:
+        """Take an organization of this name away at the end, whoever makes it."""
+        self._departures.wait(name)
+        self._names.append(name)
 
     def empty(self, name: str, **spec: object) -> None:
         """Make an organization without packages; its namespace is there afterwards."""
-        self._stack.callback(self.remove, name)
+        self.expect(name)
         self._kubectl.apply(organization(name, **spec))
         self._kubectl("wait", "--for=create", f"namespace/org-{name}", "--timeout=30s")
 
@@ -57,19 +86,55 @@ class Organizations:
         asyncio.run(until(endpoint.answers, f"{endpoint.url} is routed", seconds=15))
         return endpoint
 
-    def remove(self, name: str) -> None:
-        """Delete the organization and whatever its policy left."""
-        self._kubectl("delete", "orgrt", name, "--ignore-not-found", "--timeout=120s")
-        self._kubectl("delete", "namespace", f"org-{name}", "--ignore-not-found", "--timeout=120s")
+    def leave(self) -> None:
+        """Begin to take all of them away."""
+        for name in self._names:
+            self._departures.begin(name)
+
+
+@pytest.fixture(scope="session")
+def departures(kubectl: Kubectl) -> Iterator[Departures]:
+    departures = Departures(kubectl)
+    yield departures
+    departures.wait()
 
 
 @pytest.fixture
-def organizations(kubectl: Kubectl) -> Iterator[Organizations]:
-    with ExitStack() as stack:
-        yield Organizations(kubectl, stack)
+def organizations(kubectl: Kubectl, departures: Departures) -> Iterator[Organizations]:
+    """Organizations of one test."""
+    organizations = Organizations(kubectl, departures)
+    yield organizations
+    organizations.leave()
+
+
+@pytest.fixture(scope="module")
+def lasting(kubectl: Kubectl, departures: Departures) -> Iterator[Organizations]:
+    """Organizations that the tests of a file share."""
+    organizations = Organizations(kubectl, departures)
+    yield organizations
+    organizations.leave()
+
+
+@pytest.fixture(scope="module")
+def initech_of_the_file(lasting: Organizations) -> None:
+    lasting.make("initech")
 
 
 @pytest.fixture
-def initech(organizations: Organizations) -> Endpoint:
-    """An organization of the test's own."""
-    return organizations.make("initech")
+def initech(initech_of_the_file: None) -> Endpoint:
+    """An organization of the file's own; earlier tests may have moved its Service or its key."""
+    return Endpoint.of("initech")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what became of every kind of bad package."""
+    rows = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if rows:
+        terminalreporter.section("bad packages while the leader dies")
+        for kind, died, end, seconds in [("kind", "died", "ends as", "seconds"), *rows]:
+            terminalreporter.line(f"{kind:26} {died:12} {end:26} {seconds:>8}")

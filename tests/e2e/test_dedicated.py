@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -30,10 +28,9 @@ def reference() -> str:
 
 
 @pytest.fixture(scope="module")
-def wonka(kubectl: Kubectl) -> Iterator[Endpoint]:
+def wonka(lasting: Organizations) -> Endpoint:
     """An organization that gives packages room for pods of their own."""
-    with ExitStack() as stack:
-        yield Organizations(kubectl, stack).make(NAME, limits=LIMITS)
+    return lasting.make(NAME, limits=LIMITS)
 
 
 def parcels(reference: str, version: str = "1.0.0", **spec: Any) -> dict[str, Any]:

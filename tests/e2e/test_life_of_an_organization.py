@@ -126,40 +126,40 @@ async def test_suspending_stops_the_runtime_and_keeps_what_it_knows(
 
 
 def test_deleting_leaves_nothing_behind(kubectl: Kubectl, organizations: Organizations) -> None:
-    organizations.make("initech")
-    (claim,) = kubectl.get("pvc", "-n", NAMESPACE)["items"]
-    kubectl("delete", "orgrt", "initech", "--timeout=120s")
-    kubectl("wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=120s")
+    organizations.make("initrode")
+    (claim,) = kubectl.get("pvc", "-n", "org-initrode")["items"]
+    kubectl("delete", "orgrt", "initrode", "--timeout=120s")
+    kubectl("wait", "--for=delete", "namespace/org-initrode", "--timeout=120s")
     kubectl("wait", "--for=delete", f"pv/{claim['spec']['volumeName']}", "--timeout=60s")
-    assert not kubectl.exists("orgrt", "initech")
+    assert not kubectl.exists("orgrt", "initrode")
 
 
 def test_retaining_keeps_the_data_and_a_new_runtime_finds_it(
     kubectl: Kubectl, organizations: Organizations
 ) -> None:
-    organizations.make("initech", deletionPolicy="Retain")
-    kubectl("delete", "orgrt", "initech", "--timeout=120s")
-    assert kubectl.exists("pvc/runtime-data", "-n", NAMESPACE)
-    assert not kubectl.exists("deployment/runtime", "-n", NAMESPACE)
-    assert not kubectl.exists("service/runtime", "-n", NAMESPACE)
+    organizations.make("chotchkies", deletionPolicy="Retain")
+    kubectl("delete", "orgrt", "chotchkies", "--timeout=120s")
+    assert kubectl.exists("pvc/runtime-data", "-n", "org-chotchkies")
+    assert not kubectl.exists("deployment/runtime", "-n", "org-chotchkies")
+    assert not kubectl.exists("service/runtime", "-n", "org-chotchkies")
 
 
 def test_a_namespace_of_somebody_else_is_left_alone(
     kubectl: Kubectl, organizations: Organizations
 ) -> None:
-    kubectl("create", "namespace", NAMESPACE)
-    organizations._stack.callback(organizations.remove, "initech")
-    kubectl.apply(organization("initech"))
-    kubectl("wait", "--for=condition=Stalled", "orgrt/initech", "--timeout=30s")
+    kubectl("create", "namespace", "org-flingers")
+    organizations.expect("flingers")
+    kubectl.apply(organization("flingers"))
+    kubectl("wait", "--for=condition=Stalled", "orgrt/flingers", "--timeout=30s")
     (stalled,) = [
         condition
-        for condition in kubectl.get("orgrt", "initech")["status"]["conditions"]
+        for condition in kubectl.get("orgrt", "flingers")["status"]["conditions"]
         if condition["type"] == "Stalled"
     ]
-    assert NAMESPACE in stalled["message"]
-    assert not kubectl.exists("deployment", "-n", NAMESPACE)
-    kubectl("delete", "orgrt", "initech", "--timeout=60s")
-    assert kubectl.exists("namespace", NAMESPACE)
+    assert "org-flingers" in stalled["message"]
+    assert not kubectl.exists("deployment", "-n", "org-flingers")
+    kubectl("delete", "orgrt", "flingers", "--timeout=60s")
+    assert kubectl.exists("namespace", "org-flingers")
 
 
 @pytest.mark.parametrize("name", ["Initech", "a" * 41, "initech.corp"])

@@ -1,24 +1,14 @@
 """Tenants never need the operator; the cluster needs only one of its replicas."""
 
 from tests.support.cluster import Endpoint, Kubectl, organization, settled
-
-SYSTEM = "bulkhead-system"
-SELECTOR = "app.kubernetes.io/name=bulkhead-operator"
-
-
-def leader(kubectl: Kubectl) -> str:
-    holder: str = kubectl.get("lease", "bulkhead-operator", "-n", SYSTEM)["spec"].get(
-        "holderIdentity", ""
-    )
-    # After the pod's name comes what tells one process in it from the next.
-    return holder.partition("_")[0]
+from tests.support.operator_pods import SELECTOR, SYSTEM, Container, kill, leader
 
 
 async def test_the_standby_takes_over_when_the_leader_is_killed(
     kubectl: Kubectl, acme: Endpoint
 ) -> None:
     before = leader(kubectl)
-    kubectl("delete", "pod", "-n", SYSTEM, before, "--grace-period=0", "--force")
+    kill(kubectl, Container.of(kubectl, SYSTEM, before))
     await settled(lambda: leader(kubectl) not in ("", before), "another replica leads", 60)
     kubectl("delete", "poddisruptionbudget", "runtime", "-n", "org-acme")
     await settled(

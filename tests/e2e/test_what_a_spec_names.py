@@ -1,22 +1,20 @@
 """Secrets and documents that a spec names reach the running runtime as the spec says."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from tests.e2e.conftest import Organizations
 from tests.support.cluster import Endpoint, Kubectl
 
-NAMESPACE = "org-initech"
+NAME, NAMESPACE = "cyberdyne", "org-cyberdyne"
 TOKEN = "a-token-of-the-build-server"
 
 
 @pytest.fixture(scope="module")
-def equipped(kubectl: Kubectl) -> Iterator[Endpoint]:
+def equipped(kubectl: Kubectl, lasting: Organizations) -> Endpoint:
     """An organization with a key of its own and a document, both there before the runtime."""
-    metadata = {"name": NAMESPACE, "annotations": {"bulkhead.dev/organization": "initech"}}
+    metadata = {"name": NAMESPACE, "annotations": {"bulkhead.dev/organization": NAME}}
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     digest = hashlib.sha256(TOKEN.encode()).hexdigest()
     kubectl("create", "secret", "generic", "ci-key", "-n", NAMESPACE,
@@ -24,13 +22,12 @@ def equipped(kubectl: Kubectl) -> Iterator[Endpoint]:
     kubectl("create", "configmap", "handbook", "-n", NAMESPACE,
             "--from-literal=holidays.md=Everybody has thirty days.")  # fmt: skip
     key = {"name": "ci", "secretRef": {"name": "ci-key"}, "scopes": ["sessions:read"]}
-    with ExitStack() as stack:
-        yield Organizations(kubectl, stack).make(
-            "initech",
-            namespace=NAMESPACE,
-            authentication={"apiKeys": [key]},
-            tools={"documents": {"configMaps": ["handbook"]}},
-        )
+    return lasting.make(
+        NAME,
+        namespace=NAMESPACE,
+        authentication={"apiKeys": [key]},
+        tools={"documents": {"configMaps": ["handbook"]}},
+    )
 
 
 async def test_a_key_from_a_secret_may_do_what_its_scopes_say(equipped: Endpoint) -> None:

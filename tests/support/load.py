@@ -10,6 +10,9 @@ import aiohttp
 
 from tests.support.cluster import Endpoint
 
+_PAUSE_SECONDS = 0.1
+"""Before somebody asks again who was failed: a refusal comes at once, and takes no time either."""
+
 
 @dataclass
 class Talk:
@@ -55,10 +58,10 @@ async def _ask(session: aiohttp.ClientSession, talk: Talk, stopping: asyncio.Eve
             ) as response:
                 answer = await response.json()
                 if response.status != 200:
-                    talk.failures.append(f"{response.status}: {answer}")
+                    await _failed(talk, f"{response.status}: {answer}")
                     continue
         except (aiohttp.ClientError, TimeoutError) as error:
-            talk.failures.append(repr(error))
+            await _failed(talk, repr(error))
             continue
         talk.answered += 1
         talk.versions.append(answer["version"])
@@ -72,12 +75,17 @@ async def _listen(session: aiohttp.ClientSession, talk: Talk, stopping: asyncio.
             ) as response:
                 text = (await response.read()).decode()
         except (aiohttp.ClientError, TimeoutError) as error:
-            talk.failures.append(f"stream: {error!r}")
+            await _failed(talk, f"stream: {error!r}")
             continue
         if response.status != 200 or not _whole(text):
-            talk.failures.append(f"stream: {response.status}, cut after: {text[-200:]}")
+            await _failed(talk, f"stream: {response.status}, cut after: {text[-200:]}")
             continue
         talk.streamed += 1
+
+
+async def _failed(talk: Talk, why: str) -> None:
+    talk.failures.append(why)
+    await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _whole(text: str) -> bool:
