@@ -187,6 +187,8 @@ def _operations(document: Document) -> Iterator[tuple[str, Document]]:
 
 def _list_problems(path: str, operation: Document, *, spends: bool) -> None:
     statuses = set(_ALWAYS)
+    if path not in _PROBES and not path.startswith(OPENAI_PATHS):
+        statuses.add(422)  # a query parameter that the path does not know
     if operation.get("parameters"):
         statuses.update(_WITH_PARAMETERS)
     if "requestBody" in operation:

@@ -44,6 +44,7 @@ async def test_what_the_path_does_not_know_is_refused_by(
 ) -> None:
     status, problem = await _ask(runtime, method, path, "?misspelt=1")
     assert (status, problem["code"], problem["field"]) == (422, "invalid_query", "misspelt")
+    assert "422" in described[path][method]["responses"]
     known = [one["name"] for one in described[path][method].get("parameters", ())
              if one["in"] == "query"]  # fmt: skip
     for name in known or ["takes none"]:
