@@ -19,21 +19,36 @@ class Background:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
-        """Start `work`; a failure that nobody awaits is logged."""
+        """Start `work` that nobody awaits; its failure is logged."""
+        task = self.begin(work)
+        task.add_done_callback(_log_failure)
+        return task
+
+    def begin(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Start `work` whose failure is for whoever awaits it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         return task
+
+    async def complete(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Return what `work` returns; it goes on by itself when whoever awaits it is cancelled."""
+        task = self.begin(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
 
     async def finish(self) -> None:
         """Wait until everything has ended."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Problem):
-            log.warning("Background work failed", extra={"reason": error.message})
-        elif error is not None:
-            log.error("Background work failed", exc_info=error)
+
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if isinstance(error, Problem):
+        log.warning("Background work failed", extra={"reason": error.message})
+    elif error is not None:
+        log.error("Background work failed", exc_info=error)

@@ -24,7 +24,7 @@ from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.idempotency import Idempotency
 from bulkhead_runtime.kernel.patience import patiently
 from bulkhead_runtime.kernel.reports import Reports
-from bulkhead_runtime.kernel.requests import MAX_ANSWER_BYTES
+from bulkhead_runtime.kernel.requests import MAX_ANSWER_BYTES, Repeated
 from bulkhead_runtime.kernel.steps import BudgetSteps
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ModelMessage
@@ -137,7 +137,7 @@ class Settlement:
     async def _ask_to_the_end(
         self, execution: Execution, opening: Opening
     ) -> tuple[Turn | None, Wanted]:
-        begun = self._background.spawn(self._ask(execution, opening))
+        begun = self._background.begin(self._ask(execution, opening))
         try:
             return await asyncio.shield(begun)
         except asyncio.CancelledError:
@@ -163,7 +163,10 @@ class Settlement:
     async def _release(
         self, begun: asyncio.Task[tuple[Turn | None, Wanted]], execution: Execution
     ) -> None:
-        turn, _ = await begun
+        try:
+            turn, _ = await begun
+        except (Problem, Repeated):
+            return  # nothing was begun
         await self._finish(execution, _end_of(turn, "interrupted", Remembered()), None)
 
     async def _end_failed(
@@ -184,8 +187,7 @@ class Settlement:
         if turn is None and execution.claim is None:
             self._settle_later(execution)
             return
-        finish = self._background.spawn(self._finish(execution, turn, answer))
-        finished = await asyncio.shield(finish)
+        finished = await self._background.complete(self._finish(execution, turn, answer))
         if finished.turn == "pool_full":
             bounds = self._bounds(execution.configuration.source)
             raise errors.pool_full(bounds.name, bounds.max_memory_mb)

@@ -153,3 +153,13 @@ async def test_a_failure_in_the_middle_tells_what_was_spent(runtime: RuntimeProc
     last = json.loads(text.strip().splitlines()[-1].removeprefix("data: "))
     assert last["error"]["code"] == "model_unavailable"
     assert last["usage"]["output_tokens"] > 0
+
+
+async def test_answers_that_are_told_again_are_no_failures_in_the_log(
+    runtime: RuntimeProcess,
+) -> None:
+    for again in (False, True):
+        status, _, replayed = await _post(runtime, EXECUTE, {"message": "x"}, "told-again")
+        assert (status, replayed) == (200, again)
+
+    assert "Background work failed" not in runtime.log_path.read_text()
