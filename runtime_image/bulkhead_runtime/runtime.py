@@ -109,15 +109,7 @@ class Runtime:
         )
         self._images = Images()
         self.tools = ToolRegistry(
-            ToolRunner(
-                self.engine,
-                ToolReports(
-                    self.events,
-                    self.metrics.tools,
-                    self.metrics.versions,
-                    self.observability.tracing,
-                ),
-            ),
+            ToolRunner(self.engine, self._tool_reports()),
             Surroundings(secrets, settings.documents_directory),
         )
         self.versions = VersionRouter()
@@ -134,37 +126,17 @@ class Runtime:
         )
         self.live = LiveMetrics(lambda: self.read_metrics(0), self.metrics.instruments.changes)
         self._recorder = Recorder(self.store, self.read_metrics)
-        entries = assemble(
-            Neighbours(
-                organization=settings.organization,
-                holder=self.holder,
-                store=self.store,
-                router=self.router,
-                images=self._images,
-                own_address=settings.own_address,
-                tools=self.tools,
-                versions=self.versions,
-                admission=self.admission,
-                background=self.background,
-                reports=reports,
-                flights=self._flights,
-                tracing=self.observability.tracing,
-                signals=stores.signals,
-                rates=stores.rates,
-            )
-        )
+        entries = assemble(self._neighbours(stores, reports))
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
         self.grants = entries.grants
         self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools, self._images))
-        self._sources = PackageSources(
-            Artifacts(
-                secrets / names.REGISTRIES_FOLDER,
-                Blobs(settings.data_directory / "packages"),
-                self.tools.way_to,
-            ).fetch,
-            self.holder.reload,
+        artifacts = Artifacts(
+            secrets / names.REGISTRIES_FOLDER,
+            Blobs(settings.data_directory / "packages"),
+            self.tools.way_to,
         )
+        self._sources = PackageSources(artifacts.fetch, self.holder.reload)
         self.holder.sources = self._sources
         self._started_at = datetime.now(UTC).isoformat()
         self._health = Health(self.holder, stores, self.router, self.tools, self.api_key)
@@ -172,6 +144,30 @@ class Runtime:
         self._upkeep = Upkeep(self.store, self.policies, self.holder)
         self._tasks: list[asyncio.Task[None]] = []
         self._secrets_listeners: list[Callable[[], None]] = []
+
+    def _tool_reports(self) -> ToolReports:
+        metrics = self.metrics
+        tracing = self.observability.tracing
+        return ToolReports(self.events, metrics.tools, metrics.versions, tracing)
+
+    def _neighbours(self, stores: Stores, reports: Reports) -> Neighbours:
+        return Neighbours(
+            organization=self.settings.organization,
+            holder=self.holder,
+            store=self.store,
+            router=self.router,
+            images=self._images,
+            own_address=self.settings.own_address,
+            tools=self.tools,
+            versions=self.versions,
+            admission=self.admission,
+            background=self.background,
+            reports=reports,
+            flights=self._flights,
+            tracing=self.observability.tracing,
+            signals=stores.signals,
+            rates=stores.rates,
+        )
 
     async def start(self) -> None:
         """Follow what is mounted now and from now on."""
