@@ -51,7 +51,7 @@ test-unit: $(OPERATOR) $(RUNTIME) ## Run the tests that need nothing
 	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/unit/runtime
 
 test-integration: $(OPERATOR) $(RUNTIME) ## Run the tests against a real API server, PostgreSQL and Redis
-	$(CLUSTER_TOOL) binaries kubernetes helm
+	$(CLUSTER_TOOL) binaries kubernetes helm kubeconform
 	.venv/bin/pytest -q --durations=5 $(PARALLEL) --ignore tests/integration/stores \
 		tests/integration tests/cluster/test_control_plane.py
 	.venv-runtime/bin/pytest -q --durations=5 $(PARALLEL) tests/contract tests/integration/stores \

@@ -5,7 +5,6 @@ one that is there is whole, and a lock per group lets two callers that need the 
 a single build.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster import golang, locks, packages, places, versions
-from tests.cluster.commands import run, run_logged
+from tests.cluster.commands import run_logged
 from tests.cluster.progress import ClusterError, say
 
 # The module whose version is in the agent's answer; it refuses to start without one.
@@ -177,7 +176,8 @@ def _build(name: str) -> None:
     else:
         _install(recipe, work, log)
     for asset, source in recipe.assets.items():
-        _copy_asset(_module_folder(recipe) / source, folder(name) / asset)
+        module = golang.module(recipe.source, recipe.version)
+        _copy_asset(module / source, folder(name) / asset)
     (work / name).replace(path(name))
     work.rmdir()
     say(f"    built {name} {recipe.version} in {time.monotonic() - started:.0f} s")
@@ -211,12 +211,6 @@ _BUILD_REMEDY = (
     "see that the Go module proxy is reachable and the disk has 15 GB free, "
     "then run `make up` again: what is compiled stays compiled."
 )
-
-
-def _module_folder(recipe: Recipe) -> Path:
-    argv: list[str | Path] = [golang.command(), "mod", "download", "-json"]
-    said = run([*argv, f"{recipe.source}@{recipe.version}"], env=golang.environment())
-    return Path(json.loads(said)["Dir"])
 
 
 def _copy_asset(source: Path, target: Path) -> None:

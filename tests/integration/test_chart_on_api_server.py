@@ -1,4 +1,4 @@
-"""The rendered chart and the examples, judged by a real API server."""
+"""The rendered chart and the examples, judged by a real API server and by kubeconform."""
 
 import json
 from collections.abc import Iterator
@@ -10,14 +10,15 @@ import yaml
 
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.progress import ClusterError
-from tests.support import chart
+from tests.support import chart, definitions, kubeconform
 
-FULL: dict[str, Any] = yaml.safe_load(chart.FULL_VALUES.read_text())
-# Kinds that the Prometheus operator brings; this API server does not know them.
-FOREIGN = {"ServiceMonitor", "PodMonitor"}
-_OF_OTHERS = ("examples/gitops/argocd.yaml", "examples/gitops/flux.yaml", "examples/package/")
-"""Kinds that this API server does not have, and what the packaging command reads."""
+Values = dict[str, Any]
+Rendering = tuple[Values, tuple[str, ...]]
+"""Values, and what is switched over them."""
+
+FULL: Values = yaml.safe_load(chart.FULL_VALUES.read_text())
+_OF_OTHERS = ("examples/gitops/argocd.yaml", "examples/package/")
+"""A kind that this API server does not have, and what the packaging command reads."""
 
 EXAMPLES = [
     path
@@ -26,34 +27,138 @@ EXAMPLES = [
 ]
 
 
+def _switches(values: Values, *above: str) -> Iterator[tuple[str, bool]]:
+    for name, value in values.items():
+        if isinstance(value, bool):
+            yield ".".join((*above, name)), value
+        elif isinstance(value, dict):
+            yield from _switches(value, *above, name)
+
+
+SWITCHES = dict(_switches(FULL))
+DEFAULT: Rendering = ({}, ())
+EVERYTHING_ON: Rendering = (FULL, tuple(f"--set={switch}=true" for switch in SWITCHES))
+RENDERINGS: dict[str, Rendering] = {
+    "default values": DEFAULT,
+    "every value set": (FULL, ()),
+    "everything on": EVERYTHING_ON,
+    **{
+        f"{switch} {'off' if on else 'on'}": (FULL, (f"--set={switch}={json.dumps(not on)}",))
+        for switch, on in SWITCHES.items()
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     with ControlPlane(tmp_path_factory.mktemp("chart")) as running:
         found = Kubectl(running.kubeconfig)
         found.run("create", "namespace", chart.NAMESPACE)
         found.apply(chart.text({}, "--no-hooks"))
-        names = [each["metadata"]["name"] for each in chart.render().of("CustomResourceDefinition")]
-        wanted = [f"crd/{name}" for name in names]
-        found.run("wait", "--for=condition=Established", *wanted, "--timeout=30s")
+        found.run("create", *(f"--filename={path}" for path in definitions.files()))
+        found.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         yield found
 
 
-@pytest.mark.parametrize("values", [{}, FULL], ids=["default values", "every value set"])
+@pytest.fixture(scope="module")
+def schemas(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = [_rendered(EVERYTHING_ON), *(path.read_text() for path in EXAMPLES)]
+    manifests = [manifest for text in texts for manifest in chart.read(text)]
+    folder = tmp_path_factory.mktemp("schemas")
+    kinds = {(manifest["apiVersion"], manifest["kind"]) for manifest in manifests}
+    kubeconform.write_schemas(kubectl, kinds, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "rendering", [DEFAULT, EVERYTHING_ON], ids=["default values", "everything on"]
+)
 def test_the_api_server_knows_every_field_of_the_chart(
-    kubectl: Kubectl, values: dict[str, Any]
+    kubectl: Kubectl, rendering: Rendering
 ) -> None:
-    for manifest in chart.render(values).manifests:
-        if manifest["kind"] not in FOREIGN:
-            _dry_run(kubectl, manifest)
+    _dry_run(kubectl, _rendered(rendering))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
 def test_the_api_server_knows_every_field_of_an_example(kubectl: Kubectl, example: Path) -> None:
-    for manifest in yaml.safe_load_all(example.read_text()):
-        namespace = manifest["metadata"].get("namespace")
-        if namespace is not None and not kubectl.succeeds("get", "namespace", namespace):
-            kubectl.run("create", "namespace", namespace)
-        _dry_run(kubectl, manifest)
+    _dry_run(kubectl, example.read_text())
+
+
+def test_kubeconform_finds_nothing_in_the_chart_whatever_is_switched(
+    schemas: Path, tmp_path: Path
+) -> None:
+    objects = 0
+    for name, rendering in RENDERINGS.items():
+        text = _rendered(rendering)
+        (tmp_path / f"{name}.yaml").write_text(text)
+        objects += len(chart.read(text))
+    assert kubeconform.judge([tmp_path], schemas) == objects
+
+
+def test_kubeconform_finds_nothing_in_the_examples(schemas: Path) -> None:
+    objects = sum(len(chart.read(path.read_text())) for path in EXAMPLES)
+    assert kubeconform.judge(EXAMPLES, schemas) == objects
+
+
+DEPLOYMENT = "templates/deployment.yaml"
+ALERTS = "templates/prometheusrule.yaml"
+ACME = "examples/acme.yaml"
+REFUSED = {
+    "a misspelt field": (DEPLOYMENT, "replicas: 3", "replica: 3", "'replica' not allowed"),
+    "a misspelt field deep inside": (
+        DEPLOYMENT,
+        "imagePullPolicy:",
+        "imagePulPolicy:",
+        "'imagePulPolicy' not allowed",
+    ),
+    "a misspelt namespace": (DEPLOYMENT, "namespace:", "namespaces:", "'namespaces' not allowed"),
+    "a number in words": (DEPLOYMENT, "replicas: 3", "replicas: three", "want integer"),
+    "a container without a name": (
+        DEPLOYMENT,
+        "- name: operator\n          image:",
+        "- image:",
+        "missing property 'name'",
+    ),
+    "a field twice": (
+        DEPLOYMENT,
+        "replicas: 3",
+        "replicas: 3\n  replicas: 3",
+        '"replicas" already set',
+    ),
+    "a kind that nobody knows": (
+        DEPLOYMENT,
+        "kind: Deployment",
+        "kind: Deploiment",
+        "could not find schema for Deploiment",
+    ),
+    "an alert without an expression": (ALERTS, "      expr:", "      exp:", "property 'expr'"),
+    "a misspelt limit of an organization": (
+        ACME,
+        "maxMemoryMB:",
+        "maxMemory:",
+        "'maxMemory' not allowed",
+    ),
+    "a number of an organization in quotes": (
+        ACME,
+        "maxMemoryMB: 256",
+        'maxMemoryMB: "256"',
+        "got string, want integer",
+    ),
+    "a package without a version": (ACME, "  version: 1.0.0\n", "", "missing property 'version'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_kubeconform_refuses(schemas: Path, tmp_path: Path, case: str) -> None:
+    source, right, wrong, complaint = REFUSED[case]
+    if source == ACME:
+        text = (chart.ROOT / source).read_text()
+    else:
+        text = _rendered(EVERYTHING_ON, "--show-only", source)
+    assert right in text
+    (tmp_path / "wrong.yaml").write_text(text.replace(right, wrong, 1))
+    with pytest.raises(kubeconform.NotConformingError, match=complaint):
+        kubeconform.judge([tmp_path], schemas)
 
 
 @pytest.mark.parametrize("name", ["acme", "globex"])
@@ -98,12 +203,17 @@ def _can(
     return kubectl.succeeds(*question, *part)
 
 
-def _dry_run(kubectl: Kubectl, manifest: dict[str, Any]) -> None:
-    try:
-        kubectl.run(
-            *("apply", "--server-side", "--force-conflicts", "--dry-run=server"),
-            *("--validate=strict", "--filename=-"),
-            stdin=json.dumps(manifest),
-        )
-    except ClusterError as error:
-        pytest.fail(f"{manifest['kind']} {manifest['metadata']['name']}: {error}")
+def _rendered(rendering: Rendering, *flags: str) -> str:
+    values, switches = rendering
+    return chart.text(values, *switches, *flags)
+
+
+def _dry_run(kubectl: Kubectl, text: str) -> None:
+    for namespace in {one["metadata"].get("namespace", "default") for one in chart.read(text)}:
+        if not kubectl.succeeds("get", "namespace", namespace):
+            kubectl.run("create", "namespace", namespace)
+    kubectl.run(
+        *("apply", "--server-side", "--force-conflicts", "--dry-run=server"),
+        *("--validate=strict", "--filename=-"),
+        stdin=text,
+    )

@@ -58,7 +58,13 @@ class Rendered:
         return found
 
 
+def read(manifests: str) -> tuple[Manifest, ...]:
+    """Return the objects of a text of YAML."""
+    # With the parser in C, because definitions and dashboards are long.
+    documents = yaml.load_all(manifests, yaml.CSafeLoader)
+    return tuple(document for document in documents if document)
+
+
 def render(values: Mapping[str, Any] | None = None, *flags: str, chart: Path = CHART) -> Rendered:
     """Render the chart and read what came out."""
-    documents = yaml.safe_load_all(text(values, *flags, chart=chart))
-    return Rendered(tuple(document for document in documents if document))
+    return Rendered(read(text(values, *flags, chart=chart)))
