@@ -118,3 +118,11 @@ def test_every_error_code_of_a_table_exists(page: Path) -> None:
 def test_every_verb_of_make_that_is_named_exists(page: Path) -> None:
     verbs = set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(_VERB.findall(page.read_text())) - verbs == set()
+
+
+def test_every_table_of_the_stores_is_told_how_long_it_is_kept() -> None:
+    store = ROOT / "runtime_image" / "bulkhead_runtime" / "store"
+    sources = "\n".join(one.read_text() for end in ("py", "sql") for one in store.rglob(f"*.{end}"))
+    made = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(?:bulkhead\.)?(\w+)", sources))
+    assert {"sessions", "migrations"} < made
+    assert made - ticked(ROOT / "docs" / "platform" / "records.md") == set()
