@@ -160,7 +160,7 @@ def _know_the_provider(scene: Scene, _: str) -> None:
 
 
 def _wait_longer(scene: Scene, number: str) -> None:
-    scene.deliver(number, _SLOW_AT_CHECKS, healthChecks=_CHECKS, rollout={})
+    scene.deliver(number, {}, **_SLOW_AT_CHECKS, rollout={})
 
 
 class _Image(Kind):
@@ -178,15 +178,21 @@ _HUGE: Final = [
     {"name": f"assistant-{index}", "instructions": "\U0001f600" * 16384} for index in range(15)
 ]
 _ATTEMPTS: Final = 4
-_SLOW_AT_CHECKS: Final = {"model": "frail/slow;delay_ms=12000"}
-_CHECKS: Final = [
-    {
-        "name": "speaks",
-        "prompt": {"agent": "assistant", "message": "Hello?", "contains": ["word"]},
-        "attempts": _ATTEMPTS,
-        "timeoutSeconds": 30,
-    }
-]
+
+
+def _checks(agent: str) -> list[dict[str, Any]]:
+    prompt = {"agent": agent, "message": "Hello?", "contains": ["word"]}
+    return [{"name": "speaks", "prompt": prompt, "attempts": _ATTEMPTS, "timeoutSeconds": 30}]
+
+
+# Tenants talk to another agent than the one that takes its time.
+_SLOW_AT_CHECKS: Final[dict[str, Any]] = {
+    "agents": [
+        {"name": "assistant"},
+        {"name": "sluggish", "model": "frail/slow;delay_ms=12000"},
+    ],
+    "healthChecks": _checks("sluggish"),
+}
 
 KINDS: Final = (
     _from_map("unparseable", lambda text: text[:-20]),
@@ -215,15 +221,14 @@ KINDS: Final = (
         "HealthCheckFailed",
         "HealthCheck",
         {"model": f"frail/busy-once;times={_ATTEMPTS}"},
-        {"healthChecks": _CHECKS},
+        {"healthChecks": _checks("assistant")},
         mend=nothing,
     ),
     Kind(
         "with a slow check",
         "ProgressDeadlineExceeded",
         "HealthCheck",
-        _SLOW_AT_CHECKS,
-        {"healthChecks": _CHECKS, "rollout": {"progressDeadlineSeconds": 10}},
+        spec={**_SLOW_AT_CHECKS, "rollout": {"progressDeadlineSeconds": 10}},
         mend=_wait_longer,
     ),
     _measured("error-prone", "frail/error", {"maxErrorPercent": 5}, hurts=True),

@@ -61,7 +61,7 @@ async def test_a_bad_package_is_taken_back_though_the_leader_dies_and_can_be_tri
     async with talking(scene.endpoint, tenants=tenants, streams=1) as talk:
         await settled(lambda: talk.answered > tenants, "tenants are talking")
         await asyncio.to_thread(kind.spoil, scene, number)
-        before = leader(scene.kubectl)
+        before = await _leading(scene)
         killed = await _killed_on_the_way(scene, kind, number, before)
         if kind.crashes:
             await _crashes_twice(scene, number, talk)
@@ -75,6 +75,19 @@ async def test_a_bad_package_is_taken_back_though_the_leader_dies_and_can_be_tri
     _assert_told(scene.live(), kind, number, serving)
     record_property("fault", (kind.name, kind.dies_in or "at once", kind.reason, f"{seconds:.1f}"))
     await _mended(scene, kind, number)
+
+
+async def _leading(scene: Scene) -> str:
+    """Return the leader's name once there is one that lives."""
+    found = ""
+
+    def lives() -> bool:
+        nonlocal found
+        found = leader(scene.kubectl)
+        return bool(found) and scene.kubectl.exists("pod", found, "-n", SYSTEM)
+
+    await settled(lives, "a replica leads")
+    return found
 
 
 async def _killed_on_the_way(scene: Scene, kind: Kind, number: str, leading: str) -> float:
@@ -94,13 +107,25 @@ async def _killed_on_the_way(scene: Scene, kind: Kind, number: str, leading: str
 
 async def _crashes_twice(scene: Scene, number: str, talk: Talk) -> None:
     """Let the runtime end under executions of the version, as if they had ended it."""
+    former = ""
     for _ in range(2):
+        await settled(partial(_is_another, scene, former), "the runtime was started", SECONDS)
         seen = len(talk.versions)
         await settled(partial(_answered, talk, seen, number), f"{number} is at work", SECONDS)
-        (pod,) = scene.kubectl.get(
-            "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=runtime"
-        )["items"]
-        Container.of(scene.kubectl, NAMESPACE, pod["metadata"]["name"]).kill()
+        container = _runtime(scene)
+        container.kill()
+        former = container.id
+
+
+def _runtime(scene: Scene) -> Container:
+    (pod,) = scene.kubectl.get(
+        "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=runtime"
+    )["items"]
+    return Container.of(scene.kubectl, NAMESPACE, pod["metadata"]["name"])
+
+
+def _is_another(scene: Scene, former: str) -> bool:
+    return _runtime(scene).id != former
 
 
 def _answered(talk: Talk, since: int, version: str) -> bool:

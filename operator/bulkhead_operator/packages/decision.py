@@ -71,6 +71,8 @@ class Next:
     wake_at: int | None = None
     watched: bool = False
     measured: bool = False
+    begins: bool = False
+    """Whether a rollout begins, for which no answer counts that came before."""
 
 
 def decide(situation: Situation) -> Next:
@@ -110,6 +112,7 @@ def decide(situation: Situation) -> Next:
         watched=progress.phase in _WATCHED or judged,
         # Before the first step too: what was counted until then is the step's baseline.
         measured=progress.phase in UNDER_WAY and situation.rollout.analysis != Analysis(),
+        begins=begins and progress.phase in UNDER_WAY,
     )
 
 

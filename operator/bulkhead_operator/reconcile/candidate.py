@@ -92,3 +92,5 @@ class Decided:
     """Whether replicas are asked because of it."""
     measured: bool = False
     """Whether replicas are asked what its versions did."""
+    begins: bool = False
+    """Whether its rollout begins, for which replicas are asked anew."""

@@ -65,14 +65,15 @@ def _tell(context: Context, key: Key, before: Record | None, decided: Decided) -
 
 def interest(memory: Memory) -> Interest:
     """Return what the rollouts of an organization want to know of its runtimes."""
+    measured = any(one.measured for one in memory.decided.values())
+    if any(one.begins for one in memory.decided.values()):
+        # Of a version that is loaded already the configuration tells replicas nothing new.
+        return Interest(oldest=0.0, measured=measured)
     watched = [one for one in memory.decided.values() if one.watched]
     if not watched:
-        return Interest(measured=any(one.measured for one in memory.decided.values()))
+        return Interest(measured=measured)
     judged = all(_is_judged(one.record) for one in watched)
-    return Interest(
-        oldest=MEASURED_SECONDS if judged else WATCHED_SECONDS,
-        measured=any(one.measured for one in memory.decided.values()),
-    )
+    return Interest(oldest=MEASURED_SECONDS if judged else WATCHED_SECONDS, measured=measured)
 
 
 def _is_judged(record: Record | None) -> bool:

@@ -157,6 +157,7 @@ class _Table:
             wake_at=min(moments, default=None),
             watched=following is not None and following.watched,
             measured=following is not None and following.measured,
+            begins=following is not None and following.begins,
         )
 
     def _judge(self, candidate: Candidate) -> tuple[UserError | None, NotReadyYet | None]:

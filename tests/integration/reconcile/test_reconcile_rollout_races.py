@@ -163,3 +163,17 @@ async def test_no_more_versions_are_kept_than_the_limit_and_never_less_than_are_
     await _kept(operated, name, max(limit, 2))
     await annotated(operated, bad, "rollback-to", "1.0.0")
     await operated.ready(bad, reason="UnknownRevision", message="1.0.0")
+
+
+async def test_going_back_right_away_to_a_version_that_has_sessions_waits_for_nothing(
+    world: World,
+) -> None:
+    world.runtime.sessions["support", "1.0.0"] = world.runtime.sessions["support", "2.0.0"] = 1
+    async with world.operator(usage_seconds=600, resync_seconds=600):
+        await in_service(world, "right-away")
+        second = version("right-away", "2.0.0")
+        await asks_for(world, second)
+        await world.ready(second, status="True", message="2.0.0")
+        for wish, reason in (("1.0.0", "RolledBack"), (None, "InService"), ("1.0.0", "RolledBack")):
+            await annotated(world, second, "rollback-to", wish)
+            await world.ready(second, status="True", reason=reason)
