@@ -40,8 +40,8 @@ def page(described: dict[str, Any]) -> str:
         NOTE,
         "# API of a runtime\n",
         "The whole document is [openapi.json](openapi.json); a runtime serves its own at",
-        "`/openapi.json`. All paths but `/health`, `/readiness`, `/openapi.json`, `/docs` and the",
-        "files of the page at `/ui` need `Authorization: Bearer KEY`.\n",
+        "`/openapi.json`. All paths but `/health`, `/readiness`, `/openapi.json` and the files of",
+        "the page at `/ui` need `Authorization: Bearer KEY`.\n",
         "| method | path | what |",
         "|---|---|---|",
     ]
