@@ -1,4 +1,4 @@
-"""What runbooks tell a person to type into a shell does something on a real API server."""
+"""What runbooks and pages tell a person to type does something on a real API server."""
 
 import os
 import subprocess
@@ -13,7 +13,12 @@ from tests.cluster.kubectl import Kubectl
 from tests.support import chart
 from tests.support.pages import ROOT, blocks, name, ticked
 
-PAGES = [*sorted((ROOT / "docs" / "runbooks").glob("*.md")), ROOT / "docs" / "observability.md"]
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted((DOCS / "runbooks").glob("*.md")),
+    *(DOCS / page for page in ("observability.md", "sre.md", "package-author.md")),
+    DOCS / "author" / "rollouts.md",
+]
 THERE = """
 apiVersion: bulkhead.dev/v1alpha1
 kind: OrganizationRuntime
