@@ -9,6 +9,7 @@ import redis
 
 from bulkhead_api import names
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.port import Summary
 from bulkhead_runtime.store.postgres.pool import Pool
 from bulkhead_runtime.store.postgres.signals import claim_topic, session_topic
@@ -156,6 +157,57 @@ async def test_the_tail_of_a_turn_comes_from_redis_and_is_what_postgresql_has(
     assert len(warm) == 50
     assert warm[-1] == "re: 39 \u2713 'x' \\"
     assert other.postgres.answered - between < took / 2
+
+
+@pytest.mark.parametrize(
+    ("turns", "summarized"),
+    [(1, 0), (25, 0), (26, 0), (2, 2), (26, 2), (27, 2), (27, 52)],
+    ids=[
+        "a message and its answer",
+        "as many as a tail holds",
+        "more than a tail holds",
+        "what a summary left",
+        "what a summary left, as many as a tail holds",
+        "what a summary left, more than a tail holds",
+        "what a summary of nearly all left",
+    ],
+)
+async def test_a_tail_read_from_postgresql_is_all_that_the_next_turn_loads(
+    replicas: tuple[Wired, Wired], own_redis: Redis, turns: int, summarized: int
+) -> None:
+    one, other = replicas
+    texts = [f"{number} \u2713 '\"\\\n" + "x" * 4000 for number in range(turns)]
+    for number, text in enumerate(texts):
+        await say(one.store, text, new=number == 0)
+    if summarized:
+        summary = Summary("ses_1", "what was said", summarized)
+        await one.store.finish(finish(begin(), summary=summary), BOUNDS)
+    messages = [said for text in texts for said in (text, f"re: {text}")]
+    await one.store.close()
+    _flush(own_redis)
+    await one.store.session("ses_1", "me", BOUNDS)
+    before = one.postgres.answered
+    tail = await _texts(one)
+    assert tail == messages[summarized:][-50:]
+    assert one.postgres.answered - before < 4000, "none of it was sent again"
+    await other.store.session("ses_1", "me", BOUNDS)
+    assert await _texts(other) == tail, "what was cached is the same"
+
+
+async def test_a_turn_that_wants_more_than_a_tail_holds_gets_it(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    one, _ = replicas
+    for number in range(25):
+        await say(one.store, f"{number}", new=number == 0)
+    asked, turn = await turn_of(one.store, begin_turn())
+    end = remembered(turn, "", messages=(ModelMessage("user", "the 51st"),))
+    await one.store.finish(finish(asked, turn=end), BOUNDS)
+    await one.store.close()
+    _flush(own_redis)
+    await one.store.session("ses_1", "me", BOUNDS)
+    _, turn = await turn_of(one.store, begin_turn(tail=60))
+    assert len(turn.history) == 51
 
 
 async def test_a_tail_that_was_read_before_another_replicas_turn_is_not_used(

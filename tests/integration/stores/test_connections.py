@@ -273,6 +273,32 @@ async def test_text_that_postgresql_cannot_hold_is_replaced_where_written_and_re
     assert refused.value.status == 422
 
 
+async def test_a_role_whose_own_encoding_is_another_keeps_every_character(
+    postgres: Postgres, home: SharedHome
+) -> None:
+    role = await _role(home)
+    postgres.administer(f"ALTER ROLE \"{role}\" SET client_encoding = 'LATIN1'")
+    store = await home.open()
+    await say(store, "caf\u00e9 \u2713", new=True)
+    assert (await said(store))[0] == "caf\u00e9 \u2713"
+
+
+async def test_a_value_is_told_as_the_text_that_it_is(home: SharedHome) -> None:
+    dsn = await _dsn(home)
+    pool = Pool(lambda: dsn, 1)
+    assert await pool.value(b"SELECT $1 || $2", ("\u2713".encode(), b"")) == "\u2713".encode()
+    assert await pool.value(b"SELECT nullif($1, $1)", (b"x",)) is None
+    for question, code in (
+        (b"SELECT bulkhead.made_up($1)", "store_unprepared"),
+        (b"SELECT $1::integer", "store_unavailable"),
+    ):
+        with pytest.raises(Problem) as refused:
+            await pool.value(question, (b"x",))
+        assert refused.value.code == code
+    assert await pool.value(b"SELECT $1", (b"goes on",)) == b"goes on"
+    await pool.close()
+
+
 async def test_the_end_of_a_turn_outlives_a_restart_of_postgresql(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ ACCOUNT_DAYS = 400
 
 _DAY_MS = 24 * 3600 * 1000
 
-_SESSION = "SELECT bulkhead.head(%s)::text"
+_SESSION = b"SELECT bulkhead.head($1)"
 _SESSIONS = (
     f"SELECT {decoding.SESSION_COLUMNS} FROM bulkhead.sessions "  # noqa: S608 (constant)
     "WHERE archived_at IS NULL {mine}AND (created_at, id) < (%s, %s) AND updated_at >= %s "
@@ -73,7 +73,7 @@ class Conversations:
 
     async def session(self, session_id: str, principal: str | None, bounds: PoolBounds) -> Session:
         """Return a session; raise a 404 `Problem` for any that is not this principal's."""
-        ((head,),) = await self._pool.ask(_SESSION, (session_id,))
+        head = await self._pool.value(_SESSION, (session_id.encode(),))
         return visible(None if head is None else orjson.loads(head), principal, bounds)
 
     async def sessions(

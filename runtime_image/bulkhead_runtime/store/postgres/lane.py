@@ -23,7 +23,7 @@ MAX_ITEMS = 64
 MAX_BYTES = 4 * 1024 * 1024
 MAX_WAITING = 10_000
 
-_QUESTION = "SELECT bulkhead.work(%s::jsonb, %s)::text"
+_QUESTION = b"SELECT bulkhead.work($1, $2)"
 
 
 class Epoch:
@@ -107,9 +107,10 @@ class Lane:
         return batch
 
     async def _ask(self, items: list[bytes]) -> list[Any]:
-        question = (b"[" + b",".join(items) + b"]").decode()
+        work = b"[" + b",".join(items) + b"]"
         voids = self._epoch.voids
-        ((text,),) = await self._pool.ask(_QUESTION, (question, self._epoch.stale))
+        text = await self._pool.value(_QUESTION, (work, b"t" if self._epoch.stale else b"f"))
+        assert text is not None
         answer = orjson.loads(text)
         self._epoch.learn(answer["epoch"], voided=voids)
         answers: list[Any] = answer["answers"]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
@@ -85,10 +85,11 @@ class Link:
     def client(self) -> Redis:
         """Return the client, for what waits longer than a question."""
         if self._client is None:
-            pool = BlockingConnectionPool.from_url(
+            # No place in it is waited for and no timer of its own runs: both are bounded here.
+            pool = ConnectionPool.from_url(
                 self._address(),
                 max_connections=CONNECTIONS + WATCHERS,
-                timeout=ANSWER_SECONDS,
+                socket_timeout=None,
                 socket_connect_timeout=ANSWER_SECONDS,
                 retry=Retry(NoBackoff(), 0),
                 client_name="bulkhead-runtime",

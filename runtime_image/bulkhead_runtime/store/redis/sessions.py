@@ -114,8 +114,12 @@ def encode_tail(cached: CachedTail) -> bytes:
         for sequence, message in reversed(cached.tail)
     ]
     held = {"messages": cached.messages, "since": cached.since, "rows": rows}
-    encoded = encoding.encode(held)
-    return encoded if len(encoded) <= MAX_TAIL_BYTES else b""
+    return _kept(encoding.encode(held))
+
+
+def tail_of_rows(messages: int, since: int, rows: bytes) -> bytes:
+    """Return what is kept of a tail whose rows PostgreSQL wrote, newest first."""
+    return _kept(b'{"messages":%d,"since":%d,"rows":%b}' % (messages, since, rows))
 
 
 def decode_tail(text: bytes) -> CachedTail:
@@ -127,3 +131,7 @@ def decode_tail(text: bytes) -> CachedTail:
 def tail_of(messages: Sequence[ModelMessage], since: int, known: int) -> CachedTail:
     """Return the tail that `messages`, from the sequence `since` on, are of a session."""
     return CachedTail(known, since, tuple(enumerate(messages, start=since)))
+
+
+def _kept(encoded: bytes) -> bytes:
+    return encoded if len(encoded) <= MAX_TAIL_BYTES else b""

@@ -1,5 +1,6 @@
 """Notifications between replicas: a message per session let go and per request answered."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from bulkhead_runtime.store.postgres.signals import Pause, Signal, Signals
-from bulkhead_runtime.store.redis.link import WATCHERS, Link, RedisAwayError
+from bulkhead_runtime.store.redis.link import ANSWER_SECONDS, WATCHERS, Link, RedisAwayError
 
 LOOK_AGAIN_SECONDS = 2.0
 """Who could tell may have died, or may not reach Redis."""
@@ -68,10 +69,13 @@ class _Subscribed:
         self._subscription = subscription
 
     async def wait(self, seconds: float) -> None:
-        end = time.monotonic() + min(seconds, LOOK_AGAIN_SECONDS)
+        most = min(seconds, LOOK_AGAIN_SECONDS)
+        end = time.monotonic() + most
         try:
-            while (left := end - time.monotonic()) > 0:
-                if await self._subscription.get_message(timeout=left) is not None:
-                    return
+            # A connection that is lost is made again inside, where nothing else bounds it.
+            async with asyncio.timeout(most + ANSWER_SECONDS):
+                while (left := end - time.monotonic()) > 0:
+                    if await self._subscription.get_message(timeout=left) is not None:
+                        return
         except (TimeoutError, RedisError, OSError):
             await Pause().wait(seconds)

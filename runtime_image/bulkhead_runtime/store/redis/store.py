@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
-import orjson
+import msgspec
 
 from bulkhead_runtime.store import states
 from bulkhead_runtime.store.port import BeginTurn, NewSession, PoolBounds, Session, Swept
@@ -28,6 +28,7 @@ from bulkhead_runtime.store.redis.sessions import (
     decode_tail,
     encode_tail,
     tail_of,
+    tail_of_rows,
 )
 from bulkhead_runtime.store.redis.signals import Notifications
 from bulkhead_runtime.store.spending import (
@@ -47,7 +48,18 @@ REMEMBERED_TAILS = 200
 """Tails that were read with a session's head and wait for its turn to begin."""
 
 _ANY_AGE = PoolBounds("", 0, None)
-_LOAD = "SELECT bulkhead.read_session(%s, %s)"
+_LOAD = b"SELECT bulkhead.read_session($1, $2)"
+
+
+class _Loaded(msgspec.Struct):
+    """What PostgreSQL tells of a session; its tail is kept as it comes until a turn needs it."""
+
+    head: list[Any]
+    tail: msgspec.Raw
+    epoch: int
+
+
+_loaded = msgspec.json.Decoder(_Loaded)
 
 
 class CachedStore(PostgresStore):
@@ -147,16 +159,16 @@ class CachedStore(PostgresStore):
         return entry.head
 
     async def _load(self, session_id: str) -> list[Any] | None:
-        ((text,),) = await self._pool.ask(_LOAD, (session_id, TAIL_MESSAGES))
+        values = (session_id.encode(), b"%d" % TAIL_MESSAGES)
+        text = await self._pool.value(_LOAD, values)
         if text is None:
             return None
-        found = orjson.loads(text)
-        self._epoch.learn(found["epoch"], voided=0)
-        head: list[Any] = found["head"]
-        newest = decoding.tail(found["tail"])
-        whole = len(newest) < TAIL_MESSAGES
-        since = head[decoding.SUMMARY_UNTIL] + 1 if whole else newest[0][0]
-        tail = encode_tail(CachedTail(head[decoding.MESSAGES], since, newest))
+        found = _loaded.decode(text)
+        self._epoch.learn(found.epoch, voided=0)
+        head = found.head
+        messages, until = head[decoding.MESSAGES], head[decoding.SUMMARY_UNTIL]
+        since = max(until, messages - TAIL_MESSAGES) + 1
+        tail = tail_of_rows(messages, since, bytes(found.tail))
         self._remember(session_id, head, tail)
         self._soon(self._put(head, tail))
         return head
