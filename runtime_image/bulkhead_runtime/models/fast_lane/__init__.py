@@ -1,1 +1,1 @@
-"""The lane of every OpenAI-compatible endpoint: one shared session, the least work per chunk."""
+"""The lane of every OpenAI-compatible endpoint: kept connections, the least work per chunk."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from bulkhead_runtime.models.failures import Failures
-from bulkhead_runtime.models.fast_lane.events import DONE
+from bulkhead_runtime.models.fast_lane.events import DONE, data_of
 from bulkhead_runtime.models.port import FinishReason, TextDelta, ToolCall
 
 MAX_ANSWER_BYTES: Final = 4_194_304
@@ -63,7 +63,7 @@ class AnswerReader:
 
     def read(self, events: list[bytes]) -> TextDelta | None:
         """Take the events of one read and return the text in them; raise `ModelError`."""
-        text = "".join(self._text_of(data) for data in events if not self.done)
+        text = "".join(self._text_of(data_of(event)) for event in events if not self.done)
         require_bounded(self.output_bytes, self._max_output_tokens, self._failures)
         return TextDelta(text) if text else None
 
@@ -82,6 +82,8 @@ class AnswerReader:
         return "stop" if reason == "tool_calls" else reason
 
     def _text_of(self, data: bytes) -> str:
+        if not data:
+            return ""
         if data == DONE:
             self.done = True
             return ""

@@ -1,6 +1,7 @@
 """A provider behind the port: answers in parts, and the pass-through beside it."""
 
 from collections.abc import AsyncGenerator
+from contextlib import closing
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.accounting import Accounting
@@ -36,7 +37,7 @@ class FastLaneClient:
         body = request_body(request, self._limit_name)
         answer = AnswerReader(self._upstream.failures, request.max_output_tokens)
         try:
-            async with self._upstream.open(body, request, meter) as stream:
+            with closing(await self._upstream.open(body, request, meter)) as stream:
                 while not answer.done and (events := await _next(stream, answer)) is not None:
                     text = answer.read(events)
                     if text is not None:
@@ -44,7 +45,7 @@ class FastLaneClient:
                         yield text
                 if not answer.complete:
                     raise self._upstream.failures.unavailable("it ended its answer early")
-                await stream.settle()
+                stream.settle()
         finally:
             usage = self._usage(request, answer)
             if meter.sent:

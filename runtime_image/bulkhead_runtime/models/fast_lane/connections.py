@@ -1,13 +1,15 @@
-"""The one HTTP session over which every OpenAI-compatible provider is reached."""
+"""What providers are reached over: pools for their streams, one HTTP session for the rest."""
+
+from weakref import WeakValueDictionary
 
 import aiohttp
+from yarl import URL
+
+from bulkhead_runtime.models.fast_lane.pool import MAX_CONNECTIONS as MAX_CONNECTIONS_PER_PROVIDER
+from bulkhead_runtime.models.fast_lane.pool import Pool
 
 MAX_CONNECTIONS = 4_000
 """Over all providers."""
-
-MAX_CONNECTIONS_PER_PROVIDER = 1_000
-"""One provider that hangs cannot take the connections of the others; as many as a runtime has
-places for executions (spec.limits.maxConcurrentAgents), so that nobody who has one waits here."""
 
 IDLE_SECONDS = 30
 READ_BUFFER_BYTES = 256 * 1024
@@ -19,6 +21,17 @@ class Connections:
     def __init__(self) -> None:
         self._kept: aiohttp.ClientSession | None = None
         self._new: aiohttp.ClientSession | None = None
+        self._pools: WeakValueDictionary[tuple[str, str | None, int | None], Pool] = (
+            WeakValueDictionary()
+        )
+
+    def pool(self, url: URL) -> Pool:
+        """Return the pool of a URL's address, which all who call it share."""
+        address = (url.scheme, url.raw_host, url.port)
+        pool = self._pools.get(address)
+        if pool is None:
+            pool = self._pools[address] = Pool(url)
+        return pool
 
     def session(self) -> aiohttp.ClientSession:
         """Return the session; must be called inside the event loop that uses it."""
@@ -41,6 +54,8 @@ class Connections:
         for session in (self._kept, self._new):
             if session is not None:
                 await session.close()
+        for pool in tuple(self._pools.values()):
+            pool.close()
 
 
 def _session(*, keep: bool) -> aiohttp.ClientSession:

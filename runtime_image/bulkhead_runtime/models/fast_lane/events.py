@@ -25,11 +25,11 @@ class EventReader:
         self._begun = False
         self._bytes = 0
 
-    def feed(self, read: bytes) -> list[bytes]:
-        """Return the data of the events that this read completes.
+    def split(self, read: bytes) -> list[bytes]:
+        """Return the events that this read completes, as they were sent.
 
-        Comments, names and identifiers of events are dropped. Raises `ModelError` of kind garbage
-        for an event larger than 1 MiB and for a stream larger than 64 MiB.
+        Raises `ModelError` of kind garbage for an event larger than 1 MiB and for a stream larger
+        than 64 MiB.
         """
         self._bytes += len(read)
         text = self._rest + read if self._rest else read
@@ -43,13 +43,21 @@ class EventReader:
             raise _too_large("an event", MAX_EVENT_BYTES)
         if self._bytes > MAX_STREAM_BYTES:
             raise _too_large("a stream", MAX_STREAM_BYTES)
-        return [data for event in events if (data := _data_of(event))]
+        return events
+
+    def rest(self) -> list[bytes]:
+        """Return what is left at the end, where a provider forgot the last empty line."""
+        left = self._rest.replace(b"\r", b"\n").strip(b"\n")
+        self._rest = b""
+        return [left] if left else []
+
+    def feed(self, read: bytes) -> list[bytes]:
+        """Return the data of the events that this read completes; raise as `split` does."""
+        return [data for event in self.split(read) if (data := data_of(event))]
 
     def finish(self) -> list[bytes]:
-        """Return what is left at the end, where a provider forgot the last empty line."""
-        data = _data_of(self._rest.replace(b"\r", b"\n").strip(b"\n"))
-        self._rest = b""
-        return [data] if data else []
+        """Return the data of what is left at the end."""
+        return [data for event in self.rest() if (data := data_of(event))]
 
 
 def _too_large(what: str, limit: int) -> ModelError:
@@ -64,7 +72,8 @@ def _normalized(text: bytes) -> bytes:
     return body + b"\r" if held else body
 
 
-def _data_of(event: bytes) -> bytes:
+def data_of(event: bytes) -> bytes:
+    """Return the data of an event; comments, names and identifiers are dropped."""
     if event.startswith(b"data: ") and b"\n" not in event:
         return event[6:]
     lines = (line for line in event.split(b"\n") if line.startswith(_DATA))

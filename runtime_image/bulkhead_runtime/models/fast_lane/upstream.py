@@ -1,59 +1,61 @@
 """One request to a provider, sent once, and the events of its answer."""
 
-import asyncio
+import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import aiohttp
 import orjson
+from yarl import URL
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures
+from bulkhead_runtime.models.fast_lane.connection import Connection, ProtocolError
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.events import EventReader
-from bulkhead_runtime.models.fast_lane.failures import broken, refused
+from bulkhead_runtime.models.fast_lane.failures import refused
+from bulkhead_runtime.models.fast_lane.pool import Pool
 from bulkhead_runtime.models.port import ByteRequest, Meter, ModelRequest
 
 MAX_ERROR_BYTES: Final = 8_192
 CONNECT_SECONDS: Final = 10
 EVENT_STREAM: Final = "text/event-stream"
 
-_TAIL_SECONDS: Final = 0.25
-"""A connection whose end is not seen this soon after the last event is closed, not kept."""
+_BREAKS: Final = (OSError, ProtocolError)  # a TimeoutError is an OSError
 
 
 class UpstreamStream:
-    """The events of an answer that has begun."""
+    """The events of an answer that has begun; to be closed."""
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, failures: Failures, timeout_seconds: float
-    ) -> None:
-        self._response = response
-        self._failures = failures
-        self._timeout_seconds = timeout_seconds
+    __slots__ = ("_connection", "_ends", "_events", "_pool", "_upstream")
+
+    def __init__(self, upstream: "Upstream", pool: Pool, connection: Connection) -> None:
+        self._upstream = upstream
+        self._pool = pool
+        self._connection = connection
         self._events = EventReader()
+        self._ends = False
 
     async def read(self) -> list[bytes] | None:
-        """Return the events that one read completes, None at the end; raise `ModelError`."""
-        try:
-            read = await self._response.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise broken(self._failures, error, self._timeout_seconds) from None
-        if read:
-            return self._events.feed(read)
-        return self._events.finish() or None
+        """Return the events that one read completes, as they were sent, None at the end.
 
-    async def settle(self) -> None:
-        """Wait a moment for the end after the last event, so that the connection can be kept."""
+        Raises `ModelError`.
+        """
         try:
-            async with asyncio.timeout(_TAIL_SECONDS):
-                while await self._response.content.readany():
-                    pass
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            self._response.close()
+            read = await self._connection.read()
+        except _BREAKS as error:
+            raise self._upstream.broken(error) from None
+        if read:
+            return self._events.split(read)
+        return self._events.rest() or None
+
+    def settle(self) -> None:
+        """Note that the last event was read, so that the connection may be kept."""
+        self._ends = True
+
+    def close(self) -> None:
+        """End the call at once unless it has ended; a connection at its end is kept."""
+        self._pool.release(self._connection, ends=self._ends)
 
 
 class Upstream:
@@ -65,92 +67,111 @@ class Upstream:
         key: str | None,
         connections: Connections,
     ) -> None:
-        base_url = (provider.base_url or "").rstrip("/")
+        url = URL((provider.base_url or "").rstrip("/"))
         self.failures = Failures(provider.name, key)
         self._timeout_seconds = provider.timeout_seconds
-        self._url = f"{base_url}/chat/completions"
-        self._connections = connections
-        self._headers = {
-            "Content-Type": "application/json",
-            "Accept": EVENT_STREAM,
-            "Accept-Encoding": "identity",
-        }
-        if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+        self._pool = connections.pool(url)
+        authorization = f"Authorization: Bearer {key}\r\n" if key else ""
+        self._head = (
+            f"POST {url.raw_path.rstrip('/')}/chat/completions HTTP/1.1\r\n"
+            f"Host: {url.raw_authority}\r\n"
+            "Content-Type: application/json\r\n"
+            f"Accept: {EVENT_STREAM}\r\n"
+            "Accept-Encoding: identity\r\n"
+            f"{authorization}"
+        ).encode()
 
-    @asynccontextmanager
     async def open(
         self, body: dict[str, Any], request: ModelRequest | ByteRequest, meter: Meter
-    ) -> AsyncIterator[UpstreamStream]:
-        """Send a body for a request and hold its stream while it is read; raise `ModelError`.
+    ) -> UpstreamStream:
+        """Send a body for a request and return the stream that answers it; raise `ModelError`.
 
         `meter.sent` is True from the moment on at which the provider may want to be paid.
         """
-        response = await self._post(body, request, meter)
-        try:
-            yield UpstreamStream(response, self.failures, self._timeout_seconds)
-        finally:
-            # Ends the call at once unless it has ended; a connection at its end is kept.
-            response.close()
-
-    async def _post(
-        self, body: dict[str, Any], request: ModelRequest | ByteRequest, meter: Meter
-    ) -> aiohttp.ClientResponse:
-        data = orjson.dumps(body)
-        try:
-            response = await self._sent(data, request, meter)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            failure = broken(self.failures, error, self._timeout_seconds)
-            # Whoever did not answer in time may be at work; whom nobody reached is not.
-            reached = not isinstance(error, aiohttp.ConnectionTimeoutError)
-            meter.sent = meter.sent and failure.kind == "timeout" and reached
-            raise failure from None
-        if response.status == 200 and response.content_type == EVENT_STREAM:  # noqa: PLR2004
-            return response
+        asked = self._request(body, request)
+        connection = await self._connection(request.deadline, meter, new=False)
+        if not await self._answers(connection, asked, request.deadline, meter):
+            connection = await self._connection(request.deadline, meter, new=True)
+            await self._answers(connection, asked, request.deadline, meter)
+        if connection.status == 200 and _type_of(connection) == EVENT_STREAM:  # noqa: PLR2004
+            return UpstreamStream(self, self._pool, connection)
         meter.sent = False
         try:
-            raise await self._refusal(response, str(body["model"]))
+            raise await self._refusal(connection, str(body["model"]))
         finally:
-            response.close()
+            self._pool.release(connection, ends=False)
 
-    async def _sent(
-        self, data: bytes, request: ModelRequest | ByteRequest, meter: Meter
-    ) -> aiohttp.ClientResponse:
-        """Send over a kept connection, and once more over a new one where the kept was closed."""
-        headers = self._headers_of(request)
-        for session in (self._connections.session, self._connections.new_session):
-            timeout = self._timeout(request.deadline)
-            meter.sent = True
-            try:
-                return await session().post(
-                    self._url, data=data, headers=headers, timeout=timeout, allow_redirects=False
-                )
-            except aiohttp.ClientConnectorError:
-                raise
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                closed = error
-        raise closed
+    def broken(self, error: Exception) -> ModelError:
+        """Return the error for a call that broke."""
+        if isinstance(error, TimeoutError):
+            return self.failures.timeout(self._timeout_seconds)
+        if isinstance(error, ProtocolError):
+            return self.failures.garbage("what is no HTTP")
+        return self.failures.unavailable("the connection broke")
 
-    def _headers_of(self, request: ModelRequest | ByteRequest) -> dict[str, str]:
-        if request.traceparent is None:
-            return self._headers
-        return {**self._headers, "traceparent": request.traceparent}
+    def _request(self, body: dict[str, Any], request: ModelRequest | ByteRequest) -> bytes:
+        data = orjson.dumps(body)
+        trace = f"traceparent: {request.traceparent}\r\n" if request.traceparent else ""
+        return b"%s%sContent-Length: %d\r\n\r\n%s" % (self._head, trace.encode(), len(data), data)
 
-    async def _refusal(self, response: aiohttp.ClientResponse, model: str) -> ModelError:
-        if response.status == 200:  # noqa: PLR2004
-            return self.failures.garbage(f"{response.content_type[:64]} instead of {EVENT_STREAM}")
+    async def _answers(
+        self, connection: Connection, asked: bytes, deadline: float, meter: Meter
+    ) -> bool:
+        """Send and wait for an answer; False where a kept connection had been closed meanwhile."""
+        answered = False
         try:
-            body = await response.content.read(MAX_ERROR_BYTES)
-        except (aiohttp.ClientError, TimeoutError):
-            body = b""
-        return refused(self.failures, model, response.status, response.headers, body)
+            await connection.ask(
+                asked, silence=self._timeout_seconds, seconds=deadline - time.monotonic()
+            )
+            answered = True
+        except ConnectionError as error:
+            if not connection.stale:
+                meter.sent = False
+                raise self.broken(error) from None
+        except _BREAKS as error:
+            # Whoever did not answer in time may be at work.
+            meter.sent = isinstance(error, TimeoutError)
+            raise self.broken(error) from None
+        finally:
+            if not answered:
+                self._pool.release(connection, ends=False)
+        return answered
 
-    def _timeout(self, deadline: float) -> aiohttp.ClientTimeout:
+    async def _connection(self, deadline: float, meter: Meter, *, new: bool) -> Connection:
+        """Return a connection to send over; whom nobody reached is not at work."""
         left = deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError
-        return aiohttp.ClientTimeout(
-            total=left,
-            sock_connect=min(CONNECT_SECONDS, self._timeout_seconds),
-            sock_read=self._timeout_seconds,
-        )
+            raise self.failures.timeout(self._timeout_seconds)
+        try:
+            connection = await self._pool.acquire(
+                min(left, CONNECT_SECONDS, self._timeout_seconds), new=new
+            )
+        except ssl.SSLCertVerificationError:
+            raise self.failures.unavailable("its TLS certificate is not trusted") from None
+        except TimeoutError:
+            raise self.failures.unreachable("timeout") from None
+        except OSError:
+            raise self.failures.unreachable("unavailable") from None
+        meter.sent = True
+        return connection
+
+    async def _refusal(self, connection: Connection, model: str) -> ModelError:
+        if connection.status == 200:  # noqa: PLR2004
+            return self.failures.garbage(f"{_type_of(connection)[:64]} instead of {EVENT_STREAM}")
+        body = b""
+        try:
+            while len(body) < MAX_ERROR_BYTES and (read := await connection.read()):
+                body += read
+        except _BREAKS:
+            body = b""
+        headers = {"Retry-After": connection.headers.get(b"retry-after", b"").decode("latin-1")}
+        return refused(self.failures, model, connection.status, headers, body[:MAX_ERROR_BYTES])
+
+
+def _type_of(connection: Connection) -> str:
+    """Return the media type of an answer, and how it is compressed where it is."""
+    headers = connection.headers
+    media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    told = media_type if encoding == b"identity" else encoding + b" of " + media_type
+    return told.decode("latin-1")

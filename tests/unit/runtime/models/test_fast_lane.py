@@ -316,7 +316,7 @@ async def test_a_kept_connection_that_the_provider_closed_costs_no_call(
         client = make_client(base_url=base_url)
         for _ in range(3):
             assert text(await parts_of(client, "words")) == "Hello"
-    assert connections == [2, 1, 1]
+    assert connections == [2, 2, 1]
 
 
 @contextlib.asynccontextmanager

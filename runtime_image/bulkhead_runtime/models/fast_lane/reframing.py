@@ -1,0 +1,188 @@
+"""A provider's chunks as our frames: our id and model in them, counted on the way.
+
+Nothing is modelled, so that fields which nobody here knows reach the client as they are. Most
+chunks of an answer differ in their text alone: the first of them is decoded, and the others are
+told from it by comparing bytes.
+"""
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from bulkhead_runtime.models.failures import Failures
+from bulkhead_runtime.models.fast_lane.answer import (
+    bytes_of_delta,
+    decoded_chunk,
+    require_bounded,
+    usage_of,
+)
+from bulkhead_runtime.models.fast_lane.events import DONE, data_of
+from bulkhead_runtime.models.port import ByteRequest
+
+_DONE_FRAME: Final = b"data: " + DONE + b"\n\n"
+_MAX_PATTERNS: Final = 8
+"""Who writes every chunk in another way is not understood better by trying on."""
+
+_CONTENT: Final = re.compile(rb'"content": ?"')
+_NOT_ITSELF: Final = re.compile(rb'["\\\x00-\x1f]')
+_PROBE: Final = b"~ any text ~"
+
+
+class Pattern:
+    """Events that differ in their text alone, and the frames that they become."""
+
+    __slots__ = ("_beside", "_end", "_frame_end", "_frame_start", "_start")
+
+    def __init__(self, event: tuple[bytes, bytes], frame: tuple[bytes, bytes], beside: int) -> None:
+        self._start, self._end = event
+        self._frame_start, self._frame_end = frame
+        self._beside = beside
+
+    @classmethod
+    def of(
+        cls, event: bytes, chunk: dict[str, Any], answer_id: str, model: str
+    ) -> "Pattern | None":
+        """Return the pattern of a decoded event, None where its text cannot be told by its place.
+
+        All but the text of an event of this pattern was noted when this one was decoded.
+        """
+        found = _CONTENT.search(event)
+        choices = chunk["choices"]
+        if found is None or len(choices) != 1:
+            return None
+        choice, delta = choices[0], choices[0].get("delta") or {}
+        text = delta.get("content")
+        if not isinstance(text, str) or not text:
+            return None
+        start, rest = event[: found.end()], event[found.end() :]
+        end = rest.removeprefix(text.encode())
+        other = {**delta, "content": _PROBE.decode()}
+        probed = {**chunk, "choices": [{**choice, "delta": other}]}
+        try:
+            if orjson.loads(data_of(start + _PROBE + end)) != probed:
+                return None
+        except orjson.JSONDecodeError:
+            return None
+        before, *after = orjson.dumps({**probed, "id": answer_id, "model": model}).split(_PROBE)
+        if len(after) != 1:
+            return None
+        beside = bytes_of_delta(other) - len(_PROBE)
+        return cls((start, end), (b"data: " + before, after[0] + b"\n\n"), beside)
+
+    def texts(self, events: list[bytes], first: int) -> list[bytes]:
+        """Return the texts of the events from `first` on that are of this pattern."""
+        start, end = self._start, self._end
+        behind, before = len(start), -len(end)
+        least = behind + len(end)
+        texts: list[bytes] = []
+        for event in events[first:] if first else events:
+            if not (event.startswith(start) and event.endswith(end)) or len(event) < least:
+                break
+            texts.append(event[behind:before])
+        return texts
+
+    def frames(self, texts: list[bytes]) -> bytes:
+        """Return the frames of events with these texts."""
+        return (
+            self._frame_start + (self._frame_end + self._frame_start).join(texts) + self._frame_end
+        )
+
+    def output_bytes(self, texts: list[bytes]) -> int:
+        """Return the bytes of the events' deltas."""
+        return sum(map(len, texts)) + self._beside * len(texts)
+
+
+def _are_plain(texts: list[bytes]) -> bool:
+    """Tell whether all are inside of a JSON string what they are outside."""
+    joined = b" ".join(texts)
+    if _NOT_ITSELF.search(joined):
+        return False
+    if joined.isascii():
+        return True
+    try:
+        joined.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class Reframing:
+    """Turns events into frames that carry our id and model."""
+
+    def __init__(self, request: ByteRequest, failures: Failures) -> None:
+        self.finished = False
+        self.done = False
+        self.usage: tuple[int, int] | None = None
+        self.output_bytes = 0
+        self._model = request.model
+        self._id = request.answer_id
+        self._include_usage = request.include_usage
+        self._max_output_tokens = request.max_output_tokens
+        self._failures = failures
+        self._pattern: Pattern | None = None
+        self._patterns_left = _MAX_PATTERNS
+
+    def at_end(self) -> bytes:
+        """Return the end that is ours to write where upstream finished without [DONE]."""
+        self.done = self.finished
+        return _DONE_FRAME if self.done else b""
+
+    def of(self, events: list[bytes]) -> bytes:
+        """Return the frames for the client, which may be none; raise `ModelError`."""
+        frames: list[bytes] = []
+        at = 0
+        while at < len(events) and not self.done:
+            pattern = self._pattern
+            texts = pattern.texts(events, at) if pattern is not None else ()
+            if pattern is None or not texts:
+                frames.append(self._frame(events[at], learn=True))
+            elif _are_plain(texts):
+                frames.append(pattern.frames(texts))
+                self.output_bytes += pattern.output_bytes(texts)
+            else:
+                frames += [self._frame(event) for event in events[at : at + len(texts)]]
+            at += len(texts) or 1
+        require_bounded(self.output_bytes, self._max_output_tokens, self._failures)
+        return b"".join(frames)
+
+    def _frame(self, event: bytes, *, learn: bool = False) -> bytes:
+        data = data_of(event)
+        if not data:
+            return b""
+        if data == DONE:
+            self.done = True
+            return _DONE_FRAME
+        chunk = decoded_chunk(data, self._failures)
+        if not self._keeps(chunk):
+            return b""
+        if learn and self._patterns_left > 0:
+            self._learn(event, chunk)
+        chunk["id"] = self._id
+        chunk["model"] = self._model
+        return b"data: %s\n\n" % orjson.dumps(chunk)
+
+    def _learn(self, event: bytes, chunk: dict[str, Any]) -> None:
+        pattern = Pattern.of(event, chunk, self._id, self._model)
+        if pattern is not None:
+            self._pattern = pattern
+            self._patterns_left -= 1
+
+    def _keeps(self, chunk: dict[str, Any]) -> bool:
+        """Note what a chunk tells and say whether the client is to see it."""
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            raise self._failures.garbage("a chunk that is no part of a chat completion")
+        try:
+            for choice in choices:
+                self.output_bytes += bytes_of_delta(choice.get("delta") or {})
+                if choice.get("finish_reason"):
+                    self.finished = True
+        except AttributeError:
+            raise self._failures.garbage("a chunk that is no part of a chat completion") from None
+        if chunk.get("usage") is None:
+            return True
+        self.usage = usage_of(chunk) or self.usage
+        if not self._include_usage:
+            del chunk["usage"]
+        return self._include_usage or bool(choices)
