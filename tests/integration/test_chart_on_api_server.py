@@ -1,4 +1,8 @@
-"""The rendered chart and the examples, judged by a real API server and by kubeconform."""
+"""The rendered chart and the examples, judged by a real API server and by kubeconform.
+
+Kubeconform also judges the operator's objects, which the API server sees in the tests of
+reconciling.
+"""
 
 import json
 from collections.abc import Iterator
@@ -20,6 +24,8 @@ FULL: Values = yaml.safe_load(chart.FULL_VALUES.read_text())
 _OF_OTHERS = ("examples/gitops/argocd.yaml", "examples/package/")
 """A kind that this API server does not have, and what the packaging command reads."""
 
+# What the operator makes of an organization, by the kind and name of each object.
+CHILDREN = sorted((chart.ROOT / "tests/unit/controller/domain/golden").glob("*.json"))
 EXAMPLES = [
     path
     for path in sorted((chart.ROOT / "examples").rglob("*.yaml"))
@@ -64,6 +70,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 def schemas(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = [_rendered(EVERYTHING_ON), *(path.read_text() for path in EXAMPLES)]
     manifests = [manifest for text in texts for manifest in chart.read(text)]
+    manifests += [child for file in CHILDREN for child in json.loads(file.read_text()).values()]
     folder = tmp_path_factory.mktemp("schemas")
     kinds = {(manifest["apiVersion"], manifest["kind"]) for manifest in manifests}
     kubeconform.write_schemas(kubectl, kinds, folder)
@@ -87,9 +94,10 @@ def test_the_api_server_knows_every_field_of_an_example(kubectl: Kubectl, exampl
 def test_kubeconform_finds_nothing_in_the_chart_whatever_is_switched(
     schemas: Path, tmp_path: Path
 ) -> None:
+    texts = {name: _rendered(rendering) for name, rendering in RENDERINGS.items()}
+    texts["bulkhead-crds"] = chart.text(chart=chart.CRDS_CHART)
     objects = 0
-    for name, rendering in RENDERINGS.items():
-        text = _rendered(rendering)
+    for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text)
         objects += len(chart.read(text))
     assert kubeconform.judge([tmp_path], schemas) == objects
@@ -98,6 +106,17 @@ def test_kubeconform_finds_nothing_in_the_chart_whatever_is_switched(
 def test_kubeconform_finds_nothing_in_the_examples(schemas: Path) -> None:
     objects = sum(len(chart.read(path.read_text())) for path in EXAMPLES)
     assert kubeconform.judge(EXAMPLES, schemas) == objects
+
+
+def test_kubeconform_finds_nothing_in_what_the_operator_makes(
+    schemas: Path, tmp_path: Path
+) -> None:
+    objects = 0
+    for file in CHILDREN:
+        children = json.loads(file.read_text()).values()
+        (tmp_path / f"{file.stem}.yaml").write_text(yaml.safe_dump_all(children))
+        objects += len(children)
+    assert kubeconform.judge([tmp_path], schemas) == objects > 0
 
 
 DEPLOYMENT = "templates/deployment.yaml"
