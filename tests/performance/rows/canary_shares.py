@@ -1,14 +1,13 @@
 """A canary's share of new sessions against the weight that its step names."""
 
 import json
-import time
 from pathlib import Path
 
 from bulkhead_api.names import ANNOTATION_APPROVE_STEP, default_namespace
 from tests.cluster.kubectl import Kubectl
-from tests.performance.harness.programs import Background
+from tests.performance.harness.programs import ask
 from tests.performance.harness.results import OURS, Bar, plain
-from tests.performance.harness.rounds import MeasurementError, Round
+from tests.performance.harness.rounds import Round
 from tests.performance.rows.local_cluster import (
     connect,
     key_file,
@@ -21,7 +20,7 @@ from tests.performance.rows.local_cluster import (
 )
 
 _WEIGHTS = (5, 25, 50)
-_SESSIONS, _PER_SECOND = 10_000, 400
+_SESSIONS, _AT_ONCE = 10_000, 16
 _CANARY = "2.0.0"
 _LIMITS = {"rateLimitPerMinute": 1000000, "maxConcurrentAgents": 500, "maxQueueSize": 5000}
 
@@ -48,21 +47,15 @@ def measure(directory: Path, count: int) -> list[Round]:
 def _share(kubectl: Kubectl, name: str, directory: Path, step: int) -> dict[str, float]:
     _enter(kubectl, name, step)
     url = service_url(kubectl, default_namespace(name))
-    with Background(
+    report = ask(
         "load",
-        "versions",
+        "shares",
         *("-url", f"{url}/v1/agents/assistant/execute"),
         *("-key", key_file(kubectl, name, directory / "key")),
-        *("-rate", str(_PER_SECOND), "-connections", "0"),
-    ) as load:
-        end = time.monotonic() + _SESSIONS / _PER_SECOND + 1
-        until("the time that the sessions take", lambda: time.monotonic() > end)
-        report = load.finish()
-    sessions = sum(report["sessions"].values())
-    if report["failed"] or sessions < _SESSIONS:
-        raise MeasurementError(f"{sessions} sessions began, {report['examples']}")
-    share = 100 * report["sessions"].get(_CANARY, 0) / sessions
-    return {"share": share, "sessions": sessions, "off": abs(share - _WEIGHTS[step])}
+        *("-total", str(_SESSIONS), "-connections", str(_AT_ONCE)),
+    )
+    share = 100 * report["sessions"].get(_CANARY, 0) / _SESSIONS
+    return {"share": share, "off": abs(share - _WEIGHTS[step])}
 
 
 def _enter(kubectl: Kubectl, name: str, step: int) -> None:

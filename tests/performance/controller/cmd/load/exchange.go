@@ -117,10 +117,11 @@ func (t *target) readStream(body io.Reader, first func()) error {
 		}
 		if bytes.HasPrefix(line, []byte("data: [DONE]")) {
 			finished = true
-		} else if hasContent(line) {
-			if parts++; parts == 1 {
+		} else if words := wordsOf(line); words > 0 {
+			if parts == 0 {
 				first()
 			}
+			parts += words
 		}
 	}
 	if !finished || parts < t.chunks {
@@ -165,13 +166,18 @@ func (t *target) answerOnce(client *http.Client, url string, first func()) error
 	return nil
 }
 
-func hasContent(line []byte) bool {
+// wordsOf counts what a part holds: whoever is behind may send on as one what came as several.
+func wordsOf(line []byte) int {
 	_, rest, found := bytes.Cut(line, []byte(`"content":`))
 	if !found {
-		return false
+		return 0
 	}
 	rest = bytes.TrimLeft(rest, " ")
-	return len(rest) > 1 && rest[0] == '"' && rest[1] != '"'
+	if len(rest) < 2 || rest[0] != '"' || rest[1] == '"' {
+		return 0
+	}
+	content, _, _ := bytes.Cut(rest[1:], []byte(`"`))
+	return max(1, bytes.Count(content, []byte(" ")))
 }
 
 // turnAnswer is what POST .../execute says, ours and the references' alike.

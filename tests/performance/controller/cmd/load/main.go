@@ -6,6 +6,7 @@
 //	               once; every one has an idempotency key
 //	load turns     durable turns, each worker in a session of its own, for a fixed time
 //	load rolling   open-loop requests and long streams until SIGTERM; counts what failed or was cut
+//	load shares    new sessions, a fixed number, so many at once; tells which version answered
 //	load versions  open-loop new sessions and pinned ones until SIGTERM; tells which version answered
 package main
 
@@ -35,10 +36,10 @@ func (t *target) flags(set *flag.FlagSet) {
 	set.StringVar(&t.streams, "streams-url", "", "where rolling's long streams go")
 	set.StringVar(&t.key, "key", "", "file that holds the API key; none when empty")
 	set.StringVar(&t.model, "model", "", "model that is asked for")
-	set.IntVar(&t.chunks, "chunks", 100, "parts with content that a whole stream has")
+	set.IntVar(&t.chunks, "chunks", 100, "words that a whole stream has")
 	set.IntVar(&t.connections, "connections", 1, "streams, sessions or workers at once")
 	set.IntVar(&t.length, "length", 0, "turns of a session before the next begins; no end when 0")
-	set.IntVar(&t.total, "total", 100, "streams to run")
+	set.IntVar(&t.total, "total", 100, "streams to run, or sessions to begin")
 	set.Float64Var(&t.rate, "rate", 100, "requests a second of an open loop")
 	set.DurationVar(&t.duration, "duration", 5*time.Second, "how long turns run")
 }
@@ -62,10 +63,11 @@ func (t *target) readKey() error {
 
 func main() {
 	modes := map[string]func(*target) (any, error){
-		"streams": streams, "answers": answers, "turns": turns, "rolling": rolling, "versions": versions,
+		"streams": streams, "answers": answers, "turns": turns, "rolling": rolling,
+		"shares": shares, "versions": versions,
 	}
 	if len(os.Args) < 2 || modes[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: load streams|answers|turns|rolling|versions [flags]")
+		fmt.Fprintln(os.Stderr, "usage: load streams|answers|turns|rolling|shares|versions [flags]")
 		os.Exit(2)
 	}
 	asked := &target{}

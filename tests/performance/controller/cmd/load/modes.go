@@ -171,36 +171,65 @@ type versionsReport struct {
 	Examples  []string           `json:"examples"`
 }
 
+// shares begins a fixed number of sessions, as fast as so many at once can.
+func shares(t *target) (any, error) {
+	seen, client := newTally(), t.client(true)
+	report := newVersionsReport()
+	var left atomic.Int64
+	left.Store(int64(t.total))
+	var running sync.WaitGroup
+	for range t.connections {
+		running.Go(func() {
+			for left.Add(-1) >= 0 {
+				t.begin(client, seen, report)
+			}
+		})
+	}
+	running.Wait()
+	return report.ended(seen), nil
+}
+
+// begin begins a session and notes which version it has.
+func (t *target) begin(client *http.Client, seen *tally, report *versionsReport) {
+	sent := time.Now()
+	said, err := t.turn(client, "")
+	if err != nil {
+		seen.failure("new", err)
+		return
+	}
+	seen.took("turns", sent)
+	report.note(seen, said.Version)
+}
+
 // versions asks for a new session at every beat and goes on in the pinned ones in between; the
 // times are seconds since the epoch at which a version first and last began a new session.
 func versions(t *target) (any, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	seen, client := newTally(), t.client(true)
-	report := versionsReport{
-		FirstSeen: map[string]float64{}, LastSeen: map[string]float64{}, Sessions: map[string]int{},
-	}
+	report := newVersionsReport()
 	var running sync.WaitGroup
 	running.Go(func() {
-		openLoop(ctx, t.rate, func() {
-			sent := time.Now()
-			said, err := t.turn(client, "")
-			if err != nil {
-				seen.failure("new", err)
-				return
-			}
-			seen.took("turns", sent)
-			report.note(seen, said.Version)
-		})
+		openLoop(ctx, t.rate, func() { t.begin(client, seen, report) })
 	})
 	for range t.connections {
 		running.Go(func() { t.goOn(ctx, client, seen) })
 	}
 	running.Wait()
-	report.Requests = seen.count("turns") + seen.failed["new"] + seen.failed["pinned"]
-	report.Failed = seen.failed["new"] + seen.failed["pinned"]
-	report.Moved, report.Examples = seen.failed["moved"], seen.examples
-	return report, nil
+	return report.ended(seen), nil
+}
+
+func newVersionsReport() *versionsReport {
+	return &versionsReport{
+		FirstSeen: map[string]float64{}, LastSeen: map[string]float64{}, Sessions: map[string]int{},
+	}
+}
+
+func (r *versionsReport) ended(seen *tally) *versionsReport {
+	r.Requests = seen.count("turns") + seen.failed["new"] + seen.failed["pinned"]
+	r.Failed = seen.failed["new"] + seen.failed["pinned"]
+	r.Moved, r.Examples = seen.failed["moved"], seen.examples
+	return r
 }
 
 func (r *versionsReport) note(seen *tally, version string) {
