@@ -14,6 +14,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -171,8 +172,35 @@ func asJSON(conditions []metav1.Condition) []any {
 	return result
 }
 
-// A child that this program has just created is no news to it.
-var notCreated = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }}
+// A child that this program has just created is no news to it, and neither is a status that it does
+// not report: quotas, claims and budgets change theirs all the time, and a reconcile applies all.
+var news = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	UpdateFunc: func(change event.UpdateEvent) bool {
+		return available(change.ObjectOld) != available(change.ObjectNew) ||
+			!equality.Semantic.DeepEqual(content(change.ObjectOld), content(change.ObjectNew))
+	},
+}
+
+// available returns all of a child's status that is reported.
+func available(child client.Object) bool {
+	deployment, ok := child.(*appsv1.Deployment)
+	return ok && deployment.Status.AvailableReplicas > 0
+}
+
+// content returns what an apply could change of a child.
+func content(child client.Object) map[string]any {
+	whole, err := runtime.DefaultUnstructuredConverter.ToUnstructured(child)
+	if err != nil {
+		panic(err) // a struct of the API always converts
+	}
+	delete(whole, "status")
+	unstructured.RemoveNestedField(whole, "metadata", "resourceVersion")
+	unstructured.RemoveNestedField(whole, "metadata", "generation")
+	// The deployment controller's count of its own rollouts.
+	unstructured.RemoveNestedField(whole, "metadata", "annotations", "deployment.kubernetes.io/revision")
+	return whole
+}
 
 func organizationOf(_ context.Context, child client.Object) []reconcile.Request {
 	name := child.GetLabels()[labelOrganization]
@@ -186,11 +214,11 @@ func (r *reconciler) setup(manager ctrl.Manager) error {
 		For(owner, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers})
 	for _, kind := range owned {
-		built = built.Owns(kind, builder.MatchEveryOwner, builder.WithPredicates(notCreated))
+		built = built.Owns(kind, builder.MatchEveryOwner, builder.WithPredicates(news))
 	}
 	for _, kind := range labelled {
 		enqueue := handler.EnqueueRequestsFromMapFunc(organizationOf)
-		built = built.Watches(kind, enqueue, builder.WithPredicates(notCreated))
+		built = built.Watches(kind, enqueue, builder.WithPredicates(news))
 	}
 	return built.Complete(r)
 }
