@@ -258,6 +258,13 @@ async def test_versions_are_listed_without_content(wiring: Wiring) -> None:
     assert versions.at >= versions.objects[key]
 
 
+async def test_versions_of_more_than_a_page_are_of_one_moment(wiring: Wiring) -> None:
+    made = [await _organization(wiring.client, f"many-{number}") for number in range(120)]
+    versions = await versions_of(wiring.client, API_VERSION, "OrganizationRuntime")
+    assert {key for key, _ in made} <= versions.objects.keys()
+    assert max(versions.objects.values()) <= versions.at
+
+
 async def _patched(client: ApiClient, name: str, change: Manifest) -> None:
     await client.write(
         "PATCH",

@@ -17,13 +17,18 @@ class Versions:
 
 
 async def versions_of(client: ApiClient, api_version: str, kind: str) -> Versions:
-    """List a kind's metadata from the API server's memory; raises `ClusterError`."""
+    """List a kind's metadata as it is at one moment; raises `ClusterError`.
+
+    In pages, because metadata is mostly managedFields: of a thousand objects at once it would take
+    tens of megabytes, which the process would hardly give back.
+    """
     known = kind_of(ObjectKey(api_version, kind, None, ""))
-    page = await client.read(known.collection(), {"resourceVersion": "0"}, accept=METADATA_LIST)
-    return Versions(
-        at=int(page["metadata"]["resourceVersion"]),
-        objects={
-            known.key(item): int(item["metadata"]["resourceVersion"])
-            for item in page.get("items") or ()
-        },
-    )
+    query = {"limit": str(known.page)}
+    objects: dict[ObjectKey, int] = {}
+    while True:
+        page = await client.read(known.collection(), query, accept=METADATA_LIST)
+        for item in page.get("items") or ():
+            objects[known.key(item)] = int(item["metadata"]["resourceVersion"])
+        if not page["metadata"].get("continue"):
+            return Versions(at=int(page["metadata"]["resourceVersion"]), objects=objects)
+        query = {**query, "continue": page["metadata"]["continue"]}
