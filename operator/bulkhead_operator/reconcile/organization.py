@@ -28,6 +28,7 @@ from bulkhead_operator.reconcile import (
 from bulkhead_operator.reconcile.claiming import Claimed, claim
 from bulkhead_operator.reconcile.following import Followed
 from bulkhead_operator.reconcile.inventory import wanted_namespace
+from bulkhead_operator.reconcile.keeping import Keeping
 from bulkhead_operator.reconcile.keys import DONE, Key, Outcome
 from bulkhead_operator.reconcile.memory import Memories, Memory
 from bulkhead_operator.reconcile.parse import parsed
@@ -54,6 +55,7 @@ class OrganizationReconciler:
         self._context = context
         self._memories = memories
         self._restarts = Restarts(context)
+        self._keeping = Keeping()
 
     async def __call__(self, key: Key) -> Outcome:
         """Make the cluster contain what the organization wants, and report."""
@@ -249,7 +251,7 @@ class OrganizationReconciler:
         await report(self._context, key, body, status(organization, found, conditions.now()))
         memory.reconciled = True
         if memory.blueprint is not None:
-            memory.blueprint = memory.blueprint.to_keep()
+            memory.blueprint = self._keeping.kept(memory.blueprint)
         if found.namespace is not None:
             news = members.news(self._context, self._memories, key.name, found.namespace)
             ring_changed(self._context.ring, memory.told, news)

@@ -1,7 +1,7 @@
 """What builders are given: everything that was decided, nothing that must still be asked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_config import RuntimeConfig
@@ -99,13 +99,6 @@ class Blueprint:
     def shares_stores(self) -> bool:
         """Return whether data lies in stores that replicas share, and so on no volume."""
         return self.organization.spec.storage.postgres is not None
-
-    def to_keep(self) -> "Blueprint":
-        """Return the same without the recorded status, of which nothing is built."""
-        unreported = type(self.organization.status)()
-        return replace(
-            self, organization=self.organization.model_copy(update={"status": unreported})
-        )
 
     def child(
         self,
