@@ -1,8 +1,8 @@
 """Makes the cluster contain what is wanted, in as few rounds as safety allows.
 
-Everything is applied at once, but for two orders that matter: Secrets come after the RoleBinding
-that lets the operator write them, so after all of that, and the Deployment comes last, when the
-network policies stand.
+Everything is applied at once, but for orders that matter: Secrets come after the RoleBinding that
+lets the operator write them, so after all of that, the claim with them, and the Deployment comes
+last, when the network policies stand.
 The quota comes with it: until its controller has counted, a new quota refuses whatever it bounds.
 """
 
@@ -22,6 +22,9 @@ from bulkhead_operator.resources.blueprint import Blueprint
 from bulkhead_operator.status import reasons
 
 LAST: Final = frozenset({"Deployment", "ResourceQuota"})
+
+BOUNDED: Final = "PersistentVolumeClaim"
+"""Judged by the LimitRange: one that the API server does not know yet costs it a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +79,18 @@ async def apply(
     def begun(keys: Iterable[ObjectKey]) -> list[asyncio.Future[None]]:
         return [asyncio.ensure_future(one(key, manifests[key])) for key in keys]
 
-    async def role_then_secrets(others: Sequence[asyncio.Future[None]]) -> None:
+    async def role_then_rest(others: Sequence[asyncio.Future[None]]) -> None:
         await _all(role)
         # The API server's authorizer learns of the role meanwhile: sooner, it would refuse.
         if others:
             await asyncio.wait(others)
-        await after_role()
+        await _all([after_role(), *begun(key for key in manifests if key.kind == BOUNDED)])
 
-    last = [key for key in manifests if key.kind in LAST]
     role = begun(key for key in manifests if key.kind == "RoleBinding")
-    others = begun(key for key in manifests if key not in last and key.kind != "RoleBinding")
-    await _all([role_then_secrets(others), *others])
-    await _all(begun(last))
+    waiting = {"RoleBinding", BOUNDED, *LAST}
+    others = begun(key for key in manifests if key.kind not in waiting)
+    await _all([role_then_rest(others), *others])
+    await _all(begun(key for key in manifests if key.kind in LAST))
 
 
 async def _all(tasks: Sequence[Awaitable[None]]) -> None:
