@@ -148,7 +148,7 @@ ORGANIZATION: dict[str, Any] = {
             }
         ],
     },
-    "records": {"eventDays": 30, "ledgerDays": 100},
+    "records": {"eventDays": 30, "maxEvents": 100_000, "ledgerDays": 100},
     "telemetry": {
         "tracing": {
             "endpoint": "https://otlp.example.com",

@@ -47,8 +47,10 @@ class EventLog(Protocol):
         """Return events after `wanted.after`, oldest first."""
         ...
 
-    async def remove_events(self, *, before: int, limit: int) -> int:
-        """Remove up to `limit` events older than a time; return how many.
+    async def remove_events(self, *, before: int, keep: int, limit: int) -> int:
+        """Remove up to `limit` events that are older than a time or beyond the newest `keep`.
+
+        Returns how many, 0 once none is left to remove; oldest first.
 
         One replica does so at a time; others return 0 meanwhile.
         """

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from bulkhead_api.v1alpha1.records import Records
 from bulkhead_runtime.config.holder import ConfigurationHolder
@@ -76,10 +77,10 @@ class RetentionSweep:
         return _seconds_until(swept, bounds)
 
     async def _remove_old_records(self) -> None:
-        store, now = self._store, time.time_ns() // 1_000_000
+        store, records, now = self._store, self._records, time.time_ns() // 1_000_000
         for remove, days in (
-            (store.remove_events, self._records.event_days),
-            (store.trim_ledger, self._records.ledger_days),
+            (partial(store.remove_events, keep=records.max_events), records.event_days),
+            (store.trim_ledger, records.ledger_days),
         ):
             while await remove(before=now - days * _DAY_MS, limit=ROWS_AT_ONCE) == ROWS_AT_ONCE:
                 pass

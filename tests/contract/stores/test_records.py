@@ -2,6 +2,7 @@ import asyncio
 import random
 from collections import defaultdict
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -139,13 +140,26 @@ async def test_old_events_are_removed_oldest_first_a_bounded_number_at_once(
     store: StoreOfRecord,
 ) -> None:
     await store.append_events(tuple(_event(at=NOON + number) for number in range(5)))
-    assert await store.remove_events(before=NOON + 4, limit=3) == 3
+    remove = partial(store.remove_events, before=NOON + 4, keep=100, limit=3)
+    assert await remove() == 3
     assert [event.at for event in await _all_events(store)] == [NOON + 3, NOON + 4]
-    assert await store.remove_events(before=NOON + 4, limit=3) == 1
-    assert await store.remove_events(before=NOON + 4, limit=3) == 0
+    assert await remove() == 1
+    assert await remove() == 0
     await store.append_events((_event(at=NOON + 5),))
     (*_, newest) = await store.events(EventFilter(), limit=10)
     assert newest.sequence == 6
+
+
+async def test_events_beyond_the_most_that_are_kept_leave_oldest_first_whatever_their_age(
+    store: StoreOfRecord,
+) -> None:
+    await store.append_events(tuple(_event(at=NOON + number) for number in range(8)))
+    remove = partial(store.remove_events, before=NOON + 1, keep=3, limit=4)
+    assert await remove() == 4
+    assert [event.at for event in await _all_events(store)] == [NOON + at for at in (4, 5, 6, 7)]
+    assert await remove() == 1
+    assert await remove() == 0
+    assert [event.at for event in await _all_events(store)] == [NOON + at for at in (5, 6, 7)]
 
 
 async def test_organizations_do_not_see_each_others_records(home: StoreHome) -> None:

@@ -27,7 +27,7 @@ _EVENTS = """
 SELECT sequence, id, type, at, principal, session_id, trace_id, run_id, data
 FROM bulkhead.events WHERE sequence > %s {conditions} ORDER BY sequence LIMIT %s
 """
-_REMOVE_EVENTS = "SELECT bulkhead.remove_events(%s, %s)"
+_REMOVE_EVENTS = "SELECT bulkhead.remove_events(%s, %s, %s)"
 _TRIM_LEDGER = "SELECT bulkhead.trim_ledger(%s, %s)"
 _LEDGER = """
 SELECT id, type, at, principal, agent, package, version, model, input_tokens, output_tokens, cost,
@@ -114,9 +114,9 @@ class Records:
         )
         return tuple(StoredEvent(sequence, Event(*columns)) for sequence, *columns in found)
 
-    async def remove_events(self, *, before: int, limit: int) -> int:
-        """Remove up to `limit` events older than a time; return how many."""
-        return await self._count(_REMOVE_EVENTS, (before, limit))
+    async def remove_events(self, *, before: int, keep: int, limit: int) -> int:
+        """Remove up to `limit` events, older than a time or beyond `keep`; return how many."""
+        return await self._count(_REMOVE_EVENTS, (before, keep, limit))
 
     async def usage_by(
         self, groups: tuple[UsageGroup, ...], *, since: int, until: int, principal: str | None

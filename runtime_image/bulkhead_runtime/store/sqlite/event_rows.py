@@ -45,12 +45,13 @@ def page(
     return tuple(map(_stored, found))
 
 
-def remove(connection: sqlite3.Connection, *, before: int, limit: int) -> int:
-    """Remove up to `limit` of the oldest events that are older than a time; return how many."""
+def remove(connection: sqlite3.Connection, *, before: int, keep: int, limit: int) -> int:
+    """Remove up to `limit` of the oldest, older than a time or beyond `keep`; return how many."""
     return connection.execute(
-        "DELETE FROM events WHERE at < ? AND sequence IN "
-        "(SELECT sequence FROM events ORDER BY sequence LIMIT ?)",
-        (before, limit),
+        "DELETE FROM events "
+        "WHERE (at < ? OR sequence <= (SELECT max(sequence) FROM events) - ?) "
+        "AND sequence IN (SELECT sequence FROM events ORDER BY sequence LIMIT ?)",
+        (before, keep, limit),
     ).rowcount
 
 

@@ -36,9 +36,11 @@ class SqliteRecords:
             return await self._file.scan(query)
         return self._file.read(query)
 
-    async def remove_events(self, *, before: int, limit: int) -> int:
-        """Remove up to `limit` events older than a time; return how many."""
-        return await self._file.writer.run(partial(event_rows.remove, before=before, limit=limit))
+    async def remove_events(self, *, before: int, keep: int, limit: int) -> int:
+        """Remove up to `limit` events, older than a time or beyond `keep`; return how many."""
+        return await self._file.writer.run(
+            partial(event_rows.remove, before=before, keep=keep, limit=limit)
+        )
 
     async def trim_ledger(self, *, before: int, limit: int) -> int:
         """Turn up to `limit` lines older than a time into sums by day; return how many."""

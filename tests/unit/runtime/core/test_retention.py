@@ -76,6 +76,31 @@ async def test_events_and_lines_are_kept_as_long_as_the_spec_says(
     assert total.uses == 3
 
 
+async def test_no_more_events_are_kept_than_the_spec_says(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    now, most = time.time_ns() // 10**6, 10_000
+    await store.append_events(
+        tuple(Event(f"evt_{number}", "turn.start", now) for number in range(most + 1500))
+    )
+    mount = Mount(tmp_path / "config")
+    config = configuration((V1, 100)).model_copy(update={"records": Records(max_events=most)})
+    mount.configure(config.with_hash(), V1)
+    holder = ConfigurationHolder(mount.directory, ORGANIZATION)
+    sweep = RetentionSweep(store, holder)
+    holder.reload()
+    running = asyncio.create_task(sweep.run())
+
+    async def the_newest_are_left() -> bool:
+        kept = await store.events(EventFilter(), limit=most + 1500)
+        return [stored.sequence for stored in kept] == list(range(1501, most + 1501))
+
+    await until(the_newest_are_left, "the sweep removes the oldest of too many")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
 async def test_sessions_expire_as_soon_as_the_configuration_says_so_and_old_events_leave(
     store: SqliteStore, tmp_path: Path
 ) -> None:

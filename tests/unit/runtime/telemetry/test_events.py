@@ -107,8 +107,8 @@ class CountingLog:
         self.read += 1
         return await self._store.events(wanted, limit=limit)
 
-    async def remove_events(self, *, before: int, limit: int) -> int:
-        return await self._store.remove_events(before=before, limit=limit)
+    async def remove_events(self, *, before: int, keep: int, limit: int) -> int:
+        return await self._store.remove_events(before=before, keep=keep, limit=limit)
 
 
 async def test_only_what_a_follower_asked_for_makes_it_read(store: SqliteStore) -> None:
@@ -163,8 +163,8 @@ class AwayLog:
     async def events(self, wanted: EventFilter, *, limit: int) -> tuple[StoredEvent, ...]:
         return await self._store.events(wanted, limit=limit)
 
-    async def remove_events(self, *, before: int, limit: int) -> int:
-        return await self._store.remove_events(before=before, limit=limit)
+    async def remove_events(self, *, before: int, keep: int, limit: int) -> int:
+        return await self._store.remove_events(before=before, keep=keep, limit=limit)
 
 
 async def test_events_wait_for_a_store_that_is_away(store: SqliteStore) -> None:
