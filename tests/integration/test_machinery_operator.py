@@ -1,10 +1,12 @@
 """The whole machinery of one replica, with everything between it and the API server broken."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import kopf
 import pytest
 
 from bulkhead_api.names import API_VERSION
@@ -116,6 +118,28 @@ async def test_what_is_there_and_what_comes_is_reconciled_and_nothing_is_written
         await client.write("DELETE", f"{PACKAGES}/helper", {}, fence=api_server.unfenced)
         await _sees(domain, Key(PACKAGE, "default", "helper"), None)
     assert live == await client.read(f"{RUNTIMES}/before")
+
+
+@pytest.fixture
+def without_searches_for_circles() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_searches_for_circles")
+async def test_what_was_heard_is_not_held_until_circles_are_searched_for(
+    control_plane: ControlPlane, client: ApiClient
+) -> None:
+    domain = RecordingDomain()
+
+    async def let_go() -> bool:
+        held = [one for one in gc.get_objects() if isinstance(one, kopf.Body)]
+        return bool(held) and not any(one.spec for one in held)
+
+    async with leading(control_plane.kubeconfig, domain):
+        await _sees(domain, await _make(client, "heavy"), 1)
+        await until(let_go, "kopf's circles hold no body", 10)
 
 
 @pytest.mark.parametrize(
