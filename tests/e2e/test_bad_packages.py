@@ -78,15 +78,17 @@ async def test_a_bad_package_is_taken_back_though_the_leader_dies_and_can_be_tri
 
 
 async def _leading(scene: Scene) -> str:
-    """Return the leader's name once there is one that lives."""
+    """Return the leader's name once there is one that stays."""
     found = ""
 
-    def lives() -> bool:
+    def stays() -> bool:
         nonlocal found
         found = leader(scene.kubectl)
-        return bool(found) and scene.kubectl.exists("pod", found, "-n", SYSTEM)
+        pods = scene.kubectl.get("pods", "-n", SYSTEM)["items"]
+        staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return found in {pod["metadata"]["name"] for pod in staying}
 
-    await settled(lives, "a replica leads")
+    await settled(stays, "a replica leads")
     return found
 
 

@@ -92,10 +92,7 @@ def decide(situation: Situation) -> Next:
     seen = Seen(situation.now) if begins else _seen(situation, record)
     decision = advance(before, wanted, seen)
     progress = decision.progress
-    entered = record is None or (record.progress.since, record.progress.step) != (
-        progress.since,
-        progress.step,
-    )
+    entered = record is None or _place(record.progress) != _place(progress)
     judged = _is_judged(progress, situation.rollout.analysis)
     kept = situation.asked.noted(
         Record(
@@ -114,6 +111,11 @@ def decide(situation: Situation) -> Next:
         measured=progress.phase in UNDER_WAY and situation.rollout.analysis != Analysis(),
         begins=begins and progress.phase in UNDER_WAY,
     )
+
+
+def _place(progress: Progress) -> tuple[Phase, int, int]:
+    """Return where a rollout stands; all phases may be passed within one second."""
+    return progress.phase, progress.since, progress.step
 
 
 def nonce(progress: Progress, version: VersionId) -> str:

@@ -1,9 +1,10 @@
 """What is taken for granted of a version, and what has to be seen of itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bulkhead_api.runtime_config import PackageDocument
-from bulkhead_api.runtime_state import LoadedVersion, RuntimeState
+from bulkhead_api.runtime_state import LoadedVersion, Measurement, RuntimeState
 from bulkhead_api.v1alpha1.agents import Agent
 from bulkhead_api.v1alpha1.package_rollout import Rollout
 from bulkhead_operator.packages.asked import Asked
@@ -22,7 +23,16 @@ V1, V2, V3 = (VersionId(one.version, one.checksum) for one in DOCUMENTS.values()
 CANARY = Rollout.model_validate({"strategy": "Canary", "steps": [{"weight": 5, "approval": True}]})
 
 
-def _loaded(*versions: VersionId) -> Reports:
+JUDGED = Rollout.model_validate(
+    {
+        "strategy": "Canary",
+        "steps": [{"weight": 5}],
+        "analysis": {"maxErrorPercent": 5, "minimumExecutions": 10},
+    }
+)
+
+
+def _loaded(*versions: VersionId, measurements: Sequence[Measurement] = ()) -> Reports:
     state = RuntimeState(
         organization="acme",
         runtime_id="rt-test",
@@ -32,6 +42,7 @@ def _loaded(*versions: VersionId) -> Reports:
             LoadedVersion(package="support", version=one.version, checksum=one.checksum)
             for one in versions
         ),
+        measurements=tuple(measurements),
     )
     return Reports({"pod": state})
 
@@ -77,3 +88,17 @@ def test_a_version_that_is_tried_again_is_not_failed_by_what_it_did_before() -> 
     )
     progress = decide(asked_again).record.progress
     assert (progress.phase, progress.failure, progress.retry) == (Phase.LOAD, None, "now")
+
+
+def test_a_version_tried_again_within_a_second_is_judged_by_what_it_does_from_then_on() -> None:
+    crashed = Measurement(package="support", version="2.0.0", executions=30, crashes=2)
+    reports = _loaded(V1, V2, measurements=[crashed])
+    record = Record(Progress(V2, V1, Phase.RESTORED, 100, failure=Failure("CrashLoop", "twice")))
+    phases = []
+    for _ in range(3):
+        again = {"bulkhead.dev/retry": "now"}
+        record = decide(
+            _situation(record, V2, rollout=JUDGED, reports=reports, annotations=again)
+        ).record
+        phases.append(record.progress.phase)
+    assert phases == [Phase.LOAD, Phase.SHIFT, Phase.SHIFT]
