@@ -219,13 +219,11 @@ async def _stream(
         except Exception as error:  # noqa: BLE001 (ends in an answer or in the stream)
             await end_failed(exchange, error, answer)
             return
-        await exchange.write(answer.end(ending))
-        await exchange.finish()
+        await exchange.finish(answer.end(ending))
 
 
 async def end_failed(exchange: Exchange, error: Exception, answer: Format) -> None:
     """Say in the stream what went wrong; before it began, raise it."""
     if not exchange.started or isinstance(error, ClientGoneError):
         raise error
-    await exchange.write(answer.failed(answerable(error, exchange)))
-    await exchange.finish()
+    await exchange.finish(answer.failed(answerable(error, exchange)))

@@ -21,7 +21,7 @@ from bulkhead_runtime.api.chat_body import (
     options,
     tool_specs,
 )
-from bulkhead_runtime.api.chat_format import ChatFormat
+from bulkhead_runtime.api.chat_format import DONE, ChatFormat
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.errors import Problem
@@ -136,7 +136,7 @@ async def _pass_through(
             keep_alive.touch()
             if not exchange.started:
                 await exchange.start_events()
-            await exchange.write(frames)
+            await exchange.write(frames, last=frames.endswith(DONE))
 
         try:
             await exchange.until_gone(runtime.direct.pass_through(request, write))

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from bulkhead_runtime.api.rate_headers import Header, rate_headers
 from bulkhead_runtime.api.types import Message, Receive, Scope, Send
@@ -25,12 +25,32 @@ _POLICIES: Final = b"bulkhead-policies"
 _POLICY = re.compile(rb"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MAX_POLICIES: Final = 8
 BODY_SECONDS = 30
-WATCHED_AFTER_SECONDS: Final = 0.01
-"""What ends sooner is not worth a task that looks whether its client is still there."""
+CONNECTION: Final = "bulkhead.connection"
+"""The extension of ASGI by which a server tells more of a request's connection."""
 
 
 NOBODY: Final = Principal("", frozenset(), "")
 """Who calls before anybody is authenticated."""
+
+
+Gone = Callable[[], object]
+
+
+class Connection(Protocol):
+    """What a server can tell of a request's connection and do for it."""
+
+    @property
+    def body_is_there(self) -> bool:
+        """Tell whether all of the request has come."""
+        ...
+
+    def when_gone(self, tell: Gone | None) -> None:
+        """Call `tell` once the client has gone; with None, nobody wants to know any more."""
+        ...
+
+    def hold(self) -> None:
+        """Let the next write wait for the one that follows it at once."""
+        ...
 
 
 class ClientGoneError(Exception):
@@ -42,6 +62,7 @@ class Exchange:
 
     __slots__ = (
         "_close",
+        "_connection",
         "_count",
         "_notes",
         "_rated_by",
@@ -60,6 +81,7 @@ class Exchange:
         self, scope: Scope, receive: Receive, send: Send, *, close: bool, count: Count
     ) -> None:
         self.scope = scope
+        self._connection: Connection = scope["extensions"][CONNECTION]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.trace: Trace = continue_trace(self.headers.get(b"traceparent"))
         self.request_id = self._own_request_id()
@@ -129,6 +151,8 @@ class Exchange:
         announced = self.headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:
             raise _too_large(limit)
+        if self._connection.body_is_there:
+            return await self._read(limit)
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 return await self._read(limit)
@@ -167,13 +191,15 @@ class Exchange:
             ],
         )
 
-    async def write(self, body: bytes) -> None:
-        """Send a part of a stream."""
+    async def write(self, body: bytes, *, last: bool = False) -> None:
+        """Send a part of a stream; the last goes out with the end where that follows at once."""
+        if last:
+            self._connection.hold()
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
-    async def finish(self) -> None:
-        """End a stream."""
-        await self._send({"type": "http.response.body", "body": b""})
+    async def finish(self, body: bytes = b"") -> None:
+        """End a stream, with a last part of it."""
+        await self._send({"type": "http.response.body", "body": body})
 
     def note_started(self, status: int) -> None:
         """Note and count that an answer began."""
@@ -186,21 +212,12 @@ class Exchange:
         assert task is not None
         gone = False
 
-        watcher: asyncio.Task[None] | None = None
-        loop = asyncio.get_running_loop()
-
-        async def watch() -> None:
+        def leave() -> None:
             nonlocal gone
-            while (await self._receive())["type"] != "http.disconnect":
-                continue
             gone = True
             task.cancel()
 
-        def begin_to_watch() -> None:
-            nonlocal watcher
-            watcher = loop.create_task(watch())
-
-        begin = loop.call_later(WATCHED_AFTER_SECONDS, begin_to_watch)
+        self._connection.when_gone(leave)
         try:
             return await work
         except asyncio.CancelledError:
@@ -209,9 +226,7 @@ class Exchange:
             task.uncancel()
             raise ClientGoneError from None
         finally:
-            begin.cancel()
-            if watcher is not None:
-                watcher.cancel()
+            self._connection.when_gone(None)
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.note_started(status)

@@ -70,10 +70,10 @@ async def execute_stream(exchange: Exchange, runtime: Runtime, agent: str) -> No
             if not exchange.started or isinstance(error, ClientGoneError):
                 raise
             problem = problems.answerable(error, exchange)
-            await exchange.write(frame("error", problems.problem_document(problem, exchange.trace)))
+            last = frame("error", problems.problem_document(problem, exchange.trace))
         else:
-            await exchange.write(frame("done", payload(result)))
-        await exchange.finish()
+            last = frame("done", payload(result))
+        await exchange.finish(last)
 
 
 def payload(result: TurnResult) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""Bounds that uvicorn leaves open: how large a request's head may be and how long it may take.
+"""What uvicorn leaves open: bounds of a request's head, fewer writes, and word of a client's leave.
 
-Checked before any request exists, so neither endless headers nor a connection that never says
-anything holds memory or a place. Trailers of chunked bodies are dropped: nothing here reads them.
+How large a head may be and how long it may take is checked before any request exists, so neither
+endless headers nor a connection that never says anything holds memory or a place. Trailers of
+chunked bodies are dropped: nothing here reads them.
+
+On a local network a write costs as much as handling a request, so a head goes out with the body
+that follows it at once, and the end of a stream with its last words.
 """
 
 import asyncio
@@ -9,9 +13,12 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from bulkhead_runtime.api.exchange import CONNECTION, Gone
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 15.0
 
+_HEAD: Final = b"HTTP/1.1 "
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -24,13 +31,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # With these among uvicorn's own there would be more than Python shares the names of between
     # instances, and each connection would pay for all of them: 1.2 KB.
-    __slots__ = ("_head_bytes", "_head_timer", "_in_head")
+    __slots__ = ("_gone", "_head_bytes", "_head_timer", "_held", "_holds", "_in_head")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._in_head = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._held = b""
+        self._holds = False
+        self._gone: Gone | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Begin to wait for the first head."""
@@ -38,9 +48,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
+        """Wait no longer, and tell whoever works for this client."""
         self._disarm()
         super().connection_lost(exc)
+        if self._gone is not None:
+            self._gone()
+        # Either knows this object too.
+        self.cycle = self.scope = None  # type: ignore[assignment]  # as before the first request
 
     def data_received(self, data: bytes) -> None:
         """Parse, then count what belongs to a head that is not complete."""
@@ -58,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]  # not uvicorn's own
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; drop a trailer."""
@@ -69,6 +84,50 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
+        if self.cycle is not None:
+            self.cycle.transport = self  # type: ignore[assignment]  # all that a cycle asks of one
+
+    @property
+    def body_is_there(self) -> bool:
+        """Tell whether all of the request has come."""
+        return self.cycle is None or not self.cycle.more_body
+
+    def when_gone(self, tell: Gone | None) -> None:
+        """Call `tell` once the client has gone; with None, nobody wants to know any more."""
+        self._gone = tell
+        if tell is not None and self.parser is None:
+            self.loop.call_soon(tell)
+        elif tell is not None and not self.pipeline:
+            self.flow.resume_reading()  # a connection that is not read from says nothing of its end
+
+    def hold(self) -> None:
+        """Let the next write wait for the one that follows it at once."""
+        self._holds = True
+
+    def write(self, data: bytes) -> None:
+        """Write for a cycle; a head, and what is to be held, waits for what follows at once."""
+        held, self._held = self._held, b""
+        holds, self._holds = self._holds, False
+        if holds or (not held and data.startswith(_HEAD)):
+            self._held = held + data
+            if not held:
+                self.loop.call_soon(self._let_go)
+        else:
+            self.transport.write(held + data)
+
+    def close(self) -> None:
+        """Close for a cycle."""
+        self._let_go()
+        self.transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell a cycle whether the connection is about to end."""
+        return self.transport.is_closing()
+
+    def _let_go(self) -> None:
+        if self._held:
+            data, self._held = self._held, b""
+            self.transport.write(data)
 
     def _arm(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end, _TOO_SLOW)

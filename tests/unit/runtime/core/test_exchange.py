@@ -4,24 +4,34 @@ from typing import Any
 import pytest
 
 from bulkhead_runtime.api.events import KEEP_ALIVE, KEEP_ALIVE_SECONDS, KeepAlive
-from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
+from bulkhead_runtime.api.exchange import CONNECTION, ClientGoneError, Exchange, Gone
 from bulkhead_runtime.telemetry.trace import continue_trace
 
 
 class Server:
-    """The server's side of ASGI: brings messages, keeps what is sent."""
+    """The server's side of ASGI and of a connection: keeps what is sent, and who wants to know."""
+
+    body_is_there = True
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.changed = asyncio.Event()
+        self.tell: Gone | None = None
+
+    def when_gone(self, tell: Gone | None) -> None:
+        self.tell = tell
+
+    def hold(self) -> None:
+        """Write at once all the same."""
 
     async def send(self, message: Any) -> None:
         self.sent.append(message.get("body", b""))
         self.changed.set()
 
     def exchange(self) -> Exchange:
-        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        scope["extensions"] = {CONNECTION: self}
         return Exchange(scope, self.incoming.get, self.send, close=False, count=lambda *_: None)
 
 
@@ -64,8 +74,8 @@ async def test_work_is_cancelled_when_the_client_leaves() -> None:
     server, cancelled = Server(), asyncio.Event()
 
     async def work() -> None:
-        await server.incoming.put({"type": "http.request", "body": b""})
-        await server.incoming.put({"type": "http.disconnect"})
+        assert server.tell is not None
+        asyncio.get_running_loop().call_soon(server.tell)
         try:
             await asyncio.Event().wait()
         finally:
@@ -74,6 +84,7 @@ async def test_work_is_cancelled_when_the_client_leaves() -> None:
     with pytest.raises(ClientGoneError):
         await asyncio.wait_for(server.exchange().until_gone(work()), 5)
     assert cancelled.is_set()
+    assert server.tell is None
 
 
 async def test_a_cancellation_from_elsewhere_stays_one() -> None:

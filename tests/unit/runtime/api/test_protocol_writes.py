@@ -1,0 +1,174 @@
+"""What goes out together, and who hears that a client left."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
+from bulkhead_runtime.api.protocol import BoundedProtocol
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class Socket(asyncio.Transport):
+    """Keeps what is written to it, as one piece for each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self.reads = True
+
+    def write(self, data: Any) -> None:
+        self.pieces.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.pieces.append(b"closed")
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
+class Client:
+    """A client of one handler, and its connection."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.socket = Socket()
+        self.ended: asyncio.Queue[BaseException | None] = asyncio.Queue()
+        self._handler = handler
+        config = uvicorn.Config(self._serve, interface="asgi3", ws="none", log_config=None)
+        config.load()
+        self.protocol = BoundedProtocol(config, ServerState(), {})
+        self.protocol.connection_made(self.socket)
+
+    async def ask(self, request: bytes = REQUEST) -> list[bytes]:
+        """Send a request and return what was written until its handler ended."""
+        self.protocol.data_received(request)
+        error = await asyncio.wait_for(self.ended.get(), 5)
+        assert error is None
+        pieces, self.socket.pieces = self.socket.pieces, []
+        return pieces
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        exchange = Exchange(scope, receive, send, close=False, count=lambda *_: None)
+        try:
+            await self._handler(exchange)
+        except ClientGoneError as error:
+            self.ended.put_nowait(error)
+        else:
+            self.ended.put_nowait(None)
+
+
+async def _round() -> None:
+    """Return when the loop has come round."""
+    came = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(came.set_result, None)
+    await came
+
+
+async def test_an_answer_goes_out_whole() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.respond(200, await exchange.read_json(10), headers=None)
+
+    client = Client(answer)
+    for _ in range(2):
+        (whole,) = await client.ask()
+        assert whole.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert whole.endswith(b"\r\n\r\n{}")
+
+
+async def test_a_stream_begins_with_its_first_words_and_ends_with_its_last() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.start_events()
+        await exchange.write(b"first")
+        await exchange.write(b"second")
+        await exchange.write(b"third", last=True)
+        await exchange.finish()
+
+    first, second, third = await Client(answer).ask()
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert first.endswith(b"\r\n\r\n5\r\nfirst\r\n")
+    assert second == b"6\r\nsecond\r\n"
+    assert third == b"5\r\nthird\r\n0\r\n\r\n"
+
+
+async def test_what_is_held_waits_no_longer_than_the_loop_takes_to_come_round() -> None:
+    written: list[list[bytes]] = []
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.start_events()
+        await _round()
+        written.append([*client.socket.pieces])
+        await exchange.write(b"words", last=True)
+        await _round()
+        written.append([*client.socket.pieces])
+        await exchange.finish()
+
+    client = Client(answer)
+    head, words, end = await client.ask()
+    assert written == [[head], [head, words]]
+    assert (words, end) == (b"5\r\nwords\r\n", b"0\r\n\r\n")
+
+
+async def test_what_is_held_is_written_before_a_connection_is_closed() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.start_events()
+        await exchange.write(b"words", last=True)
+        client.protocol.cycle.transport.close()
+
+    client = Client(answer)
+    head_and_words, closed, *_ = await client.ask()
+    assert head_and_words.endswith(b"words\r\n")
+    assert closed == b"closed"
+
+
+@pytest.mark.parametrize("at", ["before", "during"])
+async def test_work_for_a_client_that_left_is_ended(at: str) -> None:
+    begun = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        begun.set()
+        if at == "before":
+            await _round()
+        await exchange.until_gone(asyncio.Event().wait())
+
+    client = Client(answer)
+    client.protocol.data_received(REQUEST)
+    await begun.wait()
+    client.protocol.connection_lost(None)
+    assert isinstance(await asyncio.wait_for(client.ended.get(), 5), ClientGoneError)
+
+
+async def test_a_connection_is_read_from_while_its_client_is_worked_for() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.until_gone(look())
+
+    async def look() -> None:
+        assert client.socket.reads
+
+    client = Client(answer)
+    length = 100_000  # more than uvicorn takes before it stops reading
+    request = REQUEST.replace(b": 2", b": %d" % length).replace(b"{}", b"x" * length)
+    client.protocol.data_received(request)
+    assert await asyncio.wait_for(client.ended.get(), 5) is None
+
+
+async def test_who_worked_for_a_client_hears_nothing_of_a_later_end() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.until_gone(_round())
+        client.protocol.connection_lost(None)
+        await _round()
+
+    client = Client(answer)
+    client.protocol.data_received(REQUEST)
+    assert await asyncio.wait_for(client.ended.get(), 5) is None
