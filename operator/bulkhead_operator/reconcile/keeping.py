@@ -9,6 +9,7 @@ from typing import TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from bulkhead_api.schema import ApiModel
+from bulkhead_api.v1alpha1 import OrganizationRuntime
 from bulkhead_operator.resources.blueprint import Blueprint
 
 Part = TypeVar("Part", bound=ApiModel)
@@ -20,17 +21,29 @@ class Keeping:
     def __init__(self) -> None:
         self._parts: WeakKeyDictionary[ApiModel, ReferenceType[ApiModel]] = WeakKeyDictionary()
 
-    def kept(self, blueprint: Blueprint) -> Blueprint:
-        """Return an equal blueprint of shared parts, without the status: nothing is built of it."""
-        organization = blueprint.organization
-        parts = {
-            "spec": self._shared(self._of_shared(organization.spec)),
-            "status": self._shared(type(organization.status)()),
-        }
+    def shared(self, blueprint: Blueprint, before: Blueprint | None) -> Blueprint:
+        """Return an equal blueprint of shared parts; `before` is what was wanted until now."""
+        organization, configuration = blueprint.organization, blueprint.configuration
+        if before is not None and _same_spec(before.organization, organization):
+            spec = before.organization.spec
+        else:
+            spec = self._shared(self._of_shared(organization.spec))
+        if before is not None and before.configuration.hash == configuration.hash:
+            configuration = before.configuration
+        else:
+            configuration = self._of_shared(configuration)
         return replace(
             blueprint,
-            organization=organization.model_copy(update=parts),
-            configuration=self._of_shared(blueprint.configuration),
+            organization=organization.model_copy(update={"spec": spec}),
+            configuration=configuration,
+        )
+
+    def without_status(self, blueprint: Blueprint) -> Blueprint:
+        """Return the blueprint without the recorded status, of which nothing is built."""
+        organization = blueprint.organization
+        unreported = self._shared(type(organization.status)())
+        return replace(
+            blueprint, organization=organization.model_copy(update={"status": unreported})
         )
 
     def _of_shared(self, whole: Part) -> Part:
@@ -49,3 +62,10 @@ class Keeping:
             return found
         self._parts[part] = ref(part)
         return part
+
+
+def _same_spec(one: OrganizationRuntime, other: OrganizationRuntime) -> bool:
+    return (one.metadata.uid, one.metadata.generation) == (
+        other.metadata.uid,
+        other.metadata.generation,
+    )

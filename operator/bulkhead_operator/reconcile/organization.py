@@ -113,7 +113,8 @@ class OrganizationReconciler:
         claimed = await claim(self._context, organization, body["metadata"]["creationTimestamp"])
         self._note_claim(organization, claimed, memory, found)
         self._context.metrics.objects.bounded(organization)
-        blueprint = await self._blueprint(organization, claimed, memory, found)
+        built = await self._blueprint(organization, claimed, memory, found)
+        blueprint = self._keeping.shared(built, memory.blueprint)
         await recording.record(self._context, self._memories, blueprint.name, blueprint.namespace)
         memory.blueprint = blueprint
         wanted = desired(blueprint)
@@ -251,7 +252,7 @@ class OrganizationReconciler:
         await report(self._context, key, body, status(organization, found, conditions.now()))
         memory.reconciled = True
         if memory.blueprint is not None:
-            memory.blueprint = self._keeping.kept(memory.blueprint)
+            memory.blueprint = self._keeping.without_status(memory.blueprint)
         if found.namespace is not None:
             news = members.news(self._context, self._memories, key.name, found.namespace)
             ring_changed(self._context.ring, memory.told, news)
