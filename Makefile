@@ -69,7 +69,9 @@ screenshots: $(RUNTIME) ## Take the pictures of the tenant's page anew, for docs
 
 test-e2e: $(OPERATOR) ## Run the tests on the whole local cluster
 	$(CLUSTER_TOOL) up
-	.venv/bin/pytest -q --durations=5 tests/cluster/test_on_cluster.py tests/e2e tests/dashboards
+	.venv/bin/pytest -q --durations=5 -n 2 --dist loadfile --ignore tests/e2e/outages \
+		tests/cluster/test_on_cluster.py tests/e2e
+	.venv/bin/pytest -q --durations=5 tests/e2e/outages tests/dashboards
 
 faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test` visits one of each class
 	.venv-runtime/bin/pytest -q -s --every-fault tests/faults
@@ -78,7 +80,7 @@ faults: $(OPERATOR) $(RUNTIME) ## Visit every enumerated fault point; `make test
 		tests/integration/reconcile/test_reconcile_joint_upgrades.py \
 		tests/integration/reconcile/test_reconcile_dedicated_faults.py
 	$(CLUSTER_TOOL) up
-	BULKHEAD_EVERY_FAULT=1 .venv/bin/pytest -q tests/e2e/test_bad_packages.py
+	BULKHEAD_EVERY_FAULT=1 .venv/bin/pytest -q tests/e2e/outages/test_bad_packages.py
 	.venv/bin/pytest -q --quiet-seconds 300 tests/e2e/test_gitops.py
 
 bench: $(OPERATOR) $(RUNTIME) ## Measure against peers side by side (ONLY=ID runs one)

@@ -18,8 +18,8 @@ from typing import Any, Final
 import pytest
 
 from tests.cluster.kubectl import Kubectl as ClusterKubectl
-from tests.e2e.bad_packages import KINDS, NAME, NAMESPACE, Kind, Scene, organization_spec
 from tests.e2e.conftest import Organizations
+from tests.e2e.outages.bad_packages import KINDS, NAME, NAMESPACE, Kind, Scene, organization_spec
 from tests.performance.rows.stub_in_cluster import provider
 from tests.support.cluster import Endpoint, Kubectl, settled
 from tests.support.deadline import until
