@@ -5,6 +5,7 @@ or a model as PROVIDER/MODEL. The latter streams byte for byte where the provide
 are involved.
 """
 
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
@@ -39,18 +40,33 @@ decoder = msgspec.json.Decoder(ChatBody)
 
 async def complete(exchange: Exchange, runtime: Runtime) -> None:
     """Answer one chat completion."""
-    raw = await exchange.read_json(runtime.holder.require().max_body_bytes)
+    limit = runtime.holder.require().max_body_bytes
+    # While the answer streams, nothing here holds on to the body.
+    await _answered(exchange, runtime, await exchange.read_json(limit))
+
+
+def _answered(exchange: Exchange, runtime: Runtime, raw: bytes) -> Awaitable[None]:
+    """Return the answering of a body."""
     body = decode(decoder, raw)
     messages = conversation(body)
     if "/" not in body.model:
         work = _agent_work(runtime, body, messages)
     elif _passes_through(exchange, runtime, body):
-        await _pass_through(exchange, runtime, body, raw, messages)
-        return
+        answer = ChatFormat(body.model)
+        request = PassthroughRequest(
+            model=body.model,
+            body=orjson.loads(raw),
+            answer_id=answer.id,
+            include_usage=body.include_usage,
+            messages=messages,
+            max_output_tokens=body.output_limit or DEFAULT_OUTPUT_TOKENS,
+            caller=exchange.caller(),
+        )
+        return _pass_through(exchange, runtime, request, answer)
     else:
         work = _model_work(runtime, body, messages)
     answer = ChatFormat(body.model, include_usage=body.include_usage)
-    await answers.send(exchange, raw, answer, work, stream=body.stream)
+    return answers.send(exchange, raw, answer, work, stream=body.stream)
 
 
 def _passes_through(exchange: Exchange, runtime: Runtime, body: ChatBody) -> bool:
@@ -114,22 +130,8 @@ def model_request(body: ChatBody, messages: tuple[ModelMessage, ...]) -> ModelRe
 
 
 async def _pass_through(
-    exchange: Exchange,
-    runtime: Runtime,
-    body: ChatBody,
-    raw: bytes,
-    messages: tuple[ModelMessage, ...],
+    exchange: Exchange, runtime: Runtime, request: PassthroughRequest, answer: ChatFormat
 ) -> None:
-    answer = ChatFormat(body.model)
-    request = PassthroughRequest(
-        model=body.model,
-        body=orjson.loads(raw),
-        answer_id=answer.id,
-        include_usage=body.include_usage,
-        messages=messages,
-        max_output_tokens=body.output_limit or DEFAULT_OUTPUT_TOKENS,
-        caller=exchange.caller(),
-    )
     with KeepAlive(exchange) as keep_alive:
 
         async def write(frames: bytes) -> None:

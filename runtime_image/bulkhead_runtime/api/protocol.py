@@ -9,8 +9,10 @@ that follows it at once, and the end of a stream with its last words.
 """
 
 import asyncio
+from functools import cached_property
 from typing import Any, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bulkhead_runtime.api.exchange import CONNECTION, Gone
@@ -24,6 +26,44 @@ _TOO_LARGE: Final = (
     b"content-length: 0\r\nconnection: close\r\n\r\n"
 )
 _TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class _Flow(FlowControl):
+    """Makes its event when writing has to pause first: an event takes 760 bytes."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.read_paused = self.write_paused = False
+
+    @cached_property
+    def _is_writable_event(self) -> asyncio.Event:  # type: ignore[override]  # made when it is used
+        return asyncio.Event()
+
+
+class _Signal:
+    """An event for the only one who waits."""
+
+    __slots__ = ("_is_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Let who waits go on."""
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def clear(self) -> None:
+        """Let who waits next wait."""
+        self._is_set = False
+
+    async def wait(self) -> None:
+        """Return when it is set."""
+        if not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -45,6 +85,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,6 +126,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
         if self.cycle is not None:
+            self.cycle.message_event = _Signal()  # type: ignore[assignment]  # all that is used of one
             self.cycle.transport = self  # type: ignore[assignment]  # all that a cycle asks of one
 
     @property

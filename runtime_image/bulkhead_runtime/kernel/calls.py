@@ -5,10 +5,11 @@ counted however the call ends.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from decimal import Decimal
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,7 +37,7 @@ from bulkhead_runtime.models.port import (
     Write,
 )
 from bulkhead_runtime.store.spending import LedgerLine, LineType
-from bulkhead_runtime.telemetry.spans import Span, Tracing, failing
+from bulkhead_runtime.telemetry.spans import Span, SpanContext, Tracing
 from bulkhead_runtime.tools.port import Tool, ToolContext
 
 Take = Callable[[Part], Awaitable[None]]
@@ -90,9 +91,10 @@ class ModelCalls:
         may follow. Raises `ModelError` when no model answers.
         """
         planned = planned or self.planned(execution, request)
-        async with self._counted(execution, request, planned, kind, rounds) as count:
+        granted = await execution.purse.afford(Wanted(planned.need), rounds=rounds)
+        with _Count(self, execution, request, kind, self._span(planned, granted)) as count:
             call = self._router.call(
-                replace(request, **count.bounds), planned.plan, count.switched, cache
+                replace(request, **count.bounds(granted)), planned.plan, count.switched, cache
             )
             count.follow(call)
             try:
@@ -109,8 +111,9 @@ class ModelCalls:
         self, execution: Execution, request: ByteRequest, write: Write, *, planned: Planned
     ) -> None:
         """Write the answer's frames as they come; raise `ModelError` when no model answers."""
-        async with self._counted(execution, request, planned, "model", 1) as count:
-            bounded = replace(request, **count.bounds)
+        granted = await execution.purse.afford(Wanted(planned.need))
+        with _Count(self, execution, request, "model", self._span(planned, granted)) as count:
+            bounded = replace(request, **count.bounds(granted))
             call = self._router.byte_call(bounded, planned.plan, count.switched)
             count.follow(call)
 
@@ -120,33 +123,10 @@ class ModelCalls:
 
             await call.run(counted)
 
-    @asynccontextmanager
-    async def _counted(
-        self,
-        execution: Execution,
-        request: Request,
-        planned: Planned,
-        kind: LineType,
-        rounds: int,
-    ) -> AsyncIterator["_Count"]:
-        """Reserve for a call, and count it when it has ended, however it ended."""
-        granted = await execution.purse.afford(Wanted(planned.need), rounds=rounds)
+    def _span(self, planned: Planned, granted: Wanted) -> SpanContext:
         model = planned.plan[0]
         attributes = {"gen_ai.request.max_tokens": _output(granted)}
-        span_of_call = self._tracing.model(model, model.partition("/")[0], attributes)
-        with span_of_call as span, failing(span):
-            bounds = {
-                "max_output_tokens": _output(granted),
-                "deadline": execution.deadline,
-                "traceparent": span.traceparent or execution.context.trace.traceparent,
-            }
-            count = _Count(self, execution, request, kind, span=span, bounds=bounds)
-            try:
-                yield count
-            except BaseException as error:
-                count.ended(getattr(error, "kind", "ended"))
-                raise
-            count.ended("ok")
+        return self._tracing.model(model, model.partition("/")[0], attributes)
 
     async def switch(self, execution: Execution, request: Request, switch: Switch) -> int:
         """Reserve for the model that is asked instead; return the output it may make."""
@@ -169,7 +149,23 @@ class ModelCalls:
 
 
 class _Count:
-    """Counts one call: what each model that was asked took, once, and how long it was."""
+    """Counts one call: what each model that was asked took, once, and how long it was.
+
+    The call is made inside of it, and counted when it has ended, however it ended.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_call",
+        "_calls",
+        "_execution",
+        "_kind",
+        "_request",
+        "_span",
+        "_span_context",
+        "_started",
+        "_told",
+    )
 
     def __init__(
         self,
@@ -177,20 +173,44 @@ class _Count:
         execution: Execution,
         request: Request,
         kind: LineType,
-        *,
-        span: Span,
-        bounds: Mapping[str, Any],
+        span_context: SpanContext,
     ) -> None:
-        self.bounds = bounds
         self._calls = calls
         self._execution = execution
         self._request = request
         self._kind = kind
-        self._span = span
+        self._span_context = span_context
+        self._span: Span
         self._call: ModelCall | ByteCall | None = None
         self._started = time.monotonic()
         self._answers = False
         self._told: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Open the span."""
+        self._span = self._span_context.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Count the rest, then close the span."""
+        self._ended("ok" if error is None else getattr(error, "kind", "ended"))
+        if error is not None:
+            self._span.failed(getattr(error, "code", None) or type(error).__name__)
+        self._span_context.__exit__(kind, error, trace)
+
+    def bounds(self, granted: Wanted) -> Mapping[str, Any]:
+        """Return what bounds the request."""
+        own = self._execution.context.trace.traceparent
+        return {
+            "max_output_tokens": _output(granted),
+            "deadline": self._execution.deadline,
+            "traceparent": self._span.traceparent or own,
+        }
 
     def follow(self, call: ModelCall | ByteCall) -> None:
         """Count this call."""
@@ -215,8 +235,7 @@ class _Count:
             self._count(Spent(switch.failed, switch.spent))
         return await self._calls.switch(self._execution, self._request, switch)
 
-    def ended(self, outcome: str) -> None:
-        """Count the rest."""
+    def _ended(self, outcome: str) -> None:
         if self._call is None:
             return
         self._calls.reports.model_called(

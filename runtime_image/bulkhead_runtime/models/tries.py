@@ -100,7 +100,9 @@ class Tries(Generic[Request]):
         plan: tuple[str, ...],
         on_switch: OnSwitch | None,
     ) -> None:
-        self.request: Request = replace(request, model=plan[0])
+        self.request: Request = (
+            request if request.model == plan[0] else replace(request, model=plan[0])
+        )
         self.spent: list[Spent] = []
         self._targets = targets
         self._rest = list(plan[1:])

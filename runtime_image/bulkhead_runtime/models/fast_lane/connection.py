@@ -31,7 +31,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "__weakref__",
         "_deadline",
         "_error",
         "_framed",

@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import cache, partial
 from socket import SOCK_STREAM
 from typing import Any, Final
-from weakref import WeakSet
 
 import aiohappyeyeballs
 from yarl import URL
@@ -35,7 +34,7 @@ class Pool:
         self._port = url.port or 0
         self._secure = url.scheme == "https"
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._open: WeakSet[Connection] = WeakSet()
+        self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         self._resolving = asyncio.Lock()
         self._addresses: deque[Any] = deque()
@@ -71,6 +70,7 @@ class Pool:
             self._idle.appendleft(connection)  # what is surely usable goes first
         else:
             connection.abort()
+            self._open.discard(connection)
             return
         connection.rest(IDLE_SECONDS, tail_seconds=TAIL_SECONDS)
 
@@ -80,6 +80,7 @@ class Pool:
             connection.abort()
 
     def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
         with suppress(ValueError):
             self._idle.remove(connection)
 
