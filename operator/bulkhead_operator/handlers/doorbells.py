@@ -97,8 +97,7 @@ class Doorbells:
         return None if key.namespace is None else self._inventory.organization_of(key.namespace)
 
     def _claimed(self, key: Key) -> str | None:
-        body = self._inventory.get(key) if key.kind == ORGANIZATION else None
-        return None if body is None else (body.get("status") or {}).get("namespace")
+        return self._inventory.recorded_namespace(key.name) if key.kind == ORGANIZATION else None
 
     def _ring_members_on_claim(self, key: Key, before: str | None) -> None:
         namespace = self._claimed(key)

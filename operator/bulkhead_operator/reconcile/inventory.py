@@ -52,12 +52,20 @@ class _Kept(NamedTuple):
         return body
 
 
+class _Claim(NamedTuple):
+    """An organization's namespace: what its spec asks for, and what its status says it has."""
+
+    wanted: str
+    recorded: str | None
+
+
 class Inventory:
     """Bodies of OrganizationRuntimes, AgentPackages and MemoryPools."""
 
     def __init__(self) -> None:
         self._organizations: dict[str, _Kept] = {}
         self._members: dict[str, dict[str, dict[str, _Kept]]] = {PACKAGE: {}, POOL: {}}
+        self._claims: dict[str, _Claim] = {}
         self._owners: dict[str, str] = {}
         self._wanting: dict[str, set[str]] = {}
         self._delivered: dict[Key, int] = {}
@@ -109,6 +117,11 @@ class Inventory:
             ),
         ]
 
+    def recorded_namespace(self, organization: str) -> str | None:
+        """Return the namespace that an organization's status names, or None."""
+        claim = self._claims.get(organization)
+        return None if claim is None else claim.recorded
+
     def organization_of(self, namespace: str) -> str | None:
         """Return the organization whose claim on the namespace the operator has recorded."""
         return self._owners.get(namespace)
@@ -127,9 +140,8 @@ class Inventory:
         kept = _Kept(version, memoryview(orjson.dumps(body)).tobytes())
         if key.kind == ORGANIZATION:
             if known is not None:
-                self._forget_organization(known.body())
+                self._forget_organization(key.name)
             self._organizations[key.name] = kept
-            self._wanting.setdefault(wanted_namespace(body), set()).add(key.name)
             self._record_claim(body)
         else:
             self._members[key.kind].setdefault(key.namespace or "", {})[key.name] = kept
@@ -141,7 +153,7 @@ class Inventory:
         if known is None or known.version > version:
             return False
         if key.kind == ORGANIZATION:
-            self._forget_organization(known.body())
+            self._forget_organization(key.name)
         else:
             bodies = self._members[key.kind][key.namespace or ""]
             del bodies[key.name]
@@ -173,20 +185,19 @@ class Inventory:
         return tuple(kept.body() for kept in self._members[kind].get(namespace, {}).values())
 
     def _record_claim(self, body: Manifest) -> None:
-        status = body.get("status") or {}
-        namespace = status.get("namespace")
-        if namespace and status.get("namespaceUID"):
-            self._owners.setdefault(namespace, body["metadata"]["name"])
+        name, status = body["metadata"]["name"], body.get("status") or {}
+        claim = self._claims[name] = _Claim(wanted_namespace(body), status.get("namespace"))
+        self._wanting.setdefault(claim.wanted, set()).add(name)
+        if claim.recorded and status.get("namespaceUID"):
+            self._owners.setdefault(claim.recorded, name)
 
-    def _forget_organization(self, body: Mapping[str, Any]) -> None:
-        name = body["metadata"]["name"]
+    def _forget_organization(self, name: str) -> None:
         del self._organizations[name]
-        wanted = wanted_namespace(body)
-        self._wanting[wanted].discard(name)
-        if not self._wanting[wanted]:
-            del self._wanting[wanted]
-        claimed = (body.get("status") or {}).get("namespace")
-        if claimed and self._owners.get(claimed) == name:
-            del self._owners[claimed]
-            for rival in self.wanting(claimed):
+        claim = self._claims.pop(name)
+        self._wanting[claim.wanted].discard(name)
+        if not self._wanting[claim.wanted]:
+            del self._wanting[claim.wanted]
+        if claim.recorded and self._owners.get(claim.recorded) == name:
+            del self._owners[claim.recorded]
+            for rival in self.wanting(claim.recorded):
                 self._record_claim(rival)
