@@ -1,8 +1,12 @@
+import re
+
+import pytest
 from semver import Version
 
+from bulkhead_api.v1alpha1.integrations import Integration
 from bulkhead_api.v1alpha1.package_dependencies import Dependency, RuntimeRequirements
 from bulkhead_operator.packages import needs
-from bulkhead_operator.packages.ranges import VersionRange
+from bulkhead_operator.packages.ranges import RangeError, VersionRange
 from bulkhead_operator.packages.resolution import Member, judge
 from bulkhead_operator.packages.resolver import Need, Package, Thing
 
@@ -113,3 +117,44 @@ def test_a_runtime_that_asks_for_more_is_a_need_like_others() -> None:
         for need in needs.needs((), asked)
     }
     assert met == {"python": True, "bulkhead": False}
+
+
+def test_an_integration_is_offered_in_the_version_that_the_organization_names() -> None:
+    wishes = [
+        Dependency(type="Integration", name="crm", version="^3"),
+        Dependency(type="Integration", name="Search", version="*", required=False),
+    ]
+    needed, optional = needs.needs(wishes)
+    crm = Integration(name="crm", version="3.1.4")
+    offered = needs.offers((crm,), {}, "3.13.1", "1.0.0")
+    assert [str(one) for one in offered[needed.thing]] == ["3.1.4"]
+    assert needed.range.allows(offered[needed.thing][0])
+    assert optional.thing not in offered, "names of integrations are compared as they are"
+    assert (needed.required, optional.required) == (True, False)
+
+
+def test_what_has_no_version_that_can_be_compared_is_as_if_it_were_not_there() -> None:
+    offered = needs.offers((), {"odd": "unknown", "dated": "2024.1"}, "3.13.1", "1.0.0")
+    assert {thing.name: str(one) for thing, (one,) in offered.items()} == {
+        "dated": "2024.1.0",
+        "python": "3.13.1",
+        "bulkhead": "1.0.0",
+    }
+    assert needs.semantic("2024.1") is None
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "asked", "field"),
+    [
+        (["^1", "nonsense"], RuntimeRequirements(), "spec.dependencies[1].version"),
+        ([], RuntimeRequirements(python="nonsense"), "spec.runtimeRequirements.python"),
+        ([], RuntimeRequirements(runtime="nonsense"), "spec.runtimeRequirements.runtime"),
+    ],
+    ids=["a dependency's", "the Python's", "the runtime's"],
+)
+def test_what_is_no_range_is_told_by_its_field(
+    dependencies: list[str], asked: RuntimeRequirements, field: str
+) -> None:
+    wishes = [Dependency(type="Package", name="below", version=one) for one in dependencies]
+    with pytest.raises(RangeError, match=re.escape(f"`{field}`")):
+        needs.needs(wishes, asked)

@@ -44,10 +44,13 @@ async def test_a_file_needs_no_key_and_forbids_what_would_let_text_act_as_code(
         assert (
             policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == ["'none'"]
         )
+        assert policy["img-src"] == ["'self'"]
         assert policy["require-trusted-types-for"] == ["'script'"]
+        assert policy["trusted-types"] == ["'none'"]
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["referrer-policy"] == "no-referrer"
         assert response.headers["cross-origin-opener-policy"] == "same-origin"
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
         assert "set-cookie" not in response.headers
 
 

@@ -7,7 +7,11 @@ import pytest
 from bulkhead_api.runtime_config import PackageContent, PackageDocument
 from bulkhead_api.v1alpha1.package_dependencies import ExecutionConfig
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.repeating import LONGEST_WAIT_SECONDS, wait_before_repeat
+from bulkhead_runtime.kernel.repeating import (
+    FIRST_WAIT_SECONDS,
+    LONGEST_WAIT_SECONDS,
+    wait_before_repeat,
+)
 from bulkhead_runtime.models.errors import ModelError, ModelErrorKind
 from tests.support.runtime.in_process import running, say, stubbed
 from tests.support.runtime_process import agent
@@ -78,6 +82,17 @@ async def test_nothing_is_asked_again_once_a_tool_ran(
 @pytest.mark.parametrize("kind", ["refused", "unauthorized", "unknown_model", "denied"])
 def test_what_no_patience_helps_is_not_asked_again(kind: ModelErrorKind) -> None:
     assert wait_before_repeat(ModelError(kind, "no"), 0, 60.0) is None
+
+
+@pytest.mark.parametrize("kind", ["rate_limited", "timeout", "unavailable", "garbage"])
+@pytest.mark.parametrize("made", range(4))
+def test_what_may_pass_is_asked_again_each_time_after_about_twice_the_pause(
+    kind: ModelErrorKind, made: int
+) -> None:
+    wait = wait_before_repeat(ModelError(kind, "later"), made, 60.0)
+    longest = FIRST_WAIT_SECONDS * 2**made
+    assert wait is not None
+    assert longest / 2 <= wait <= longest
 
 
 def test_a_pause_that_the_message_has_no_time_for_is_not_begun() -> None:
