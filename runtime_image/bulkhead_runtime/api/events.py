@@ -20,6 +20,8 @@ def frame(event: str, data: Any) -> bytes:
 class KeepAlive:
     """Writes a comment whenever a stream was quiet for a while; costs one timer per stream."""
 
+    __slots__ = ("_exchange", "_last", "_loop", "_seconds", "_timer", "_write")
+
     def __init__(self, exchange: Exchange, seconds: float = KEEP_ALIVE_SECONDS) -> None:
         self._exchange = exchange
         self._seconds = seconds

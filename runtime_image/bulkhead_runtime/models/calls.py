@@ -75,6 +75,8 @@ class PlannedCall:
 class PlannedByteCall:
     """Writes the answer's bytes; implements `port.ByteCall`."""
 
+    __slots__ = ("_tries",)
+
     def __init__(
         self,
         targets: Targets,

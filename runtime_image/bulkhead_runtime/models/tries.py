@@ -93,6 +93,17 @@ class Attempt(Generic[Request]):
 class Tries(Generic[Request]):
     """Walks a plan; `request` is the one of the model that is asked, `spent` what was taken."""
 
+    __slots__ = (
+        "_errors",
+        "_key_reread",
+        "_on_switch",
+        "_rest",
+        "_retries",
+        "_targets",
+        "request",
+        "spent",
+    )
+
     def __init__(
         self,
         targets: Targets,

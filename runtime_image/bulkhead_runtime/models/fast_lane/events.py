@@ -20,6 +20,8 @@ _DATA: Final = b"data:"
 class EventReader:
     """Collects one stream's events."""
 
+    __slots__ = ("_begun", "_bytes", "_rest")
+
     def __init__(self) -> None:
         self._rest = b""
         self._begun = False

@@ -21,6 +21,9 @@ from bulkhead_runtime.models.fast_lane.events import DONE, data_of
 from bulkhead_runtime.models.port import ByteRequest
 
 _DONE_FRAME: Final = b"data: " + DONE + b"\n\n"
+_UNLEARNT: Final = 2
+"""So many chunks are only decoded: a pattern costs as much as four, and lasts a stream."""
+
 _MAX_PATTERNS: Final = 8
 """Who writes every chunk in another way is not understood better by trying on."""
 
@@ -110,6 +113,21 @@ def _are_plain(texts: list[bytes]) -> bool:
 class Reframing:
     """Turns events into frames that carry our id and model."""
 
+    __slots__ = (
+        "_decoded",
+        "_failures",
+        "_id",
+        "_include_usage",
+        "_max_output_tokens",
+        "_model",
+        "_pattern",
+        "_patterns_left",
+        "done",
+        "finished",
+        "output_bytes",
+        "usage",
+    )
+
     def __init__(self, request: ByteRequest, failures: Failures) -> None:
         self.finished = False
         self.done = False
@@ -122,6 +140,7 @@ class Reframing:
         self._failures = failures
         self._pattern: Pattern | None = None
         self._patterns_left = _MAX_PATTERNS
+        self._decoded = 0
 
     def at_end(self) -> bytes:
         """Return the end that is ours to write where upstream finished without [DONE]."""
@@ -156,7 +175,8 @@ class Reframing:
         chunk = decoded_chunk(data, self._failures)
         if not self._keeps(chunk):
             return b""
-        if learn and self._patterns_left > 0:
+        self._decoded += 1
+        if learn and self._decoded > _UNLEARNT and self._patterns_left > 0:
             self._learn(event, chunk)
         chunk["id"] = self._id
         chunk["model"] = self._model

@@ -78,6 +78,9 @@ _FURTHER = st.sampled_from(
 )
 
 
+BEFORE = [_event(text) for text in ("some", "words", "before", " these")]
+
+
 @given(
     write=st.sampled_from(WRITERS),
     chunks=st.lists(st.tuples(_TEXTS, _FURTHER), max_size=20),
@@ -95,12 +98,12 @@ def test_every_chunk_becomes_what_it_would_become_alone(
     texts=st.lists(st.one_of(st.binary(max_size=6), st.sampled_from([b"\xc3", b"\xa4", b"ok"]))),
     at_once=st.integers(min_value=1, max_value=20),
 )
-@example(texts=[b"half a character \xc3", b"\xa4 and its other half"], at_once=3)
+@example(texts=[b"half a character \xc3", b"\xa4 and its other half"], at_once=6)
 def test_bytes_that_are_no_json_are_found_in_chunks_that_are_not_decoded(
     texts: list[bytes], at_once: int
 ) -> None:
     before, after = _event("CUT").split(b"CUT")
-    events = [_event("first"), *(before + text + after for text in texts)]
+    events = [*BEFORE, *(before + text + after for text in texts)]
     _assert_as_alone(events, at_once)
 
 
@@ -126,7 +129,12 @@ def _assert_as_alone(events: list[bytes], at_once: int, *, include_usage: bool =
 
 def test_a_chunk_that_lacks_a_quotation_mark_is_refused() -> None:
     before, after = _event("CUT").split(b"CUT")
-    _assert_as_alone([_event("first"), before[:-1] + after], 1)
+    _assert_as_alone([*BEFORE, before[:-1] + after], 1)
+
+
+def test_what_stands_beside_the_text_is_counted_too() -> None:
+    beside = {"role": "assistant", "reasoning_content": "hm, ä"}
+    _assert_as_alone([_event(text, delta=beside) for text in "abcdefgh"], 8)
 
 
 def test_what_only_looks_like_the_text_is_not_taken_for_it() -> None:
@@ -134,9 +142,9 @@ def test_what_only_looks_like_the_text_is_not_taken_for_it() -> None:
     events = [
         b'data: {"id":"a","model":"m","x":{"content":"same"},"choices":[{"delta":'
         b'{"content":"%s"}}]}' % text
-        for text in (b"same", b"one", b"two")
+        for text in (b"same",) * 4 + (b"one", b"two")
     ]
-    _assert_as_alone([*events, *(_event(text, **decoy) for text in ("decoy", "b", "c"))], 6)
+    _assert_as_alone([*events, *(_event(text, **decoy) for text in ("decoy", "b", "c"))], 9)
 
 
 def test_chunks_that_differ_in_their_text_alone_are_known_by_the_first() -> None:
