@@ -58,6 +58,16 @@ async def test_without_repetitions_one_failed_call_fails_the_message(
     assert len(provider.requests) == REQUESTS_OF_A_CALL
 
 
+async def test_a_message_fails_once_every_call_that_is_allowed_has_failed(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    provider.forget()
+    async with running(tmp_path, _patient(1), **stubbed(provider, "busy-once;times=99")) as runtime:
+        with pytest.raises(Problem):
+            await say(runtime, "hello")
+    assert len(provider.requests) == 2 * REQUESTS_OF_A_CALL
+
+
 async def test_what_somebody_has_begun_to_read_is_never_asked_again(
     tmp_path: Path, provider: StubProvider
 ) -> None:
