@@ -39,7 +39,14 @@ class Process:
 
     def uss_mb(self) -> float:
         """Return the MiB of memory that would come free if the process tree ended."""
-        return sum(_uss_kb(pid) for pid in tree(self.pid)) / 1024
+        return sum(_memory_kb(pid, "Private_") for pid in tree(self.pid)) / 1024
+
+    def own_kb(self) -> int:
+        """Return the KiB that the process tree filled itself: USS without pages of files.
+
+        Those come and go as the machine needs memory and as others map the same libraries.
+        """
+        return sum(_memory_kb(pid, "Anonymous:") for pid in tree(self.pid))
 
     def open_files(self) -> int:
         """Return how many files and connections the process itself has open."""
@@ -157,9 +164,9 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(field) for field in fields[11:15]) / _TICKS
 
 
-def _uss_kb(pid: int) -> int:
+def _memory_kb(pid: int, kind: str) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kind))

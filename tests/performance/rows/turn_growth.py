@@ -23,7 +23,7 @@ _WARM_TURNS = 20_000
 _TURNS = 20_000
 
 BARS = (
-    Bar("turn-growth", f"memory left by 1,000 turns, over {_TURNS} (USS, KB)", "nothing",
+    Bar("turn-growth", f"memory left by 1,000 turns, over {_TURNS} (its own, KB)", "nothing",
         10.0, "lower", plain("kb_per_1000")),
 )  # fmt: skip
 
@@ -48,5 +48,5 @@ def _growth(directory: Path, upstream: str) -> Measurement:
             done += int(report["done"])
             if done >= _WARM_TURNS:
                 turns.append(done / 1000)
-                memory.append(server.process.uss_mb() * 1024)
-    return {"kb_per_1000": linear_regression(turns, memory).slope, "uss_kb": memory[-1]}
+                memory.append(server.process.own_kb())
+    return {"kb_per_1000": linear_regression(turns, memory).slope, "own_kb": memory[-1]}
