@@ -283,6 +283,29 @@ async def test_a_role_whose_own_encoding_is_another_keeps_every_character(
     assert (await said(store))[0] == "caf\u00e9 \u2713"
 
 
+async def test_a_question_whose_connection_is_ended_is_refused_as_one_that_may_pass(
+    postgres: Postgres, home: SharedHome
+) -> None:
+    dsn, role = await _dsn(home), await _role(home)
+    pool = Pool(lambda: dsn, 1)
+    asked = asyncio.create_task(pool.value(b"SELECT pg_sleep($1)", (b"60",)))
+
+    async def ended() -> bool:
+        return bool(
+            postgres.administer(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                f"WHERE usename = '{role}' AND query LIKE 'SELECT pg_sleep%'"
+            )
+        )
+
+    await until(ended, "the question's server process is ended")
+    with pytest.raises(Problem) as refused:
+        await asked
+    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+    assert await pool.value(b"SELECT $1", (b"goes on",)) == b"goes on"
+    await pool.close()
+
+
 async def test_a_value_is_told_as_the_text_that_it_is(home: SharedHome) -> None:
     dsn = await _dsn(home)
     pool = Pool(lambda: dsn, 1)

@@ -90,7 +90,7 @@ class Pool:
 
         async def value_of(connection: AsyncConnection) -> bytes | None:
             connection.pgconn.send_query_params(question, values)
-            (result,) = await connection.wait(execute(connection.pgconn))
+            result, *_ = await connection.wait(execute(connection.pgconn))
             if result.status != ExecStatus.TUPLES_OK:
                 raise error_from_result(result)
             value: bytes | None = result.get_value(0, 0)
