@@ -87,7 +87,7 @@ class Children:
     ) -> Child:
         """Remember what an apply returned: it contains what was wanted, so its echo is nothing."""
         child = _seen(kind, live, contained=True, wanted=digest(wanted))
-        version = int(child.resource_version)
+        version = int(live["metadata"]["resourceVersion"])
         labels = live["metadata"].get("labels") or {}
         if not kind.watched or labels.get(LABEL_ORGANIZATION) != organization:
             return child
@@ -192,7 +192,6 @@ def _seen(
     return Child(
         key=kind.key(live),
         uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
         contained=contained,
         terminating="deletionTimestamp" in metadata,
         facts=kind.facts(live),

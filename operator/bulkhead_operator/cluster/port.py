@@ -66,7 +66,6 @@ class Child:
 
     key: ObjectKey
     uid: str
-    resource_version: str
     contained: bool
     wanted: str = ""
     terminating: bool = False
