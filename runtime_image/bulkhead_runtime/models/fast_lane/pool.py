@@ -91,7 +91,7 @@ class Pool:
         )
         try:
             # Reading what the system trusts takes 20 ms, once.
-            tls = await asyncio.to_thread(_trust) if self._secure else None
+            tls = await asyncio.to_thread(trust) if self._secure else None
             _, connection = await loop.create_connection(
                 partial(Connection, self._forget),
                 sock=socket,
@@ -117,6 +117,6 @@ class Pool:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """Return a context that trusts what the system trusts."""
     return ssl.create_default_context()

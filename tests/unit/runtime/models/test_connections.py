@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.fast_lane.connection import MAX_HEAD_BYTES, MAX_HELD_BYTES
+from bulkhead_runtime.models.fast_lane.pool import trust
 from bulkhead_runtime.models.port import Meter, TextDelta
 from tests.support.deadline import until
 from tests.unit.runtime.models.conftest import MakeClient, request
@@ -232,6 +234,18 @@ async def test_a_provider_waits_while_nobody_reads(make_client: MakeClient) -> N
     assert sent == 2_000 * len(filler) > 16 * MAX_HELD_BYTES
 
 
+async def test_what_the_system_trusts_is_trusted(
+    make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with provider(WHOLE, tls=_certificate(tmp_path)) as (base_url, requests):
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "provider.pem"))
+        trust.cache_clear()
+        client = make_client(base_url=base_url)
+        assert [await said(client), await said(client)] == ["Hello", "Hello"]
+    trust.cache_clear()
+    assert requests == [2]
+
+
 async def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
     make_client: MakeClient, tmp_path: Path
 ) -> None:
@@ -253,6 +267,10 @@ def _certificate(folder: Path) -> ssl.SSLContext:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     pem = folder / "provider.pem"
