@@ -236,7 +236,8 @@ KINDS: Final = (
     _measured("costly", _COSTLY_MODEL, {"maxCostPerRun": "0.001"}),
     _measured(
         "crashing the worker",
-        "frail/slow;delay_ms=400",
+        # So slow that some of the tenants are in the middle of an execution at any moment.
+        "frail/slow;delay_ms=2500",
         {"maxErrorPercent": 5},
         reason="CrashLoop",
         crashes=True,

@@ -143,7 +143,8 @@ def _taken_back(scene: Scene, kind: Kind, before: str) -> bool:
 
 
 async def _serves_alone(scene: Scene, version: str) -> None:
-    answers = [await scene.endpoint.execute("Who answers?") for _ in range(NEW_SESSIONS)]
+    asked = (scene.endpoint.execute("Who answers?") for _ in range(NEW_SESSIONS))
+    answers = await asyncio.gather(*asked)
     assert {answer["version"] for answer in answers} == {version}
 
 
