@@ -86,11 +86,15 @@ async def test_conversations_outlive_the_pod(kubectl: Kubectl, initech: Endpoint
     await until(initech.answers, "the runtime answers again", seconds=15)
     again = await initech.execute("What did I say?", session_id=session)
     assert again["session_id"] == session
-    path = f"/v1/sessions/{session}/messages"
-    async with initech.session() as client, client.get(path) as response:
-        history = json.dumps(await response.json())
+    history = await _history(initech, session)
     assert "My name is Milton." in history
     assert "What did I say?" in history
+
+
+async def _history(endpoint: Endpoint, session: str) -> str:
+    path = f"/v1/sessions/{session}/messages"
+    async with endpoint.session() as client, client.get(path) as response:
+        return json.dumps(await response.json())
 
 
 async def test_a_new_key_is_made_once_when_asked_for(kubectl: Kubectl, initech: Endpoint) -> None:
@@ -137,11 +141,15 @@ def test_deleting_leaves_nothing_behind(kubectl: Kubectl, organizations: Organiz
 def test_retaining_keeps_the_data_and_a_new_runtime_finds_it(
     kubectl: Kubectl, organizations: Organizations
 ) -> None:
-    organizations.make("chotchkies", deletionPolicy="Retain")
+    former = organizations.make("chotchkies", deletionPolicy="Retain")
+    session = asyncio.run(former.execute("Keep the flair."))["session_id"]
     kubectl("delete", "orgrt", "chotchkies", "--timeout=120s")
     assert kubectl.exists("pvc/runtime-data", "-n", "org-chotchkies")
     assert not kubectl.exists("deployment/runtime", "-n", "org-chotchkies")
     assert not kubectl.exists("service/runtime", "-n", "org-chotchkies")
+    anew = organizations.make("chotchkies", namespace="org-chotchkies")
+    assert "Keep the flair." in asyncio.run(_history(anew, session))
+    assert anew.key == former.key
 
 
 def test_a_namespace_of_somebody_else_is_left_alone(
