@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,27 @@ SETTINGS = Settings(usage_seconds=5, resync_seconds=10, identity="test")
 READS = {"get", "list", "watch"}
 
 
+@dataclass(frozen=True)
+class Names:
+    """Names of organizations, each for one test.
+
+    Their namespaces outlive them, and which tests share an API server changes from run to run.
+    """
+
+    directory: Path
+    test: str
+
+    def take(self, name: str) -> None:
+        """Note that the test uses a name; fails where another one does."""
+        holder = self.directory / name
+        try:
+            with holder.open("x") as file:
+                file.write(self.test)
+        except FileExistsError:
+            owner = holder.read_text()
+            assert owner == self.test, f"the name {name} is used by {owner}: choose another"
+
+
 @dataclass
 class World:
     """Everything that a test talks to."""
@@ -28,7 +50,7 @@ class World:
     control_plane: ControlPlane
     api: Observer
     runtime: StubRuntime
-    names: list[str] = field(default_factory=list)
+    names: Names
 
     def operator(self, **settings: Any) -> AbstractAsyncContextManager[RunningOperator]:
         """Return the operator, not running yet."""
@@ -37,7 +59,7 @@ class World:
 
     async def organization(self, name: str, **spec: Any) -> Object:
         """Create an OrganizationRuntime."""
-        self.names.append(name)
+        self.names.take(name)
         return await self.api.create(organization(name, **spec))
 
     async def read(self, name: str) -> Object:
@@ -204,7 +226,19 @@ def installed() -> list[bool]:
 
 
 @pytest.fixture
-async def world(control_plane: ControlPlane, installed: list[bool]) -> AsyncIterator[World]:
+def names(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Names:
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # of all processes: which file runs in which is another matter every time
+    directory = run / "organizations"
+    directory.mkdir(exist_ok=True)
+    return Names(directory, request.node.nodeid)
+
+
+@pytest.fixture
+async def world(
+    control_plane: ControlPlane, installed: list[bool], names: Names
+) -> AsyncIterator[World]:
     async with observing(control_plane.kubeconfig) as api:
         if not installed:
             await api.install()
@@ -212,7 +246,7 @@ async def world(control_plane: ControlPlane, installed: list[bool]) -> AsyncIter
             installed.append(True)
         runtime = StubRuntime(api)
         await runtime.start()
-        made = World(control_plane, api, runtime)
+        made = World(control_plane, api, runtime, names)
         yield made
         await made.clean()
         await runtime.stop()

@@ -137,26 +137,26 @@ async def test_versions_run_side_by_side_until_the_last_session_of_the_former_ha
 async def test_a_version_whose_image_crashes_again_and_again_is_taken_back(
     operated: World,
 ) -> None:
-    await in_service(operated, "crashing")
-    second = imaged("crashing", "2.0.0")
+    await in_service(operated, "explosive")
+    second = imaged("explosive", "2.0.0")
     await asks_for(operated, second)
-    await until_running(operated, "crashing", "1.0.0", "2.0.0")
-    await crashes(operated, "crashing", "2.0.0")
+    await until_running(operated, "explosive", "1.0.0", "2.0.0")
+    await crashes(operated, "explosive", "2.0.0")
     live = await operated.ready(second, reason="CrashLoop", message="exit code 7")
     assert kstatus(live) == "Failed"
     assert live["status"]["version"] == "1.0.0"
-    await until_loaded(operated, "org-crashing", {"parcels 1.0.0": 100})
-    await until_running(operated, "crashing", "1.0.0")
+    await until_loaded(operated, "org-explosive", {"parcels 1.0.0": 100})
+    await until_running(operated, "explosive", "1.0.0")
 
 
 async def test_pods_stay_until_no_runtime_sends_anybody_to_them(operated: World) -> None:
-    await in_service(operated, "slow")
-    second = imaged("slow", "2.0.0")
+    await in_service(operated, "leisurely")
+    second = imaged("leisurely", "2.0.0")
     await asks_for(operated, second)
-    await until_running(operated, "slow", "1.0.0", "2.0.0")
-    await until_loaded(operated, "org-slow", {"parcels 1.0.0": 100, "parcels 2.0.0": 0})
+    await until_running(operated, "leisurely", "1.0.0", "2.0.0")
+    await until_loaded(operated, "org-leisurely", {"parcels 1.0.0": 100, "parcels 2.0.0": 0})
     operated.runtime.syncs = False
-    await crashes(operated, "slow", "2.0.0")
+    await crashes(operated, "leisurely", "2.0.0")
     await operated.ready(second, reason="RollingBack")
     asked = operated.runtime.asked
 
@@ -164,10 +164,10 @@ async def test_pods_stay_until_no_runtime_sends_anybody_to_them(operated: World)
         return operated.runtime.asked > asked + 2
 
     await until(asked_again, "the runtime was asked for what it follows", seconds=20)
-    assert set(await deployments(operated, "slow")) == {"1.0.0", "2.0.0"}
+    assert set(await deployments(operated, "leisurely")) == {"1.0.0", "2.0.0"}
     operated.runtime.syncs = True
     await operated.ready(second, reason="CrashLoop")
-    await until_running(operated, "slow", "1.0.0")
+    await until_running(operated, "leisurely", "1.0.0")
 
 
 async def test_a_version_that_fails_its_images_health_check_is_taken_back(
@@ -185,12 +185,12 @@ async def test_a_version_that_fails_its_images_health_check_is_taken_back(
 
 
 async def test_an_image_without_room_never_runs(operated: World) -> None:
-    await operated.active("tight")
-    manifest = imaged("tight", "1.0.0")
+    await operated.active("cramped")
+    manifest = imaged("cramped", "1.0.0")
     await operated.api.create(manifest)
     live = await operated.ready(manifest, reason="NoRoomForImage")
     assert "spec.limits.packages.pods" in condition_of(live, "Stalled")["message"]
-    assert await deployments(operated, "tight") == {}
+    assert await deployments(operated, "cramped") == {}
 
 
 async def test_what_belongs_to_an_image_is_repaired(operated: World) -> None:
@@ -224,14 +224,14 @@ async def test_a_package_that_is_deleted_takes_its_pods_along(operated: World) -
 
 
 async def test_a_second_look_writes_nothing(operated: World) -> None:
-    await in_service(operated, "calm")
+    await in_service(operated, "unmoved")
     before = operated.writes()
     resync = {"metadata": {"annotations": {"example.com/touched": "1"}}}
-    await operated.api.merge(path_of(imaged("calm", "1.0.0")), resync)
+    await operated.api.merge(path_of(imaged("unmoved", "1.0.0")), resync)
     asked = operated.runtime.asked
 
     async def looked() -> bool:
         return operated.runtime.asked > asked
 
     await until(looked, "the organization was looked at again", seconds=20)
-    assert [one for one in operated.writes()[len(before) :] if "org-calm" in one] == []
+    assert [one for one in operated.writes()[len(before) :] if "org-unmoved" in one] == []

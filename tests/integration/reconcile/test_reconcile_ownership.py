@@ -86,7 +86,10 @@ async def test_a_key_that_somebody_else_put_there_is_not_taken_over(operated: Wo
     ("name", "entry", "says"),
     [
         pytest.param(
-            "nosy", {"namespace": "org-victim", "ports": [80]}, "'org-victim'", id="another tenant"
+            "nosy",
+            {"namespace": "org-nosys-victim", "ports": [80]},
+            "'org-nosys-victim'",
+            id="another tenant",
         ),
         pytest.param(
             "thief", {"cidr": "169.254.169.254/32", "ports": [80]}, "169.254.0.0/16", id="metadata"
@@ -96,7 +99,7 @@ async def test_a_key_that_somebody_else_put_there_is_not_taken_over(operated: Wo
 async def test_denied_egress_is_named_and_never_opened(
     operated: World, name: str, entry: Object, says: str
 ) -> None:
-    await operated.organization("victim")
+    await operated.organization(f"{name}s-victim")
     allowed = {"cidr": "203.0.113.0/24", "ports": [443]}
     await operated.organization(name, network={"egress": [entry, allowed]})
     await operated.reported(name, reason="EgressDenied", message=says)

@@ -293,9 +293,9 @@ async def test_a_registry_that_is_away_is_waited_for_and_told_of(operated: World
 
 
 async def test_a_registry_that_stays_away_ends_the_rollout_and_is_named(operated: World) -> None:
-    await in_service(operated, "lost")
+    await in_service(operated, "cutoff")
     operated.runtime.away.add("2.0.0")
-    second = version("lost", "2.0.0", rollout={"progressDeadlineSeconds": 10})
+    second = version("cutoff", "2.0.0", rollout={"progressDeadlineSeconds": 10})
     await asks_for(operated, second)
     live = await operated.ready(
         second, reason="ProgressDeadlineExceeded", message="registry.example.com does not answer"
