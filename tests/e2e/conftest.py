@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.cluster import Endpoint, Kubectl, organization, package, ready
 from tests.support.deadline import until
+from tests.support.told_faults import told_faults
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -128,13 +129,7 @@ def initech(initech_of_the_file: None) -> Endpoint:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what became of every kind of bad package."""
-    rows = [
-        value
-        for report in terminalreporter.getreports("passed")
-        for name, value in report.user_properties
-        if name == "fault"
-    ]
-    if rows:
+    if rows := told_faults(terminalreporter):
         terminalreporter.section("bad packages while the leader dies")
         for kind, died, end, seconds in [("kind", "died", "ends as", "seconds"), *rows]:
             terminalreporter.line(f"{kind:26} {died:12} {end:26} {seconds:>8}")

@@ -17,6 +17,7 @@ from tests.support.api_observer import OURS, Object, Observer, observing, path_o
 from tests.support.deadline import until
 from tests.support.running_operator import RunningOperator, running
 from tests.support.stub_runtime import StubRuntime
+from tests.support.told_faults import told_faults
 
 SETTINGS = Settings(usage_seconds=5, resync_seconds=10, identity="test")
 READS = {"get", "list", "watch"}
@@ -201,13 +202,7 @@ def condition_of(live: Object, kind: str) -> dict[str, str]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what became of every kind of bad package."""
-    rows = [
-        value
-        for report in terminalreporter.getreports("passed")
-        for name, value in report.user_properties
-        if name == "fault"
-    ]
-    if rows:
+    if rows := told_faults(terminalreporter):
         terminalreporter.section("faults of rollouts")
         for kind, points, end, seconds in [("kind", "deaths", "ends as", "slowest s"), *rows]:
             terminalreporter.line(f"{kind:16} {points:>7} {end:26} {seconds:>9}")
