@@ -131,12 +131,7 @@ class Runtime:
         self._window = entries.window
         self.grants = entries.grants
         self._checks = HealthChecks(Attempts(self.turns, self.tool_runs, self.tools, self._images))
-        artifacts = Artifacts(
-            secrets / names.REGISTRIES_FOLDER,
-            Blobs(settings.data_directory / "packages"),
-            self.tools.way_to,
-        )
-        self._sources = PackageSources(artifacts.fetch, self.holder.reload)
+        self._sources = self._package_sources()
         self.holder.sources = self._sources
         self._started_at = datetime.now(UTC).isoformat()
         self._health = Health(self.holder, stores, self.router, self.tools, self.api_key)
@@ -149,6 +144,13 @@ class Runtime:
         metrics = self.metrics
         tracing = self.observability.tracing
         return ToolReports(self.events, metrics.tools, metrics.versions, tracing)
+
+    def _package_sources(self) -> PackageSources:
+        settings = self.settings
+        registries = settings.secrets_directory / names.REGISTRIES_FOLDER
+        blobs = Blobs(settings.data_directory / "packages")
+        artifacts = Artifacts(registries, blobs, self.tools.way_to)
+        return PackageSources(artifacts.fetch, self.holder.reload)
 
     def _neighbours(self, stores: Stores, reports: Reports) -> Neighbours:
         return Neighbours(
