@@ -49,11 +49,6 @@ class Audit:
         self.delivered: Final = asyncio.Event()
         """Set by whoever delivers, so that the first synchronization does not have to poll."""
 
-    async def reachable(self) -> None:
-        """Raise `ClusterError` unless all three kinds are served."""
-        for kind in KINDS:
-            await self._versions(kind)
-
     async def synchronized(self) -> None:
         """Wait until everything that the API server has was delivered."""
         while missing := await self._missing():

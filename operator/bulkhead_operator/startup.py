@@ -11,6 +11,7 @@ from bulkhead_operator.cluster.api_server import ApiServer
 from bulkhead_operator.cluster.children import Children
 from bulkhead_operator.cluster.client import ApiClient
 from bulkhead_operator.cluster.credentials import Credentials
+from bulkhead_operator.cluster.discovery import discoverable
 from bulkhead_operator.cluster.events import Events
 from bulkhead_operator.cluster.kinds import WATCHED
 from bulkhead_operator.cluster.lease import Lease
@@ -73,7 +74,9 @@ def compose(process: Process, lease: Lease) -> Term:
         Context(settings, cluster, process.runtimes, inventory, metrics, queue.ring)
     )
     reconcilers.update(controllers.reconcilers)
-    listener = Listener(registry_of(_from_thread(bells), process.credentials), audit.reachable)
+    listener = Listener(
+        registry_of(_from_thread(bells), process.credentials), partial(discoverable, client)
+    )
     lists = asyncio.Semaphore(LISTS_AT_ONCE)
     return Term(
         Parts(

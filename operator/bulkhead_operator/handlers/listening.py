@@ -90,16 +90,16 @@ class Listener:
     """One kopf operator at a time; `restart` ends the running one."""
 
     def __init__(
-        self, registry: kopf.OperatorRegistry, reachable: Callable[[], Awaitable[None]]
+        self, registry: kopf.OperatorRegistry, discoverable: Callable[[], Awaitable[None]]
     ) -> None:
-        """Wait for `reachable` before each start: kopf never looks again for kinds not served."""
+        """Wait for `discoverable` before each start: kopf looks for its kinds only then."""
         self._registry = registry
-        self._reachable = reachable
+        self._discoverable = discoverable
         self._stop = threading.Event()
 
     async def run(self) -> None:
         """Run kopf until it ends; raises what ended it."""
-        await self._reachable()
+        await self._discoverable()
         self._stop = threading.Event()
         ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         thread = threading.Thread(
