@@ -11,7 +11,7 @@ from typing import Literal
 from aiohttp import web
 
 from bulkhead_api import names
-from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig
+from bulkhead_api.runtime_config import PackageDocument, RuntimeConfig, VersionRoute
 from bulkhead_api.runtime_state import (
     CheckReport,
     CheckResult,
@@ -56,7 +56,7 @@ class StubRuntime:
     unhealthy: set[str] = field(default_factory=set)
     """Versions whose health checks fail."""
     away: set[str] = field(default_factory=set)
-    """Versions whose registry does not answer; they are set aside while they get no sessions."""
+    """Versions whose registry does not answer: set aside without sessions, refused with them."""
     undecided: set[str] = field(default_factory=set)
     """Versions whose health checks never end."""
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
@@ -180,7 +180,8 @@ class StubRuntime:
         for route in config.routes:
             for version in route.versions:
                 found = loaded.get((route.package, version.version))
-                if found is None or found.checksum != version.checksum or not found.intact():
+                away = version.version in self.away and version.weight > 0
+                if away or found is None or not _is(found, version):
                     name = names.package_key(route.package, version.version)
                     return Refusal(what=name, message=f"{name} cannot be loaded")
         return None
@@ -257,3 +258,7 @@ class StubRuntime:
             measurements=self._measured(versions) if "measurements" in include else (),
             libraries=self.libraries if "libraries" in include else {},
         )
+
+
+def _is(found: PackageDocument, wanted: VersionRoute) -> bool:
+    return found.checksum == wanted.checksum and found.intact()

@@ -23,6 +23,7 @@ from bulkhead_operator.packages.rollout import (
     Wanted,
     advance,
     is_new,
+    weights,
 )
 
 CHECK_SECONDS: Final = 1
@@ -61,6 +62,8 @@ class Situation:
     """Those of them of which it is told when they are."""
     partner: str = ""
     """What is not ready yet, and can only take over together with this one."""
+    alone: bool = False
+    """Whether one replica is all there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Next:
     """The record to keep, when to look again at the latest, and what to ask replicas for."""
 
     record: Record
+    shares: Mapping[VersionId, int]
+    """Of new sessions, in percent, as soon as a runtime follows them."""
     wake_at: int | None = None
     watched: bool = False
     measured: bool = False
@@ -105,12 +110,35 @@ def decide(situation: Situation) -> Next:
     )
     return Next(
         kept,
+        _shares(situation, wanted, progress),
         _wake_at(situation, decision.wake_at, progress, judged),
         watched=progress.phase in _WATCHED or judged,
         # Before the first step too: what was counted until then is the step's baseline.
         measured=progress.phase in UNDER_WAY and situation.rollout.analysis != Analysis(),
         begins=begins and progress.phase in UNDER_WAY,
     )
+
+
+def _shares(situation: Situation, wanted: Wanted, progress: Progress) -> Mapping[VersionId, int]:
+    """Return the shares to configure: those of the target already where it only has to be loaded.
+
+    A runtime follows shares when it has every version that they name. A second replica may have it
+    later, and would answer the next message of a session by the former version.
+    """
+    document = situation.documents.get(progress.target.checksum)
+    if progress.phase is Phase.LOAD and situation.alone and _arrives_whole(situation, document):
+        loaded = replace(_seen(situation, Record(progress)), loaded=True)
+        ahead = advance(progress, wanted, loaded).progress
+        if ahead.phase is Phase.COMPLETE:
+            return weights(replace(progress, weight=ahead.weight))
+    return weights(progress)
+
+
+def _arrives_whole(situation: Situation, document: PackageDocument | None) -> bool:
+    """Tell whether a version is all there with the configuration that names it."""
+    if document is None or document.oci is not None:
+        return False
+    return document.checksum not in situation.unready
 
 
 def _place(progress: Progress) -> tuple[Phase, int, int]:

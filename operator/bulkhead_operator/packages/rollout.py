@@ -143,8 +143,11 @@ class Decision:
 
 
 def weights(progress: Progress) -> Mapping[VersionId, int]:
-    """Return the shares of new sessions; they add up to 100, or to 0 before the first version."""
-    shares = {progress.target: progress.weight}
+    """Return the shares of new sessions; they add up to 100, or to 0 before the first version.
+
+    A version that is taken back is not among them.
+    """
+    shares = {} if progress.phase in LEAVING else {progress.target: progress.weight}
     if progress.origin is not None and progress.origin != progress.target:
         shares[progress.origin] = FULL_WEIGHT - progress.weight
     return shares

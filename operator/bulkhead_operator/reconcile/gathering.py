@@ -35,6 +35,7 @@ from bulkhead_operator.reconcile.selection import Selection, Surroundings, retri
 from bulkhead_operator.resources import pod
 from bulkhead_operator.resources.blueprint import Blueprint, runtime_id
 from bulkhead_operator.resources.storage import default_pool_size
+from bulkhead_operator.status.organization import Workload
 
 _UNKNOWN: Final = "No runtime has reported its libraries and versions yet."
 
@@ -45,10 +46,9 @@ async def blueprint(
     claimed: Claimed,
     egress: tuple[EgressRule, ...],
     memory: Memory,
-    *,
-    idle: bool,
+    workload: Workload,
 ) -> Blueprint:
-    """Return what is wanted now; `idle` tells that no replica could answer.
+    """Return what is wanted now, with the Deployment as last seen.
 
     What was decided about the packages is left in `memory.decided`, and must be written to their
     status before anything of the blueprint is applied.
@@ -58,9 +58,14 @@ async def blueprint(
     pods = await images.observe(context, name, claimed.name, found)
     installs = installing.observe(context.cluster.children(name), claimed.name, found)
     pods = installing.together(pods, installs.pods)
-    around = replace(_surroundings(organization, found, memory, idle=idle), pods=pods)
+    _forget_retried_refusals(found, memory)
+    around = replace(
+        _surroundings(organization, found, memory),
+        pods=pods,
+        idle=organization.spec.suspend or workload.available == 0,
+        alone=workload.wanted == 1 and workload.current,
+    )
     selection = select(found, around)
-    _forget_retried_refusals(found, selection, memory)
     memory.decided = dict(selection.decided)
     built = Blueprint(
         organization=organization,
@@ -95,11 +100,7 @@ def _pull_secrets(found: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def _surroundings(
-    organization: OrganizationRuntime,
-    found: Sequence[Candidate],
-    memory: Memory,
-    *,
-    idle: bool,
+    organization: OrganizationRuntime, found: Sequence[Candidate], memory: Memory
 ) -> Surroundings:
     following = memory.following
     reports = Reports({uid: one.state for uid, one in following.replicas.items()})
@@ -120,21 +121,17 @@ def _surroundings(
         judgements=judgements,
         partners=awaiting.partners(found, judgements, reports),
         unknown=_UNKNOWN if following.wants_image else "",
-        idle=idle,
         crashing_since=following.crashing_since,
         now=int(time()),
     )
 
 
-def _forget_retried_refusals(
-    found: Sequence[Candidate], selection: Selection, memory: Memory
-) -> None:
-    """Let the runtime see again what it refused, when a person asked to try it again."""
+def _forget_retried_refusals(found: Sequence[Candidate], memory: Memory) -> None:
+    """Let the runtime see again what it refused, when a person asks to try it again."""
     for one in found:
-        record = selection.decided[one.name].record
-        if retried(one) and record is not None and record != one.record:
-            target = record.progress.target
-            memory.following.refused.pop(package_key(one.name, target.version), None)
+        if one.asked is not None and retried(one):
+            refused = package_key(one.name, one.asked.target.version)
+            memory.following.refused.pop(refused, None)
 
 
 def _upgrade(context: Context, built: Blueprint) -> str:

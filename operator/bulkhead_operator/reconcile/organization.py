@@ -151,10 +151,9 @@ class OrganizationReconciler:
         self, organization: OrganizationRuntime, claimed: Claimed, memory: Memory, found: Found
     ) -> Blueprint:
         allowed, found.stalled = self._egress(organization)
-        workload = found.workload
-        idle = organization.spec.suspend or workload is None or workload.available == 0
+        workload = self._workload(organization.metadata.name, claimed.name)
         return await gathering.blueprint(
-            self._context, organization, claimed, allowed, memory, idle=idle
+            self._context, organization, claimed, allowed, memory, workload
         )
 
     def _egress(

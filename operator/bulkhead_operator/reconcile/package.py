@@ -55,12 +55,4 @@ async def report_package(context: Context, memories: Memories, organization: str
         found = members.package_found(context, memories, organization, body)
         if invalid is not None:
             found = replace(found, violation=invalid)
-        wrote = await report(context, key, body, status(package, found, conditions.now()))
-        if wrote and found.current and found.serving and found.serving[0] != package.status.version:
-            context.cluster.event(
-                key.object_key(),
-                package.metadata.uid,
-                "Normal",
-                "PackageInService",
-                f"New sessions begin with version {found.serving[0]}.",
-            )
+        await report(context, key, body, status(package, found, conditions.now()))

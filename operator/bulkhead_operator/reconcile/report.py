@@ -9,21 +9,20 @@ from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.status import conditions as words
 
 
-async def report(context: Context, key: Key, body: Manifest, status: Manifest) -> bool:
-    """Write the status of an object if it differs from the recorded one; tells whether it did.
+async def report(context: Context, key: Key, body: Manifest, status: Manifest) -> None:
+    """Write the status of an object if it differs from the recorded one.
 
     Events follow the conditions: one when the object became ready, one when a person must act.
     """
     before = body.get("status") or {}
     context.metrics.objects.reported(key, _owner(context, key), status)
     if status == before:
-        return False
+        return
     uid = body["metadata"]["uid"]
     written = await context.cluster.patch_status(key.object_key(), uid, status)
     context.inventory.remember(written)
     for kind, reason, note in news(before.get("conditions") or (), status["conditions"]):
         context.cluster.event(key.object_key(), uid, kind, reason, note)
-    return True
 
 
 def _owner(context: Context, key: Key) -> str | None:

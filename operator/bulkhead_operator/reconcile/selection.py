@@ -20,7 +20,6 @@ from bulkhead_operator.packages.record import Record
 from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.resolution import NOTHING, Judgement
 from bulkhead_operator.packages.rollout import (
-    LEAVING,
     UNDER_WAY,
     Failure,
     Phase,
@@ -55,6 +54,8 @@ class Surroundings:
     """What has to be known of the runtime first, when something depends on it."""
     idle: bool = False
     """Whether no replica could answer."""
+    alone: bool = False
+    """Whether one replica is all there is."""
     crashing_since: int | None = None
     """When the last container that crashes again and again ended."""
     pods: Pods = field(default_factory=Pods)
@@ -133,7 +134,8 @@ class _Table:
         record = following.record if following is not None else candidate.record
         wake_at = following.wake_at if following is not None else None
         retained, unload_at = self._retained(candidate, record)
-        self._serve(candidate, record, retained)
+        shares = following.shares if following is not None else _recorded_shares(record)
+        self._serve(candidate, record, shares, retained)
         judgement, now = self._around.judgements.get(candidate.name, NOTHING), self._around.now
         absent_until = awaiting.absent_until(candidate, judgement, now)
         look_again = self._around.now + SOURCE_SECONDS if _lies_elsewhere(candidate) else None
@@ -204,7 +206,7 @@ class _Table:
             return UserError(reasons.INVALID_RANGE, f"{error}.")
         if candidate.asked.unknown:
             return deliveries.unknown_revision(candidate, candidate.asked.unknown)
-        reason = self._refusal(candidate, document)
+        reason = self._refusal(document)
         if reason:
             return UserError(
                 reasons.CONFIGURATION_REFUSED,
@@ -225,10 +227,10 @@ class _Table:
             return policy.no_room(candidate.name)
         return violation
 
-    def _refusal(self, candidate: Candidate, document: PackageDocument) -> str:
-        """Return why the runtime refused a document, unless a person asks to try it again."""
+    def _refusal(self, document: PackageDocument) -> str:
+        """Return why the runtime refused a document; empty where it did not."""
         checksum, reason = self._around.refused.get(file_name(document), ("", ""))
-        return reason if checksum == document.checksum and not retried(candidate) else ""
+        return reason if checksum == document.checksum else ""
 
     def _next(
         self, candidate: Candidate, violation: UserError | None, waiting: NotReadyYet | None
@@ -266,6 +268,7 @@ class _Table:
                 unready=self._around.pods.waiting,
                 ringing=self._around.pods.ringing,
                 partner=self._around.partners.get(candidate.name, ""),
+                alone=self._around.alone,
             )
         )
 
@@ -301,9 +304,10 @@ class _Table:
         self,
         candidate: Candidate,
         record: Record | None,
+        wanted: Mapping[VersionId, int],
         retained: tuple[PackageDocument, ...],
     ) -> None:
-        shares = self._shares(candidate, record)
+        shares = self._shares(candidate, wanted)
         documents = {identity(one): one for one in retained if self._loadable(one)}
         loaded = dict.fromkeys(documents, 0) | shares
         documents |= {version: candidate.documents[version.checksum] for version in shares}
@@ -329,16 +333,14 @@ class _Table:
                 documents[identity(target)] = target
         self.revisions.extend(deliveries.revisions(candidate, record, documents.values()))
 
-    def _shares(self, candidate: Candidate, record: Record | None) -> dict[VersionId, int]:
+    def _shares(
+        self, candidate: Candidate, wanted: Mapping[VersionId, int]
+    ) -> dict[VersionId, int]:
         """Return the shares of the versions that can be loaded; they add up to 100 or to 0."""
-        if record is None:
-            return {}
-        left = record.progress.target if record.progress.phase in LEAVING else None
         shares = {
             version: weight
-            for version, weight in weights(record.progress).items()
-            if version != left
-            and version.checksum in candidate.documents
+            for version, weight in wanted.items()
+            if version.checksum in candidate.documents
             and self._loadable(candidate.documents[version.checksum])
         }
         total = sum(shares.values())
@@ -358,6 +360,10 @@ class _Table:
         if document.checksum in self._around.pods.waiting:
             return ""  # asked when there is somebody to answer
         return nonce(record.progress, identity(document))
+
+
+def _recorded_shares(record: Record | None) -> Mapping[VersionId, int]:
+    return weights(record.progress) if record is not None else {}
 
 
 def _needs_reports(candidate: Candidate, document: PackageDocument) -> bool:

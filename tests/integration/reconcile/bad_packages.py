@@ -17,6 +17,11 @@ from tests.support.api_observer import OURS, Object
 CHECKS: Final = [{"name": "answers", "http": {"url": "https://a.example.com/health"}}]
 STEP: Final = [{"weight": 5, "pauseSeconds": 0}]
 RUNS: Final = 20
+ELSEWHERE: Final[Object] = {
+    "agents": [],
+    "source": {"oci": {"reference": f"registry.example.com/acme/support@sha256:{64 * '0'}"}},
+}
+"""Content that only the runtime fetches."""
 
 _SLOW: Final = (*(0,) * len(LATENCY_BOUNDS), RUNS)
 

@@ -8,6 +8,7 @@ import pytest
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.runtime_state import LATENCY_BOUNDS, Measurement
 from bulkhead_api.v1alpha1.agents import Agent
+from tests.integration.reconcile.bad_packages import ELSEWHERE
 from tests.integration.reconcile.conftest import World, condition_of, package
 from tests.integration.reconcile.test_reconcile_packages import loaded, until_loaded
 from tests.support.api_observer import Object, path_of
@@ -284,7 +285,7 @@ async def test_optional_needs_and_libraries_are_judged_by_what_the_runtime_repor
 async def test_a_registry_that_is_away_is_waited_for_and_told_of(operated: World) -> None:
     await in_service(operated, "away")
     operated.runtime.away.add("2.0.0")
-    second = version("away", "2.0.0", rollout={"progressDeadlineSeconds": 60})
+    second = version("away", "2.0.0", **ELSEWHERE, rollout={"progressDeadlineSeconds": 60})
     await asks_for(operated, second)
     waiting = await operated.ready(second, reason="Loading", message="is fetched again")
     assert kstatus(waiting) == "InProgress"
@@ -295,7 +296,7 @@ async def test_a_registry_that_is_away_is_waited_for_and_told_of(operated: World
 async def test_a_registry_that_stays_away_ends_the_rollout_and_is_named(operated: World) -> None:
     await in_service(operated, "cutoff")
     operated.runtime.away.add("2.0.0")
-    second = version("cutoff", "2.0.0", rollout={"progressDeadlineSeconds": 10})
+    second = version("cutoff", "2.0.0", **ELSEWHERE, rollout={"progressDeadlineSeconds": 10})
     await asks_for(operated, second)
     live = await operated.ready(
         second, reason="ProgressDeadlineExceeded", message="registry.example.com does not answer"

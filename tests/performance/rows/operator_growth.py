@@ -55,15 +55,15 @@ def _grow(directory: Path, runs: Iterator[int], start: Start, template: Path) ->
     ):
         process = controller.process
         drive(made, template, "org", _SIZES[0], 0, "-ready", *_UNFINISHED)
-        costs = []
+        costs = {}
         for reached, size in pairwise(_SIZES):
             before = process.cpu_seconds()
             first = ("-first", str(reached))
             drive(made, template, "org", size - reached, 0, "-ready", *_UNFINISHED, *first)
-            costs.append((process.cpu_seconds() - before) * 1000 / (size - reached))
+            costs[size] = (process.cpu_seconds() - before) * 1000 / (size - reached)
         return {
-            "cpu_ms_per_organization": costs[-1],
-            "cpu_growth": max(costs) / min(costs),
+            **{f"cpu_ms_to_{size}": cost for size, cost in costs.items()},
+            "cpu_growth": max(costs.values()) / min(costs.values()),
             "uss_mb": _settled_uss(process),
         }
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bulkhead_api.runtime_config import PackageDocument
+import pytest
+
+from bulkhead_api.runtime_config import PackageContent, PackageDocument
 from bulkhead_api.runtime_state import LoadedVersion, Measurement, RuntimeState
 from bulkhead_api.v1alpha1.agents import Agent
 from bulkhead_api.v1alpha1.package_rollout import Rollout
@@ -102,3 +104,56 @@ def test_a_version_tried_again_within_a_second_is_judged_by_what_it_does_from_th
         ).record
         phases.append(record.progress.phase)
     assert phases == [Phase.LOAD, Phase.SHIFT, Phase.SHIFT]
+
+
+SERVING = Record(Progress(V1, None, Phase.COMPLETE, 100, weight=100))
+ALL_AT_ONCE = Rollout()
+
+
+def test_the_only_replica_may_give_sessions_to_a_version_that_it_only_has_to_load() -> None:
+    following = decide(_situation(SERVING, V2, rollout=ALL_AT_ONCE, alone=True))
+    assert (following.record.progress.phase, following.record.progress.weight) == (Phase.LOAD, 0)
+    assert following.shares == {V2: 100, V1: 0}
+
+
+def _holding(**content: object) -> Situation:
+    """Return what is known of 2.0.0 when it holds more than agents."""
+    document = PackageDocument.holding(
+        "support", "2.0.0", PackageContent.model_validate(content, by_name=True)
+    )
+    target = VersionId("2.0.0", document.checksum)
+    documents = {**DOCUMENTS, document.checksum: document}
+    return _situation(SERVING, target, rollout=ALL_AT_ONCE, alone=True, documents=documents)
+
+
+PLAIN = _situation(SERVING, V2, rollout=ALL_AT_ONCE, alone=True)
+CHECKED = _holding(
+    health_checks=[{"name": "answers", "http": {"url": "https://a.example.com/health"}}]
+)
+FETCHED = _holding(oci={"reference": f"registry.example.com/support@sha256:{64 * '0'}"})
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        pytest.param(replace(PLAIN, alone=False), id="another replica may have it later"),
+        pytest.param(replace(PLAIN, rollout=CANARY), id="it takes over step by step"),
+        pytest.param(CHECKED, id="it is checked first"),
+        pytest.param(FETCHED, id="its content has to be fetched"),
+        pytest.param(replace(PLAIN, unready={V2.checksum: "a Job"}), id="it waits for pods"),
+        pytest.param(replace(PLAIN, partner="below"), id="it waits for another package"),
+        pytest.param(replace(PLAIN, documents={}), id="nobody knows its content"),
+    ],
+)
+def test_no_version_gets_sessions_by_being_loaded_where(situation: Situation) -> None:
+    following = decide(situation)
+    assert following.record.progress.phase is Phase.LOAD
+    assert following.shares == {situation.asked.target: 0, V1: 100}
+
+
+def test_a_version_that_is_held_while_it_is_loaded_gets_no_sessions() -> None:
+    loading = decide(PLAIN).record
+    assert decide(replace(PLAIN, record=loading, held=True, reports=Reports({}))).shares == {
+        V2: 0,
+        V1: 100,
+    }

@@ -91,7 +91,7 @@ def test_a_failing_version_loses_its_share_at_once_and_the_former_one_is_validat
     restored = advance(left.progress, wanted, Seen(10_002, origin_health=Verdict.PASSED))
 
     assert left.progress.phase is Phase.RESTORE
-    assert weights(left.progress) == {V2: 0, V1: 100}
+    assert weights(left.progress) == {V1: 100}
     assert left.progress.failure is not None
     assert left.progress.failure.reason == reason
     assert unsure.progress.phase is Phase.RESTORE
@@ -156,7 +156,7 @@ def test_a_suspended_package_begins_nothing_and_still_leaves_what_breaks() -> No
     suspended = Wanted(V2, CANARY, suspended=True)
     assert advance(SERVING_V1, suspended, replace(GOOD, now=5)).progress == SERVING_V1
     broken = advance(_canary_at_the_first_step(), suspended, Seen(101, broken=SLOW))
-    assert weights(broken.progress) == {V2: 0, V1: 100}
+    assert weights(broken.progress) == {V1: 100}
 
 
 VERDICTS = st.sampled_from(list(Verdict))
