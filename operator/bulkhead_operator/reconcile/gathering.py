@@ -46,6 +46,7 @@ async def blueprint(
     claimed: Claimed,
     egress: tuple[EgressRule, ...],
     memory: Memory,
+    *,
     workload: Workload,
 ) -> Blueprint:
     """Return what is wanted now, with the Deployment as last seen.

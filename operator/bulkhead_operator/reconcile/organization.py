@@ -153,7 +153,7 @@ class OrganizationReconciler:
         allowed, found.stalled = self._egress(organization)
         workload = self._workload(organization.metadata.name, claimed.name)
         return await gathering.blueprint(
-            self._context, organization, claimed, allowed, memory, workload
+            self._context, organization, claimed, allowed, memory, workload=workload
         )
 
     def _egress(
