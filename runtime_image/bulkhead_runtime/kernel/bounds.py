@@ -1,7 +1,6 @@
 """The worst case of one model call, and how far its output can be cut to what a budget leaves."""
 
 import math
-from collections.abc import Callable
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
@@ -17,27 +16,13 @@ MIN_OUTPUT_TOKENS: Final = 16
 _ONE: Final = Decimal(1)
 
 
-class CallNeed(Struct, frozen=True):
-    """What a model call can take at most; costs are None where no price is known."""
-
-    input_tokens: int
-    output_tokens: int
-    input_cost: Decimal | None
-    output_price: Decimal | None
+class CallNeed(CallBound, frozen=True):
+    """What a model call can take at most, to be reserved, and how much less would do."""
 
     @classmethod
-    def measured(cls, bound_at: Callable[[int], CallBound], output_tokens: int) -> "CallNeed":
-        """Return the need of a call whose bound at any number of output tokens can be asked."""
-        most = bound_at(output_tokens)
-        if most.cost is None:
-            return cls(most.input_tokens, most.output_tokens, None, None)
-        least = bound_at(1)
-        if most.output_tokens <= 1 or least.cost is None:
-            return cls(most.input_tokens, most.output_tokens, most.cost, Decimal(0))
-        price = (most.cost - least.cost) / (most.output_tokens - 1)
-        return cls(
-            most.input_tokens, most.output_tokens, most.cost - price * most.output_tokens, price
-        )
+    def of(cls, bound: CallBound) -> "CallNeed":
+        """Return the need of a call with this bound."""
+        return cls(bound.input_tokens, bound.output_tokens, bound.input_cost, bound.output_price)
 
     def reading(self, tokens: int) -> "CallNeed":
         """Return the need of the same call with another number of input tokens."""
@@ -45,13 +30,6 @@ class CallNeed(Struct, frozen=True):
             return replace(self, input_tokens=tokens)
         price = self.input_cost / self.input_tokens
         return replace(self, input_tokens=tokens, input_cost=price * tokens)
-
-    @property
-    def cost(self) -> Decimal | None:
-        """Return the most that it can cost, in US dollars."""
-        if self.input_cost is None or self.output_price is None:
-            return None
-        return self.input_cost + self.output_price * self.output_tokens
 
     def amounts(self) -> dict[Dimension, Decimal]:
         """Return what is to be reserved."""

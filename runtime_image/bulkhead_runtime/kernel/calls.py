@@ -71,8 +71,7 @@ class ModelCalls:
             if error.kind == "denied":
                 self.reports.model_denied(execution, error)
             raise
-        need = self._need(execution, request, plan[0])
-        return Planned(plan, need)
+        return Planned(plan, self._need(execution, self._router.bounds(request), plan[0]))
 
     async def stream(
         self,
@@ -128,24 +127,18 @@ class ModelCalls:
         attributes = {"gen_ai.request.max_tokens": _output(granted)}
         return self._tracing.model(model, model.partition("/")[0], attributes)
 
-    async def switch(self, execution: Execution, request: Request, switch: Switch) -> int:
+    async def switch(self, execution: Execution, switch: Switch) -> int:
         """Reserve for the model that is asked instead; return the output it may make."""
         self.reports.fell_back(execution, switch)
-        need = self._need(execution, request, switch.model)
+        need = self._need(execution, switch.bound, switch.model)
         return _output(await execution.purse.afford(Wanted(need)))
 
-    def _need(self, execution: Execution, request: Request, model: str) -> CallNeed:
-        def bound_at(output_tokens: int) -> CallBound:
-            return self._router.bounds(
-                replace(request, model=model, max_output_tokens=output_tokens)
-            )
-
-        need = CallNeed.measured(bound_at, request.max_output_tokens)
-        if need.cost is None and price_must_be_known(
+    def _need(self, execution: Execution, bound: CallBound, model: str) -> CallNeed:
+        if bound.cost is None and price_must_be_known(
             execution.configuration.source.budgets, execution.definition, execution.purse.accounts
         ):
             raise price_unknown(model)
-        return need
+        return CallNeed.of(bound)
 
 
 class _Count:
@@ -233,7 +226,7 @@ class _Count:
         if switch.spent is not None:
             self._told.add(switch.failed)
             self._count(Spent(switch.failed, switch.spent))
-        return await self._calls.switch(self._execution, self._request, switch)
+        return await self._calls.switch(self._execution, switch)
 
     def _ended(self, outcome: str) -> None:
         if self._call is None:

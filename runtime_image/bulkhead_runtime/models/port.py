@@ -149,11 +149,23 @@ class PassthroughResult(Struct, frozen=True):
 
 
 class CallBound(Struct, frozen=True):
-    """The most that a call can take; `cost` in US dollars is None where no price is known."""
+    """The most that a call can take.
+
+    `input_cost` is that of all its input, `output_price` that of one token of output, in US
+    dollars; None where no price is known.
+    """
 
     input_tokens: int
     output_tokens: int
-    cost: Decimal | None
+    input_cost: Decimal | None
+    output_price: Decimal | None
+
+    @property
+    def cost(self) -> Decimal | None:
+        """Return the most that it can cost."""
+        if self.input_cost is None or self.output_price is None:
+            return None
+        return self.input_cost + self.output_price * self.output_tokens
 
 
 class Spent(Struct, frozen=True):

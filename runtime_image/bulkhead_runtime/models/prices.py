@@ -8,7 +8,7 @@ somebody's own server says nothing about its price. It is read with the first qu
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from bulkhead_api.v1alpha1.models import ModelPrice
 
 TABLE: Final = Path(__file__).with_name("prices.json")
 MILLION: Final = Decimal(1_000_000)
+REMEMBERED_MODELS: Final = 256
 
 MODERATION: Final = "moderation"
 """Names a provider's default moderation model, where the spec names none."""
@@ -64,9 +65,14 @@ class Price:
 
     def cost(self, input_tokens: int, output_tokens: int) -> Decimal:
         """Return what so many tokens cost, in US dollars."""
+        read, written = self.after(input_tokens)
+        return read * input_tokens + written * output_tokens
+
+    def after(self, input_tokens: int) -> tuple[Decimal, Decimal]:
+        """Return what one token of a prompt of this length costs, and one of its answer."""
         if self.long_from is not None and input_tokens > self.long_from:
-            return self.long_input * input_tokens + self.long_output * output_tokens
-        return self.input * input_tokens + self.output * output_tokens
+            return self.long_input, self.long_output
+        return self.input, self.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +90,18 @@ _EMBEDDED: Final = ModelFacts(Price(Decimal(0), Decimal(0)), capabilities=("tool
 
 
 class PriceBook:
-    """The facts of one configuration's models, by PROVIDER/MODEL."""
+    """The facts of one configuration's models, by PROVIDER/MODEL.
+
+    `facts` returns what is known of a model. Every call asks it several times, and a configuration
+    never changes: it is worked out once.
+    """
 
     def __init__(self, models: ModelsConfig) -> None:
         self._sellers = {provider.name: seller_of(provider) for provider in models.providers}
         self._told = {price.model: price for price in models.prices}
+        self.facts = lru_cache(REMEMBERED_MODELS)(self._facts)
 
-    def facts(self, model: str) -> ModelFacts:
-        """Return what is known of a model."""
+    def _facts(self, model: str) -> ModelFacts:
         if model == OFFLINE_MODEL:
             return _EMBEDDED
         provider, _, name = model.partition("/")

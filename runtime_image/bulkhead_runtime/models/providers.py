@@ -136,8 +136,10 @@ class Providers:
         if facts.context_window is not None:
             read = min(read, facts.context_window)  # what is longer is refused by the provider
         written = min(request.max_output_tokens, facts.max_output or request.max_output_tokens)
-        cost = facts.price.cost(read, written) if facts.price is not None else None
-        return CallBound(read, written, cost)
+        if facts.price is None:
+            return CallBound(read, written, None, None)
+        input_price, output_price = facts.price.after(read)
+        return CallBound(read, written, input_price * read, output_price)
 
     def fast_client(self, provider: ProviderConfig) -> "FastLaneClient":
         """Return the client of an OpenAI-compatible provider."""

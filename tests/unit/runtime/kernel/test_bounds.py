@@ -14,10 +14,8 @@ TOKENS = st.integers(1, 200_000)
 
 
 def _need(input_tokens: int, output_tokens: int, price_in: Decimal, price_out: Decimal) -> CallNeed:
-    def bound_at(output: int) -> CallBound:
-        return CallBound(input_tokens, output, price_in * input_tokens + price_out * output)
-
-    return CallNeed.measured(bound_at, output_tokens)
+    bound = CallBound(input_tokens, output_tokens, price_in * input_tokens, price_out)
+    return CallNeed.of(bound)
 
 
 @given(TOKENS, TOKENS, PRICES, PRICES, st.decimals(0, 1000, places=6))
