@@ -73,7 +73,7 @@ def _passes_through(exchange: Exchange, runtime: Runtime, body: ChatBody) -> boo
     """Tell whether bytes go through as they come, of which nothing could be told again."""
     if not body.stream or body.tools or idempotency.is_asked_for(exchange):
         return False
-    return runtime.direct.can_pass_through(body.model, exchange.caller())
+    return runtime.direct.can_pass_through(body.model)
 
 
 def _agent_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, ...]) -> Work:

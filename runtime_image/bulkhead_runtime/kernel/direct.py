@@ -3,15 +3,13 @@
 from typing import Generic, TypeVar
 
 from bulkhead_runtime.config.holder import ConfigurationHolder
-from bulkhead_runtime.kernel import failures
 from bulkhead_runtime.kernel.bounds import Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls, Planned, Request, Take
 from bulkhead_runtime.kernel.execution import Execution, UsageTotal
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.middleware import Kernel
-from bulkhead_runtime.kernel.requests import Caller, DirectRequest, PassthroughRequest
+from bulkhead_runtime.kernel.requests import DirectRequest, PassthroughRequest
 from bulkhead_runtime.kernel.settlement import Opening, Remembered
-from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ByteRequest, ModelRequest, Router, Write
 from bulkhead_runtime.store.port import Turn
 
@@ -36,14 +34,9 @@ class DirectModels:
         self._holder = holder
         self._executions = executions
 
-    def can_pass_through(self, model: str, caller: Caller) -> bool:
+    def can_pass_through(self, model: str) -> bool:
         """Tell whether every model that may have to answer can stream byte for byte."""
-        execution = self._executions.direct(self._holder.require(), caller, "models:call")
-        try:
-            plan = self._router.plan(model, None, execution.context)
-        except ModelError as error:
-            raise failures.as_problem(error) from error
-        return self._router.has_byte_lane(plan)
+        return self._router.has_byte_lane(model)
 
     async def call(self, request: DirectRequest, take: Take) -> UsageTotal:
         """Hand every part of the answer to `take`; raise `Problem` when the model fails."""

@@ -46,17 +46,20 @@ class ModelPolicy(Protocol):
 
 
 class Planner:
-    """Makes plans for one configuration; without a policy engine only the patterns decide."""
+    """Makes plans for one configuration; without a policy engine only the patterns decide.
+
+    `fallbacks` are the organization's, for agents without their own and for clients.
+    """
 
     def __init__(self, policy: ModelPolicy | None) -> None:
         self._policy = policy
         self._allowed: Sequence[str] = ("*",)
-        self._fallbacks: tuple[str, ...] = ()
+        self.fallbacks: tuple[str, ...] = ()
 
     def configure(self, models: ModelsConfig) -> None:
         """Follow a new configuration."""
         self._allowed = models.allowed
-        self._fallbacks = models.fallbacks
+        self.fallbacks = models.fallbacks
 
     def plan(self, model: str, agent: Agent | None, context: Any) -> tuple[str, ...]:
         """Return this model and the fallbacks that may be used; raise `ModelError` if it may not.
@@ -64,7 +67,7 @@ class Planner:
         A fallback that may not be used is left out.
         """
         self._check(model, agent, context)
-        fallbacks = (agent.fallbacks if agent is not None else ()) or self._fallbacks
+        fallbacks = (agent.fallbacks if agent is not None else ()) or self.fallbacks
         plan = [model]
         for fallback in fallbacks:
             if fallback not in plan and self._may(fallback, agent, context):

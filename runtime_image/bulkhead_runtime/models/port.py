@@ -344,14 +344,17 @@ class Router(Protocol):
         """Return a call of the plan's models; nothing is sent before its stream is read."""
         ...
 
-    def has_byte_lane(self, plan: tuple[str, ...]) -> bool:
-        """Tell whether every model of a plan that can be asked now streams byte for byte."""
+    def has_byte_lane(self, model: str) -> bool:
+        """Tell whether it and its fallbacks stream byte for byte, as far as they can be asked now.
+
+        The fallbacks are those of a model that a client addresses.
+        """
         ...
 
     def byte_call(
         self, request: ByteRequest, plan: tuple[str, ...], on_switch: OnSwitch | None = None
     ) -> ByteCall:
-        """Return the call byte for byte, for plans of which `has_byte_lane` is True."""
+        """Return the call byte for byte, for models of which `has_byte_lane` is True."""
         ...
 
     def moderation_usage(

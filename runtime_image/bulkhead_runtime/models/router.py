@@ -111,14 +111,17 @@ class ModelRouter:
         key = cache_key(request, plan, cache)
         return CachedCall(self._cache, key, cache.seconds, request.deadline, call)
 
-    def has_byte_lane(self, plan: tuple[str, ...]) -> bool:
-        """Tell whether every model of a plan that can be asked now streams byte for byte."""
-        return not any(self._lacks_byte_lane(model) for model in plan)
+    def has_byte_lane(self, model: str) -> bool:
+        """Tell whether it and its fallbacks stream byte for byte, as far as they can be asked now.
+
+        The fallbacks are those of a model that a client addresses.
+        """
+        return not any(map(self._lacks_byte_lane, (model, *self._planner.fallbacks)))
 
     def byte_call(
         self, request: ByteRequest, plan: tuple[str, ...], on_switch: OnSwitch | None = None
     ) -> ByteCall:
-        """Return the call byte for byte, for plans of which `has_byte_lane` is True."""
+        """Return the call byte for byte, for models of which `has_byte_lane` is True."""
         return PlannedByteCall(self._providers, request, plan, on_switch)
 
     def moderation_usage(

@@ -143,9 +143,23 @@ def test_missing_credentials_are_named_until_they_are_mounted(
 def test_only_compatible_providers_have_a_byte_lane(router: ModelRouter, tmp_path: Path) -> None:
     (tmp_path / "anthropic").write_text("key")
     router.reload_credentials()
-    assert router.has_byte_lane(("up/words",))
-    assert not router.has_byte_lane(("offline/echo",))
-    assert not router.has_byte_lane(("up/words", "anthropic/claude"))
+    assert router.has_byte_lane("up/words")
+    assert not router.has_byte_lane("offline/echo")
+    assert not router.has_byte_lane("anthropic/claude")
+
+
+async def test_a_fallback_without_a_byte_lane_leaves_none_to_what_it_stands_in_for(
+    tmp_path: Path, stub: StubProvider
+) -> None:
+    up = ProviderConfig(name="up", type="OpenAICompatible", base_url=stub.base_url)
+    translated = ProviderConfig(name="anthropic", type="LiteLLM")
+    router = ModelRouter(tmp_path)
+    models = ModelsConfig(
+        default="up/words", providers=(up, translated), fallbacks=("anthropic/claude",)
+    )
+    router.configure(models)
+    assert not router.has_byte_lane("up/words")
+    await router.aclose()
 
 
 def test_what_can_be_named_is_listed(router: ModelRouter) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_api.v1alpha1.models import CircuitBreaker
+from tests.support.deadline import until
 from tests.support.runtime_events import chunks, events
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
@@ -122,6 +123,36 @@ async def test_a_direct_stream_is_passed_through_with_our_id_and_model(
     assert all(frame["id"].startswith("chatcmpl-") for frame in frames[:-1])
     assert "chatcmpl-upstream" not in {frame["id"] for frame in frames[:-1]}
     assert frames[-2]["usage"]["total_tokens"] > 0
+
+
+async def test_a_denied_model_is_an_event_whether_or_not_it_would_stream(
+    served: RuntimeProcess, provider: StubProvider
+) -> None:
+    provider.forget()
+    rules = [
+        {"name": "dear", "effect": "Deny", "match": ["stub/dear"]},
+        {"name": "others", "effect": "Allow", "match": ["*"]},
+    ]
+    body = {"model": "stub/dear", "messages": [{"role": "user", "content": "hi"}]}
+    listed = "/v1/runtime/events?type=model.denied"
+    async with client(served) as http:
+        policy = {"name": "no-dear", "rules": rules}
+        async with http.post("/v1/model-policies", json=policy) as response:
+            assert response.status == 201
+        for number, stream in enumerate((True, False), start=1):
+            call = {**body, "stream": stream}
+            async with http.post("/v1/chat/completions", json=call) as response:
+                assert (response.status, (await response.json())["error"]["code"]) == (
+                    403,
+                    "model_denied",
+                )
+
+            async def told(wanted: int = number) -> bool:
+                async with http.get(listed) as response:
+                    return len((await response.json())["data"]) == wanted
+
+            await until(told, "the denial is told")
+    assert not provider.requests
 
 
 async def test_a_direct_call_always_carries_a_bound_on_its_output(
