@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from prometheus_client import start_http_server
 
-from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.client import CONNECTIONS, ApiClient
 from bulkhead_operator.cluster.credentials import Credentials
 from bulkhead_operator.cluster.lease import Lease, LeaseTerms
 from bulkhead_operator.cluster.runtime_api import RuntimeClient
@@ -61,9 +61,9 @@ class Operator:
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             agent = f"bulkhead-operator/{installed_version()}"
-            client = await stack.enter_async_context(
-                ApiClient(self._credentials, user_agent=agent, on_answer=self._answered)
-            )
+            client = await stack.enter_async_context(self._client(agent))
+            # A connection of its own: behind the writes of a burst the renewal could come too late.
+            leases = await stack.enter_async_context(self._client(agent, connections=1))
             runtimes = await stack.enter_async_context(RuntimeClient(user_agent=agent))
             process = Process(
                 settings=self._settings,
@@ -74,7 +74,7 @@ class Operator:
                 domain=self._domain,
             )
             while not self._stop.is_set():
-                await self._one_term(process)
+                await self._one_term(process, Lease(leases, self._lease_terms()))
 
     def stop(self) -> None:
         """Ask for an orderly end."""
@@ -94,8 +94,16 @@ class Operator:
             return ["the API server was not reached in the last minute"]
         return ()
 
-    async def _one_term(self, process: Process) -> None:
-        lease = self._lease = Lease(process.client, self._lease_terms())
+    def _client(self, agent: str, connections: int = CONNECTIONS) -> ApiClient:
+        return ApiClient(
+            self._credentials,
+            user_agent=agent,
+            on_answer=self._answered,
+            connections=connections,
+        )
+
+    async def _one_term(self, process: Process, lease: Lease) -> None:
+        self._lease = lease
         if not await self._unless_stopped(lease):
             return
         _log.info("leading", identity=self._settings.identity)

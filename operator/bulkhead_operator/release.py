@@ -14,14 +14,13 @@ import uvloop
 
 from bulkhead_api.names import API_VERSION, FINALIZER
 from bulkhead_operator import logs
-from bulkhead_operator.cluster.client import JSON_PATCH, METADATA_LIST, ApiClient
+from bulkhead_operator.cluster.client import JSON_PATCH, METADATA_LIST, ApiClient, unfenced
 from bulkhead_operator.cluster.credentials import CredentialsError, load
 from bulkhead_operator.cluster.kinds import KINDS, Kind, path_of
 from bulkhead_operator.cluster.port import Manifest
 from bulkhead_operator.errors import ClusterError, Conflict, Gone, Refused
 
 ATTEMPTS: Final = 5
-WRITE_SECONDS: Final = 30.0
 OWN_KINDS: Final = tuple(kind for kind in KINDS if kind.api_version == API_VERSION)
 
 _log = structlog.get_logger(__name__)
@@ -65,9 +64,7 @@ async def _release(client: ApiClient, kind: Kind, found: Manifest) -> bool:
             {"op": "remove", "path": place},
         ]
         try:
-            await client.write(
-                "PATCH", path, steps, fence=lambda: WRITE_SECONDS, content_type=JSON_PATCH
-            )
+            await client.write("PATCH", path, steps, fence=unfenced, content_type=JSON_PATCH)
         except Gone:
             return False
         except (Refused, Conflict):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from bulkhead_api.names import API_VERSION, FINALIZER, LABEL_ORGANIZATION
-from bulkhead_operator.cluster.client import MERGE_PATCH, ApiClient
+from bulkhead_operator.cluster.client import MERGE_PATCH, ApiClient, unfenced
 from bulkhead_operator.cluster.kinds import KINDS
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.cluster.versions import versions_of
@@ -126,7 +126,7 @@ async def test_deleting_spares_an_object_with_another_uid_and_accepts_absence(
 
 
 async def test_a_lost_lease_stops_every_kind_of_write_before_it_is_sent(wiring: Wiring) -> None:
-    def lost() -> float:
+    def lost() -> None:
         raise LeaseLost("LeaseLost", "another replica leads")
 
     cluster = wiring.fenced(lost)
@@ -184,7 +184,7 @@ async def test_our_finalizer_goes_even_when_a_person_wrote_it_too(wiring: Wiring
         "PATCH",
         f"{RUNTIMES}/{key.name}",
         {**api_server.organization(key.name), "metadata": {"finalizers": [FINALIZER]}},
-        fence=api_server.unfenced,
+        fence=unfenced,
         content_type="application/apply-patch+yaml",
         query={"fieldManager": "person"},
     )
@@ -219,7 +219,7 @@ async def test_drift_deletion_and_lost_labels_ring_and_our_own_writes_do_not(
         await wiring.cluster.apply(wanted, "drift")
         await _caught_up(watched, "marker-two")
         wiring.rung.clear()
-    await wiring.client.write("DELETE", f"{CONFIGMAPS}/drifting", {}, fence=api_server.unfenced)
+    await wiring.client.write("DELETE", f"{CONFIGMAPS}/drifting", {}, fence=unfenced)
     await until(lambda: _rung(wiring, 1), "the deletion rings", 2)
     assert child.key not in wiring.children.of("drift")
 
@@ -270,7 +270,7 @@ async def _patched(client: ApiClient, name: str, change: Manifest) -> None:
         "PATCH",
         f"{CONFIGMAPS}/{name}",
         change,
-        fence=api_server.unfenced,
+        fence=unfenced,
         content_type=MERGE_PATCH,
     )
 
@@ -288,6 +288,4 @@ async def _caught_up(watched: Watched, marker: str) -> None:
         return key in watched.wiring.children.of("marker")
 
     await until(heard, "the watch catches up")
-    await watched.wiring.client.write(
-        "DELETE", f"{CONFIGMAPS}/{marker}", {}, fence=api_server.unfenced
-    )
+    await watched.wiring.client.write("DELETE", f"{CONFIGMAPS}/{marker}", {}, fence=unfenced)

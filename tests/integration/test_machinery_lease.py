@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.client import ApiClient, unfenced
 from bulkhead_operator.cluster.lease import Lease, LeaseTerms
 from bulkhead_operator.errors import Gone, LeaseLost
 from tests.cluster.control_plane import ControlPlane
@@ -128,7 +128,7 @@ async def test_a_deleted_lease_is_made_anew_by_whoever_leads(client: ApiClient) 
 
         await until(watches, "the standby has seen the lease")
         path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/deleted"
-        live = await client.write("DELETE", path, {}, fence=api_server.unfenced)
+        live = await client.write("DELETE", path, {}, fence=unfenced)
         assert live["status"] == "Success"
 
         async def made_anew() -> bool:

@@ -10,15 +10,16 @@ import kopf
 import pytest
 
 from bulkhead_api.names import API_VERSION
-from bulkhead_operator.cluster.client import MERGE_PATCH, ApiClient
+from bulkhead_operator.cluster.client import CONNECTIONS, MERGE_PATCH, ApiClient, unfenced
 from bulkhead_operator.cluster.credentials import from_kubeconfig
+from bulkhead_operator.cluster.port import ObjectKey
 from bulkhead_operator.main import Operator
 from bulkhead_operator.reconcile.keys import PACKAGE, Key
 from bulkhead_operator.settings import Settings
 from tests.cluster.control_plane import ControlPlane
 from tests.support import api_server
 from tests.support.deadline import until
-from tests.support.fault_proxy import Fault, FaultProxy, watching
+from tests.support.fault_proxy import Fault, FaultProxy, asking, watching
 from tests.support.recording_domain import RecordingDomain
 
 RUNTIMES = f"/apis/{API_VERSION}/organizationruntimes"
@@ -91,7 +92,7 @@ async def _change(client: ApiClient, name: str, generation: int) -> None:
         "PATCH",
         f"{RUNTIMES}/{name}",
         {"spec": {"limits": {"maxQueueSize": generation}}},
-        fence=api_server.unfenced,
+        fence=unfenced,
         content_type=MERGE_PATCH,
     )
 
@@ -115,7 +116,7 @@ async def test_what_is_there_and_what_comes_is_reconciled_and_nothing_is_written
         await _sees(domain, after, 1)
         await api_server.post(client, api_server.package("helper", "default"), PACKAGES)
         await _sees(domain, Key(PACKAGE, "default", "helper"), 1)
-        await client.write("DELETE", f"{PACKAGES}/helper", {}, fence=api_server.unfenced)
+        await client.write("DELETE", f"{PACKAGES}/helper", {}, fence=unfenced)
         await _sees(domain, Key(PACKAGE, "default", "helper"), None)
     assert live == await client.read(f"{RUNTIMES}/before")
 
@@ -174,6 +175,37 @@ async def test_hears_again_after_a_watch_was_answered_with(
         proxy.break_with(None)
         await _sees(domain, key, 2)
         assert len(domain.contexts) == 1, "leadership was kept all along"
+
+
+async def test_leadership_outlives_a_burst_that_the_api_server_is_slow_with(
+    client: ApiClient, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    lease = "/apis/coordination.k8s.io/v1/namespaces/bulkhead-system/leases/bulkhead-operator"
+
+    async def renewed() -> str:
+        return str((await client.read(lease))["spec"]["renewTime"])
+
+    domain = RecordingDomain()
+    async with leading(tmp_path / "proxy.conf", domain):
+        proxy.fault = Fault(asking("GET", "/secrets/slow"), silent=True)
+        cluster = domain.contexts[0].cluster
+        slow = ObjectKey("v1", "Secret", "default", "slow")
+        async with asyncio.TaskGroup() as group:
+            burst = [group.create_task(cluster.get(slow)) for _ in range(2 * CONNECTIONS)]
+
+            async def busy() -> bool:
+                return proxy.hits == CONNECTIONS
+
+            await until(busy, "every connection waits for an answer")
+            for _ in range(3):
+                before = await renewed()
+
+                async def again(former: str = before) -> bool:
+                    return await renewed() != former
+
+                await until(again, "the lease is renewed", 5)
+            for task in burst:
+                task.cancel()
 
 
 async def test_an_outage_of_the_api_server_ends_the_term_and_never_the_process(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead_operator.cluster.client import MERGE_PATCH, ApiClient
+from bulkhead_operator.cluster.client import MERGE_PATCH, ApiClient, unfenced
 from bulkhead_operator.cluster.kinds import KINDS
 from bulkhead_operator.cluster.port import ObjectKey
 from bulkhead_operator.cluster.watch import KindWatch
@@ -50,13 +50,13 @@ async def _drift(direct: ApiClient, name: str, value: str) -> None:
         "PATCH",
         f"{CONFIGMAPS}/{name}",
         {"data": {"key": value}},
-        fence=api_server.unfenced,
+        fence=unfenced,
         content_type=MERGE_PATCH,
     )
 
 
 async def _delete(direct: ApiClient, name: str) -> None:
-    await direct.write("DELETE", f"{CONFIGMAPS}/{name}", {}, fence=api_server.unfenced)
+    await direct.write("DELETE", f"{CONFIGMAPS}/{name}", {}, fence=unfenced)
 
 
 def _drifted(wiring: Wiring, organization: str, name: str) -> Callable[[], Awaitable[bool]]:

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ import yaml
 from bulkhead_api.names import API_VERSION, LABEL_ORGANIZATION
 from bulkhead_operator.cluster.api_server import ApiServer
 from bulkhead_operator.cluster.children import Children
-from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.client import ApiClient, Fence, unfenced
 from bulkhead_operator.cluster.credentials import from_kubeconfig
 from bulkhead_operator.cluster.events import Events
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
@@ -24,10 +24,6 @@ from tests.support.deadline import until
 ROOT = Path(__file__).parents[2]
 CRDS = ("organizationruntimes", "agentpackages", "memorypools")
 _DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-
-
-def unfenced() -> float:
-    return 30.0
 
 
 @asynccontextmanager
@@ -103,7 +99,7 @@ class Wiring:
         events = Events(self.client, fence=unfenced, instance="tests", on_drop=lambda: None)
         self.cluster = self.fenced(unfenced, events)
 
-    def fenced(self, fence: Callable[[], float], events: Events | None = None) -> ApiServer:
+    def fenced(self, fence: Fence, events: Events | None = None) -> ApiServer:
         return ApiServer(
             self.client,
             fence=fence,

@@ -1,7 +1,9 @@
 """A thin asyncio client of the API server: bytes in, JSON out, nothing deserialized into models.
 
 Requests have a pool of connections of their own, so that long streams never take a place.
-Idempotent calls are retried a bounded time; a write asks its fence before every single sending.
+Idempotent calls are retried a bounded time; a write asks its fence right before every single
+sending. What is under way when leadership ends is cancelled by whoever ends the term: a write that
+takes long while the lease is renewed must not be cut, or a slow API server would get it for ever.
 """
 
 import asyncio
@@ -41,12 +43,17 @@ SILENCE_SECONDS: Final = 70.0
 CONNECTIONS: Final = 32
 """An API server answers in milliseconds; more at once only wait there, at buffers for each."""
 
-Fence = Callable[[], float]
-"""Returns for how many seconds this process may still write; raises `LeaseLost` when it may not."""
+Fence = Callable[[], object]
+"""Raises `LeaseLost` when this process may not write any more."""
+
 
 Query = Mapping[str, str]
 
 Part = TypeVar("Part")
+
+
+def unfenced() -> None:
+    """Let every write pass: for those that another guard makes safe, or that any process may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +92,16 @@ class ApiClient:
         *,
         user_agent: str,
         on_answer: Callable[[str, int], None] = lambda _method, _status: None,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """Call `on_answer` with the method and status (0 for none) of every request."""
+        """Call `on_answer` with the method and status (0 for none) of every request.
+
+        More than `connections` requests at once wait for each other.
+        """
         self._credentials = credentials
         self._agent = user_agent
         self._on_answer = on_answer
+        self._limit = connections
         self._requests: Connections | None = None
         self._watches: aiohttp.ClientSession | None = None
 
@@ -98,7 +110,7 @@ class ApiClient:
         self._requests = Connections(
             self._credentials.server,
             tls,
-            limit=CONNECTIONS,
+            limit=self._limit,
             headers=f"User-Agent: {self._agent}\r\n",
         )
         self._watches = aiohttp.ClientSession(
@@ -198,10 +210,14 @@ class ApiClient:
         return status in RETRIED and (call.idempotent or status == 429)  # noqa: PLR2004
 
     async def _once(self, call: _Call) -> Answer:
-        seconds = REQUEST_SECONDS if call.fence is None else min(REQUEST_SECONDS, call.fence())
         try:
             answer = await self._opened(self._requests).exchange(
-                call.method, call.target(), self._lines(call), call.body, seconds=seconds
+                call.method,
+                call.target(),
+                self._lines(call),
+                call.body,
+                seconds=REQUEST_SECONDS,
+                fence=call.fence,
             )
         except NoAnswerError as error:
             self._on_answer(call.method, 0)

@@ -9,6 +9,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -152,12 +153,19 @@ class Connections:
         self._idle: deque[_Connection] = deque()
 
     async def exchange(
-        self, method: str, target: str, headers: str, body: bytes | None, *, seconds: float
+        self,
+        method: str,
+        target: str,
+        headers: str,
+        body: bytes | None,
+        *,
+        seconds: float,
+        fence: Callable[[], object] | None = None,
     ) -> Answer:
         """Send a request and return its answer, within `seconds`, waiting included.
 
         `target` and `headers` (whole lines) go out as they are, so they must be encoded. Raises
-        `NoAnswerError`.
+        `NoAnswerError`, and what `fence` raises when it is asked right before the sending.
         """
         length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         head = f"{method} {self._place.prefix}{target} HTTP/1.1\r\n{self._place.authority}"
@@ -167,6 +175,8 @@ class Connections:
         try:
             async with asyncio.timeout(seconds), self._free:
                 connection = self._reused() or await self._connected()
+                if fence is not None:
+                    fence()
                 sent = True
                 answer = await connection.exchange(request)
         except (OSError, TimeoutError, httptools.HttpParserError, ProtocolError) as error:

@@ -19,7 +19,7 @@ import orjson
 import structlog
 
 from bulkhead_operator.backoff import Backoff
-from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.client import ApiClient, unfenced
 from bulkhead_operator.cluster.kinds import kind_of, path_of
 from bulkhead_operator.cluster.port import Manifest, ObjectKey
 from bulkhead_operator.errors import ClusterError, Conflict, Gone, LeaseLost
@@ -163,7 +163,7 @@ class Lease:
             "spec": self._spec(),
         }
         path = kind_of(self._terms.key).collection(self._terms.namespace)
-        self._live = await self._client.write("POST", path, body, fence=self._unfenced)
+        self._live = await self._client.write("POST", path, body, fence=unfenced)
         self._led_since(began)
 
     def _led_since(self, began: float) -> None:
@@ -173,11 +173,8 @@ class Lease:
     async def _put(self, spec: Manifest) -> Manifest:
         assert self._live is not None
         body = {**self._live, "spec": spec}
-        return await self._client.write("PUT", path_of(self._terms.key), body, fence=self._unfenced)
-
-    def _unfenced(self) -> float:
-        # The Lease guards itself by its resourceVersion.
-        return self._terms.duration
+        # Its resourceVersion guards it.
+        return await self._client.write("PUT", path_of(self._terms.key), body, fence=unfenced)
 
     def _spec(self) -> Manifest:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,12 +1,13 @@
 """The client against an API server that misbehaves; only the wire is stood in for."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.client import ApiClient, unfenced
 from bulkhead_operator.cluster.credentials import Credentials, Token
 from bulkhead_operator.errors import (
     ClusterError,
@@ -66,10 +67,6 @@ async def client(server: Server) -> AsyncIterator[ApiClient]:
         yield client
 
 
-def open_fence() -> float:
-    return 30.0
-
-
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 async def test_a_read_is_tried_again(server: Server, client: ApiClient, status: int) -> None:
     server.answers = [saying(status), saying(200)]
@@ -89,7 +86,7 @@ async def test_a_cut_connection_is_tried_again_for_what_can_be_sent_twice(
     server: Server, client: ApiClient
 ) -> None:
     server.answers = [cut, saying(200)]
-    await client.write("PATCH", "/api", {}, fence=open_fence)
+    await client.write("PATCH", "/api", {}, fence=unfenced)
     assert len(server.requests) == 2
 
 
@@ -99,7 +96,7 @@ async def test_a_create_is_never_sent_twice_after_it_may_have_acted(
     for broken in (cut, saying(500)):
         server.answers, server.requests = [broken], []
         with pytest.raises(ClusterError):
-            await client.write("POST", "/api", {}, fence=open_fence)
+            await client.write("POST", "/api", {}, fence=unfenced)
         assert len(server.requests) == 1
 
 
@@ -107,7 +104,7 @@ async def test_a_create_that_was_told_to_come_later_is_sent_again(
     server: Server, client: ApiClient
 ) -> None:
     server.answers = [saying(429), saying(201)]
-    await client.write("POST", "/api", {}, fence=open_fence)
+    await client.write("POST", "/api", {}, fence=unfenced)
     assert len(server.requests) == 2
 
 
@@ -115,16 +112,37 @@ async def test_the_fence_is_asked_before_every_single_sending(
     server: Server, client: ApiClient
 ) -> None:
     server.answers = [saying(503)]
-    leading = [30.0, 30.0]
+    leading = [True, True]
 
-    def fence() -> float:
+    def fence() -> None:
         if not leading:
             raise LeaseLost("LeaseLost", "another replica leads")
-        return leading.pop()
+        leading.pop()
 
     with pytest.raises(LeaseLost):
         await client.write("PATCH", "/api", {}, fence=fence)
     assert len(server.requests) == 2
+
+
+async def test_a_write_that_waited_for_its_turn_asks_the_fence_again(server: Server) -> None:
+    leading = asyncio.Event()
+    leading.set()
+
+    def losing(_: web.BaseRequest) -> web.Response:
+        leading.clear()
+        return web.json_response({})
+
+    def fence() -> None:
+        if not leading.is_set():
+            raise LeaseLost("LeaseLost", "another replica leads")
+
+    server.answers = [losing]
+    async with ApiClient(Credentials(server.url), user_agent="test", connections=1) as client:
+        writes = [client.write("PATCH", "/api", {}, fence=fence) for _ in range(2)]
+        first, second = await asyncio.gather(*writes, return_exceptions=True)
+    assert first == {}
+    assert isinstance(second, LeaseLost)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +179,7 @@ async def test_what_an_api_server_says_about_a_secret_is_not_repeated(
 ) -> None:
     server.answers = [saying(422)]
     with pytest.raises(Refused) as raised:
-        await client.write("PATCH", "/api/v1/namespaces/a/secrets/b", {}, fence=open_fence)
+        await client.write("PATCH", "/api/v1/namespaces/a/secrets/b", {}, fence=unfenced)
     assert "said so" not in str(raised.value)
 
 

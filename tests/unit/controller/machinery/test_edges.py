@@ -14,7 +14,7 @@ from bulkhead_api.names import API_VERSION
 from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_operator import logs
 from bulkhead_operator.backoff import Backoff
-from bulkhead_operator.cluster.client import ApiClient
+from bulkhead_operator.cluster.client import ApiClient, unfenced
 from bulkhead_operator.cluster.credentials import Credentials
 from bulkhead_operator.cluster.events import WAITING, Events, Occurrence, manifest
 from bulkhead_operator.cluster.port import ObjectKey
@@ -36,7 +36,7 @@ class Told:
         self.dropped = 0
         self.events = Events(
             ApiClient(Credentials("http://127.0.0.1:1"), user_agent="x"),
-            fence=lambda: 30.0,
+            fence=unfenced,
             instance="one",
             on_drop=self.drop,
             clock=lambda: self.now,
