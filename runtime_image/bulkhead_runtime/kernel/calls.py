@@ -192,6 +192,7 @@ class _Count:
     ) -> None:
         """Count the rest, then close the span."""
         self._ended("ok" if error is None else getattr(error, "kind", "ended"))
+        self._call = None  # which knows this object: nothing of a turn waits for the collector
         if error is not None:
             self._span.failed(getattr(error, "code", None) or type(error).__name__)
         self._span_context.__exit__(kind, error, trace)
