@@ -10,7 +10,6 @@ from bulkhead_runtime.kernel.calls import ModelCalls
 from bulkhead_runtime.kernel.compactor import Compactor
 from bulkhead_runtime.kernel.deferred import DeferredSettlement
 from bulkhead_runtime.kernel.direct import DirectModels
-from bulkhead_runtime.kernel.execution import Middleware
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.granted_models import GrantedModels
 from bulkhead_runtime.kernel.grants import Grants
@@ -20,14 +19,12 @@ from bulkhead_runtime.kernel.image_calls import AgentCalls
 from bulkhead_runtime.kernel.interruptions import Interruptions
 from bulkhead_runtime.kernel.loop import AgentLoop
 from bulkhead_runtime.kernel.middleware import (
-    Authorization,
-    Concurrency,
-    Deadline,
-    InputLimit,
     Kernel,
-    OneTurnAtATime,
+    Places,
     RateLimit,
     Telemetry,
+    authorize,
+    limit_input,
 )
 from bulkhead_runtime.kernel.moderation import InputModeration
 from bulkhead_runtime.kernel.reports import Reports
@@ -130,17 +127,13 @@ def _kernel(near: Neighbours, executions: Executions, deferred: DeferredSettleme
         reports=reports,
         signals=near.signals,
     )
-    middlewares: tuple[Middleware, ...] = (
-        Telemetry(reports, near.tracing),
-        idempotency,
-        Authorization(),
-        InputLimit(),
-        Injection(reports),
-        RateLimit(RateWindow(), near.rates, near.admission),
-        Deadline(),
-        OneTurnAtATime(SessionGate(), executions),
-        Concurrency(near.admission),
-        *extensions.middlewares(),
+    return Kernel(
+        telemetry=Telemetry(reports, near.tracing),
+        idempotency=idempotency,
+        checks=(authorize, limit_input, Injection(reports)),
+        rate=RateLimit(RateWindow(), near.rates, near.admission),
+        places=Places(SessionGate(), near.admission, executions),
+        extensions=extensions.middlewares(),
+        settlement=settlement,
+        moderation=InputModeration(near.router, near.tracing, reports),
     )
-    moderation = InputModeration(near.router, near.tracing, reports)
-    return Kernel(middlewares, settlement, moderation)

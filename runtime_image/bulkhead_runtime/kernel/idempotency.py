@@ -9,12 +9,12 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.execution import Execution, Proceed
+from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.patience import WAIT_SECONDS
 from bulkhead_runtime.kernel.purse import ClaimTaken, lease_until
 from bulkhead_runtime.kernel.reports import Reports
@@ -66,16 +66,15 @@ class Idempotency:
         self._reports = reports
         self._flights: dict[str, _Flight] = {}
 
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
+    async def once(self, execution: Execution, proceed: Callable[[], Awaitable[Result]]) -> Result:
         """Run the rest, unless the same request ran or runs; then raise `Repeated`."""
         claim = execution.claim
         if claim is None:
-            await proceed()
-            return
+            return await proceed()
         await self._wait_for_landing(execution, claim)
         flight = self._flights[claim.key] = _Flight(claim.content)
         try:
-            await proceed()
+            return await proceed()
         except Repeated:
             self._reports.idempotency("hit", execution)
             raise

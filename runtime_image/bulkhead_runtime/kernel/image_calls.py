@@ -22,7 +22,7 @@ from bulkhead_runtime.models.image_lane.images import Images
 from bulkhead_runtime.models.image_lane.wire import About
 from bulkhead_runtime.models.port import CacheScope, Meter, ModelRequest, Router, Usage
 from bulkhead_runtime.store.spending import LineType
-from bulkhead_runtime.telemetry.spans import Tracing, failing
+from bulkhead_runtime.telemetry.spans import Tracing
 
 PROVIDER = "package"
 """Stands for the provider in metrics and the ledger; images have none."""
@@ -104,7 +104,7 @@ class AgentCalls(ModelCalls):
         about: About,
     ) -> None:
         name, started, meter, outcome = _name(version), time.monotonic(), Meter(), "ended"
-        with self._spans.model(name, PROVIDER, {}) as span, failing(span):
+        with self._spans.model(name, PROVIDER, {}) as span:
             traceparent = span.traceparent or execution.context.trace.traceparent
             client = self._images.client(version.endpoint, about)
             stream = client.stream(replace(request, traceparent=traceparent), meter)

@@ -2,10 +2,10 @@
 
     telemetry     span, ids for log lines, events, counts; outermost, so that refusals are seen too
     idempotency   the same request twice is carried out once
-    authorization the scope of the way in
-    safety        limits on input, signs of injection
-    limits        rate, then after the turns before: a place among those that run
+    checks        the scope of the way in, limits on input, signs of injection
+    rate          how many begin within a minute
     deadline      from here on everything ends in time
+    places        the turns before in the session, then a place among those that run
     (the runtime's own middleware, kernel.extensions)
     settlement    budget and lock before, ledger and answer after (kernel.settlement)
     moderation    of the input, which costs too (kernel.moderation)
@@ -16,10 +16,13 @@ Limits come before anything that costs.
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
 from bulkhead_runtime import errors
+from bulkhead_runtime.deadlines import cut_off
 from bulkhead_runtime.kernel import refusals
 from bulkhead_runtime.kernel.admission import (
     WINDOW_SECONDS,
@@ -33,32 +36,35 @@ from bulkhead_runtime.kernel.admission import (
 from bulkhead_runtime.kernel.context import HEALTH_CHECK
 from bulkhead_runtime.kernel.execution import Execution, Middleware, Outcome, Proceed
 from bulkhead_runtime.kernel.executions import Executions
+from bulkhead_runtime.kernel.idempotency import Idempotency
 from bulkhead_runtime.kernel.moderation import InputModeration
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.kernel.requests import Repeated
 from bulkhead_runtime.kernel.settlement import Settlement, Work
 from bulkhead_runtime.telemetry import logs
-from bulkhead_runtime.telemetry.spans import Attribute, Tracing, failing
+from bulkhead_runtime.telemetry.spans import Attribute, Tracing
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Check = Callable[[Execution], None]
+"""Raises a `Problem` for what is not let in."""
 
 _CLIENT_ERRORS: Final = range(400, 500)
 
 
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """Runs work inside the middleware."""
 
-    def __init__(
-        self,
-        middlewares: tuple[Middleware, ...],
-        settlement: Settlement,
-        moderation: InputModeration,
-    ) -> None:
-        self._middlewares = middlewares
-        self._settlement = settlement
-        self._moderation = moderation
+    telemetry: "Telemetry"
+    idempotency: Idempotency
+    checks: tuple[Check, ...]
+    rate: "RateLimit"
+    places: "Places"
+    extensions: tuple[Middleware, ...]
+    settlement: Settlement
+    moderation: InputModeration
 
     async def run(self, execution: Execution, work: Work[Result]) -> Result:
         """Run `work` as the innermost step and return its result.
@@ -66,20 +72,40 @@ class Kernel:
         Raises what it or a middleware raises; a `Problem` tells the session that exists and what
         was spent.
         """
-        results: list[Result] = []
-
-        async def innermost() -> None:
-            moderated = self._moderation.before(execution, work)
-            results.append(await self._settlement.run(execution, moderated))
-
-        proceed: Proceed = innermost
-        for middleware in reversed(self._middlewares):
-            proceed = partial(middleware, execution, proceed)
+        once = partial(self.idempotency.once, execution, partial(self._admitted, execution, work))
         try:
-            await proceed()
+            return await self.telemetry.tell(execution, once)
         except errors.Problem as problem:
             _complete(problem, execution)
             raise
+
+    async def _admitted(self, execution: Execution, work: Work[Result]) -> Result:
+        for check in self.checks:
+            check(execution)
+        await self.rate.admit(execution)
+        try:
+            with cut_off(execution.deadline):
+                await self.places.enter(execution)
+                entered = time.monotonic()
+                try:
+                    return await self._extended(execution, work)
+                finally:
+                    self.places.leave(execution, time.monotonic() - entered)
+        except TimeoutError as error:
+            raise refusals.timed_out(execution) from error
+
+    async def _extended(self, execution: Execution, work: Work[Result]) -> Result:
+        """Run the work inside the middleware that was added to the image."""
+        results: list[Result] = []
+
+        async def innermost() -> None:
+            moderated = self.moderation.before(execution, work)
+            results.append(await self.settlement.run(execution, moderated))
+
+        proceed: Proceed = innermost
+        for middleware in reversed(self.extensions):
+            proceed = partial(middleware, execution, proceed)
+        await proceed()
         if not results:
             raise errors.Problem(
                 403, "refused_by_middleware", "A middleware of this runtime refused the request."
@@ -102,8 +128,8 @@ class Telemetry:
         self._reports = reports
         self._tracing = tracing
 
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Run the rest, then count."""
+    async def tell(self, execution: Execution, proceed: Callable[[], Awaitable[Result]]) -> Result:
+        """Run the rest and tell how it ended; what was carried out before is told of already."""
         context = execution.context
         ids = {
             "request_id": context.request_id,
@@ -115,10 +141,10 @@ class Telemetry:
         }
         attributes = _attributes(execution) if self._tracing.active else {}
         run = self._tracing.run(context.trace, agent=execution.agent, attributes=attributes)
-        with logs.bound(ids), run as span, failing(span):
+        with logs.bound(ids), run as span:
             self._reports.accepted(execution)
             try:
-                await proceed()
+                result = await proceed()
             except Repeated:
                 raise
             except BaseException as error:
@@ -132,6 +158,7 @@ class Telemetry:
                     "gen_ai.usage.output_tokens": execution.usage.output_tokens,
                 }
             )
+            return result
 
     def _ended(self, execution: Execution, error: BaseException | None) -> None:
         seconds = time.monotonic() - execution.started
@@ -185,38 +212,30 @@ def _outcome(error: BaseException) -> Outcome:
     return "error"
 
 
-class Authorization:
-    """Lets in who has the scope of the way that was taken."""
-
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Check, then run the rest."""
-        principal = execution.context.principal
-        if not principal.may(execution.entry):
-            raise errors.Problem(
-                403,
-                "missing_scope",
-                f"This needs the scope `{execution.entry}`, which the key "
-                f"{principal.key_name!r} does not have.",
-            )
-        await proceed()
+def authorize(execution: Execution) -> None:
+    """Let in who has the scope of the way that was taken."""
+    principal = execution.context.principal
+    if not principal.may(execution.entry):
+        raise errors.Problem(
+            403,
+            "missing_scope",
+            f"This needs the scope `{execution.entry}`, which the key "
+            f"{principal.key_name!r} does not have.",
+        )
 
 
-class InputLimit:
-    """Refuses input messages longer than spec.limits.maxInputCharacters."""
-
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Check, then run the rest."""
-        limit = execution.configuration.limits.max_input_characters
-        longest = max(map(len, execution.texts), default=0)
-        if longest > limit:
-            raise errors.Problem(
-                422,
-                "input_too_long",
-                f"`message` has {longest} characters, at most {limit} are allowed "
-                "(spec.limits.maxInputCharacters). Shorten it.",
-                field="message",
-            )
-        await proceed()
+def limit_input(execution: Execution) -> None:
+    """Refuse input messages longer than spec.limits.maxInputCharacters."""
+    limit = execution.configuration.limits.max_input_characters
+    longest = max(map(len, execution.texts), default=0)
+    if longest > limit:
+        raise errors.Problem(
+            422,
+            "input_too_long",
+            f"`message` has {longest} characters, at most {limit} are allowed "
+            "(spec.limits.maxInputCharacters). Shorten it.",
+            field="message",
+        )
 
 
 class RateLimit:
@@ -231,13 +250,10 @@ class RateLimit:
         self._rates = rates
         self._admission = admission
 
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Count, then run the rest."""
-        if execution.context.principal is not HEALTH_CHECK:
-            await self._admit(execution)
-        await proceed()
-
-    async def _admit(self, execution: Execution) -> None:
+    async def admit(self, execution: Execution) -> None:
+        """Count an execution; raise a 429 `Problem` for one too many."""
+        if execution.context.principal is HEALTH_CHECK:
+            return
         limit = execution.configuration.limits.rate_limit_per_minute
         replicas = execution.configuration.source.replicas
         verdict = None
@@ -257,51 +273,32 @@ class RateLimit:
             self._admission.rate = self._window.left(share)
 
 
-class Deadline:
-    """Ends what takes longer than it may."""
+class Places:
+    """Lets the turns of one session through one after the other, and so many executions at once."""
 
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Run the rest until the deadline."""
-        try:
-            async with asyncio.timeout(execution.deadline - time.monotonic()):
-                await proceed()
-        except TimeoutError as error:
-            raise refusals.timed_out(execution) from error
-
-
-class OneTurnAtATime:
-    """Lets the turns of one session through one after the other."""
-
-    def __init__(self, gate: SessionGate, executions: Executions) -> None:
+    def __init__(self, gate: SessionGate, admission: Admission, executions: Executions) -> None:
         self._gate = gate
+        self._admission = admission
         self._executions = executions
 
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Run the rest when the turns before have ended."""
-        if execution.session_id is None:
-            await proceed()
-            return
-        waiting = execution.configuration.limits.max_queue_size
-        self._executions.queue_behind(execution.session_id)
-        await self._gate.enter(execution.session_id, waiting)
-        try:
-            await proceed()
-        finally:
-            self._gate.leave(execution.session_id)
-
-
-class Concurrency:
-    """Waits for one of spec.limits.maxConcurrentAgents places."""
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Run the rest in its place."""
+    async def enter(self, execution: Execution) -> None:
+        """Wait for the turns before, then for one of spec.limits.maxConcurrentAgents places."""
         limits = execution.configuration.limits
-        await self._admission.enter(limits.max_concurrent_agents, limits.max_queue_size)
-        entered = time.monotonic()
+        session_id = execution.session_id
+        if session_id is not None:
+            self._executions.queue_behind(session_id)
+            await self._gate.enter(session_id, limits.max_queue_size)
         try:
-            await proceed()
-        finally:
-            self._admission.leave(time.monotonic() - entered)
+            await self._admission.enter(limits.max_concurrent_agents, limits.max_queue_size)
+        except BaseException:
+            self._let_next(session_id)
+            raise
+
+    def leave(self, execution: Execution, seconds: float) -> None:
+        """Give back what was held for so long."""
+        self._admission.leave(seconds)
+        self._let_next(execution.session_id)
+
+    def _let_next(self, session_id: str | None) -> None:
+        if session_id is not None:
+            self._gate.leave(session_id)

@@ -21,7 +21,7 @@ from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import Moderation, Router, Usage
 from bulkhead_runtime.models.prices import MODERATION
 from bulkhead_runtime.store.port import Turn
-from bulkhead_runtime.telemetry.spans import Tracing, failing
+from bulkhead_runtime.telemetry.spans import Tracing
 
 Result = TypeVar("Result")
 
@@ -73,7 +73,7 @@ class InputModeration:
     async def _ask(self, execution: Execution, settings: Settings) -> Moderation:
         name, started, outcome = _name(settings), time.monotonic(), "ended"
         counted: int | None = None
-        with self._tracing.model(name, settings.provider, {}) as span, failing(span):
+        with self._tracing.model(name, settings.provider, {}):
             try:
                 verdict = await self._router.moderate(
                     _text(execution),

@@ -3,7 +3,7 @@
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.kernel.execution import Execution, Proceed
+from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.tools.untrusted import flags
 
@@ -16,8 +16,8 @@ class Injection:
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
 
-    async def __call__(self, execution: Execution, proceed: Proceed) -> None:
-        """Look, then run the rest."""
+    def __call__(self, execution: Execution) -> None:
+        """Look at what users wrote; raise a 422 `Problem` where that is to be refused."""
         found = sorted({sign for text in execution.texts for sign in flags(text)})
         if found:
             data = {"source": "input", "patterns": found}
@@ -30,4 +30,3 @@ class Injection:
                     "which spec.safety.injection refuses. Say it differently.",
                     field="message",
                 )
-        await proceed()

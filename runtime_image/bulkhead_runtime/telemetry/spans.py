@@ -28,7 +28,7 @@ Kind = Literal["internal", "client", "server"]
 
 
 class Span(Protocol):
-    """Something that takes time; ends with its `with` block."""
+    """Something that takes time; ends with its `with` block, failed by what that raises."""
 
     @property
     def captures_content(self) -> bool:
@@ -190,20 +190,3 @@ def _open(settings: TracingSettings) -> Tracer:
     from bulkhead_runtime.telemetry.otel import OpenTelemetryTracer  # noqa: PLC0415 (15 MB)
 
     return OpenTelemetryTracer(settings)
-
-
-class failing:  # noqa: N801 (reads like the functions of contextlib)
-    """Marks `span` as failed by the class of what is raised inside."""
-
-    __slots__ = ("_span",)
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Mark the span."""
-        if error is not None:
-            self._span.failed(getattr(error, "code", None) or type(error).__name__)

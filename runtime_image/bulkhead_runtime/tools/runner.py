@@ -4,7 +4,6 @@ Whatever goes wrong inside a call ends in an envelope for the model; only the ca
 whole execution passes through.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from bulkhead_runtime.deadlines import cut_off
 from bulkhead_runtime.policy.port import PolicyEngine
 from bulkhead_runtime.tools.arguments import ArgumentCheck
 from bulkhead_runtime.tools.errors import ToolError, TransientError
@@ -81,7 +81,7 @@ class ToolRunner:
         now = time.monotonic()
         seconds = min(tool.timeout_seconds, context.context.deadline - now)
         try:
-            async with asyncio.timeout(seconds):
+            with cut_off(now + seconds):
                 return _succeeded(tool, await self._call(tool, arguments, context, now + seconds))
         except ToolError as error:
             # Words of a server are no more to be trusted than its results.
