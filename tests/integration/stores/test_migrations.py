@@ -1,16 +1,28 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from bulkhead_runtime.store.postgres import migrations
+from bulkhead_api import names
+from bulkhead_runtime.store.postgres import decoding, encoding, migrations
 from bulkhead_runtime.store.postgres.migrations import SchemaError
+from tests.support.deadline import until
 from tests.support.postgres import Postgres
 from tests.support.shared_homes import SharedHome
 from tests.support.store_commands import command
+from tests.support.store_work import (
+    BOUNDS,
+    begin,
+    begin_turn,
+    finish,
+    line,
+    new_session,
+    remembered,
+)
 
 PASSWORD = "correct-horse-battery"
 
@@ -43,6 +55,70 @@ async def test_migrations_at_once_take_turns_and_apply_each_once(empty: Postgres
 
     applied = await asyncio.gather(*(migrate() for _ in range(4)))
     assert sorted(applied) == [0, 0, 0, len(migrations.known())]
+
+
+@pytest.mark.parametrize("question", ["work", "write"])
+async def test_runtimes_of_this_and_of_the_former_release_are_answered(
+    home: SharedHome, question: str
+) -> None:
+    await home.open()
+    dsn = (await home.mounted(home.name("acme"))) / names.POSTGRES_DSN_FILE
+    asked = begin(turn=begin_turn(new=True))
+    async with await AsyncConnection.connect(dsn.read_text(), autocommit=True) as connection:
+
+        async def answers(*items: bytes) -> list[Any]:
+            cursor = await connection.execute(
+                f"SELECT bulkhead.{question}(%s::jsonb, false)".encode(),
+                [f"[{b','.join(items).decode()}]"],
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            found: list[Any] = row[0]["answers"]
+            return found
+
+        (begun,) = await answers(encoding.begin(asked, BOUNDS))
+        end = remembered(decoding.turn(begun["turn"], begin_turn(), ()), "hello")
+        finished = encoding.finish(finish(asked, turn=end, lines=(line(),)), BOUNDS, "ses_1")
+        made = {"new": encoding.new_session(new_session()), "bounds": encoding.bounds(BOUNDS)}
+        ended, again, taken = await answers(
+            finished, finished, encoding.encode({"do": "create", **made})
+        )
+    assert ended["turn"] == "stored"
+    assert ended == again
+    session = decoding.session(ended["head"], BOUNDS)
+    assert (session.id, session.turns, session.messages, session.cost) == ("ses_1", 1, 2, "0.1")
+    assert (taken["problem"], taken["state"]) == ("failed", "23505")
+
+
+async def _apply_former(owner: AsyncConnection) -> None:
+    """Make the tables of the release before functions of turns were replaced."""
+    await owner.execute(
+        "CREATE SCHEMA bulkhead; CREATE TABLE bulkhead.migrations (version integer PRIMARY KEY, "
+        "name text NOT NULL, checksum text NOT NULL, applied_at timestamptz DEFAULT now())"
+    )
+    for former in migrations.known()[:11]:
+        await owner.execute(former.script.encode())
+        await owner.execute(
+            "INSERT INTO bulkhead.migrations (version, name, checksum) VALUES (%s, %s, %s)",
+            [former.version, former.name, former.checksum],
+        )
+
+
+async def test_a_migration_waits_for_readers_and_lets_them_read_on(empty: Postgres) -> None:
+    async with await AsyncConnection.connect(empty.owner_dsn, autocommit=True) as owner:
+        await _apply_former(owner)
+        async with await AsyncConnection.connect(empty.owner_dsn) as reader:
+            await reader.execute("SELECT 1 FROM bulkhead.sessions")
+            migrating = asyncio.create_task(migrations.migrate(owner))
+
+            async def in_the_way() -> bool:
+                return empty.administer("SELECT 1 FROM pg_locks WHERE NOT granted") != []
+
+            await until(in_the_way, "the migration waits for the reader")
+            for table in ("messages", "organizations"):
+                await reader.execute(f"SELECT 1 FROM bulkhead.{table}".encode())
+            assert not migrating.done()
+        assert 12 in {migration.version for migration in await migrating}
 
 
 async def test_a_script_that_changed_after_it_was_applied_is_refused(empty: Postgres) -> None:

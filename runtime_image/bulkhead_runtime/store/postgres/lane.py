@@ -23,7 +23,7 @@ MAX_ITEMS = 64
 MAX_BYTES = 4 * 1024 * 1024
 MAX_WAITING = 10_000
 
-_QUESTION = b"SELECT bulkhead.work($1, $2)"
+_QUESTION = b"SELECT bulkhead.write($1, $2)"
 
 
 class Epoch:
