@@ -6,14 +6,17 @@ Whatever goes wrong is one error, `RedisAwayError`, which every caller answers b
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import cache
+from hashlib import sha1
 from typing import Any, TypeVar
 
 from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError
 
 from bulkhead_runtime.errors import Problem
 
@@ -38,13 +41,17 @@ class RedisAwayError(Exception):
 
 
 class Link:
-    """Connects to the address that `address` returns; all keys begin with `prefix`."""
+    """Connects to the address that `address` returns; all keys begin with `prefix`.
+
+    Commands go straight over connections that are kept here: the client's own way takes as long as
+    Redis does, for a pool with locks, retries and statistics that nobody needs twice.
+    """
 
     def __init__(self, address: Callable[[], str], organization: str) -> None:
         self.prefix = f"bulkhead:{organization}:"
         self._address = address
-        self._client: Redis | None = None
-        self._scripts: dict[str, AsyncScript] = {}
+        self._pool: ConnectionPool | None = None
+        self._idle: list[AbstractConnection] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._failures = 0
         self._rest_until = 0.0
@@ -54,14 +61,29 @@ class Link:
         """Tell whether Redis is not asked for the moment, because it did not answer lately."""
         return time.monotonic() < self._rest_until
 
-    async def ask(self, command: Callable[[Redis], Awaitable[Answer]]) -> Answer:
-        """Return what Redis answers; raise `RedisAwayError` when it cannot be had at once."""
+    async def ask(self, *command: bytes | str | int) -> Any:
+        """Return the answer, text as bytes; raise `RedisAwayError` when it cannot be had."""
+        return await self.at_once(lambda: self._answer(*command))
+
+    async def run(self, script: str, key: str, *values: bytes | str | int) -> Any:
+        """Return what a Lua script answers; raise `RedisAwayError` when it cannot be had."""
+
+        async def answer() -> Any:
+            try:
+                return await self._answer("EVALSHA", _digest(script), 1, key, *values)
+            except NoScriptError:
+                return await self._answer("EVAL", script, 1, key, *values)
+
+        return await self.at_once(answer)
+
+    async def at_once(self, asked: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Return what is answered at once; raise `RedisAwayError` otherwise."""
         try:
             async with self._places:
                 if self.away:
                     raise RedisAwayError
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    answer = await command(self.client())
+                    answer = await asked()
         except (RedisError, OSError, TimeoutError, Problem, ValueError) as error:
             # The last two: no address is mounted, or none that is one.
             await self._failed(error)
@@ -71,37 +93,51 @@ class Link:
         self._failures = 0
         return answer
 
-    async def run(self, script: str, key: str, values: Sequence[Any]) -> Any:
-        """Return what a Lua script answers; raise `RedisAwayError` when it cannot be had."""
+    def watcher(self) -> PubSub:
+        """Return what waits for notifications, on a connection of its own."""
+        return Redis.from_pool(self._connections()).pubsub(ignore_subscribe_messages=True)
 
-        async def command(client: Redis) -> Any:
-            known = self._scripts.get(script)
-            if known is None:
-                known = self._scripts[script] = client.register_script(script)
-            return await known([key], values, client=client)
+    async def close(self) -> None:
+        """Close every connection."""
+        pool, self._pool = self._pool, None
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect()
+        if pool is not None:
+            await pool.aclose()
 
-        return await self.ask(command)
+    async def _answer(self, *command: bytes | str | int) -> Any:
+        idle = self._idle
+        connection = idle.pop() if idle else self._connect()
+        try:
+            if connection.is_connected and await connection.can_read():
+                # Its end: nothing else comes unasked.
+                await connection.disconnect(nowait=True)
+            await connection.send_command(*command)
+            return await connection.read_response()
+        finally:
+            # Where it failed it is closed, and is opened again by the next command.
+            if idle is self._idle:
+                idle.append(connection)
+            else:
+                await connection.disconnect(nowait=True)
 
-    def client(self) -> Redis:
-        """Return the client, for what waits longer than a question."""
-        if self._client is None:
+    def _connect(self) -> AbstractConnection:
+        connection: AbstractConnection = self._connections().make_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    def _connections(self) -> ConnectionPool:
+        if self._pool is None:
             # No place in it is waited for and no timer of its own runs: both are bounded here.
-            pool = ConnectionPool.from_url(
+            self._pool = ConnectionPool.from_url(
                 self._address(),
-                max_connections=CONNECTIONS + WATCHERS,
+                max_connections=WATCHERS,
                 socket_timeout=None,
                 socket_connect_timeout=ANSWER_SECONDS,
                 retry=Retry(NoBackoff(), 0),
                 client_name="bulkhead-runtime",
             )
-            self._client = Redis.from_pool(pool)
-        return self._client
-
-    async def close(self) -> None:
-        """Close every connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        return self._pool
 
     async def _failed(self, error: Exception) -> None:
         self._failures += 1
@@ -114,3 +150,8 @@ class Link:
             log.warning("Redis is away", extra={"reason": type(error).__name__})
         rest = FIRST_REST_SECONDS * 2 ** min(self._failures - FAILURES, 10)
         self._rest_until = time.monotonic() + min(rest, LONGEST_REST_SECONDS)
+
+
+@cache
+def _digest(script: str) -> str:
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()

@@ -53,7 +53,7 @@ class SharedRates:
         """
         key = f"{self._link.prefix}rate:{name}"
         try:
-            admitted, left, wait = await self._link.run(_ADMIT, key, [limit, seconds, cost])
+            admitted, left, wait = await self._link.run(_ADMIT, key, limit, seconds, cost)
         except RedisAwayError:
             return None
         return Verdict(bool(admitted), max(0, left), float(wait))

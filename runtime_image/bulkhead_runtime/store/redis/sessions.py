@@ -7,10 +7,9 @@ that it was read at; messages are only ever appended, so the number tells whethe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import orjson
-from redis.asyncio import Redis
 
 from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.postgres import decoding, encoding
@@ -70,13 +69,7 @@ class SessionCache:
 
     async def get(self, session_id: str) -> Entry | None:
         """Return what is cached, None where nothing is; raise `RedisAwayError`."""
-        key = self._key(session_id)
-
-        async def command(client: Redis) -> list[bytes | None]:
-            # As bytes, for the client decodes nothing.
-            return cast("list[bytes | None]", await client.hmget(key, ["head", "tail"]))
-
-        head, tail = await self._link.ask(command)
+        head, tail = await self._link.ask("HMGET", self._key(session_id), "head", "tail")
         if head is None:
             return None
         return Entry(orjson.loads(head), tail or b"")
@@ -87,15 +80,18 @@ class SessionCache:
         `tell` is a topic whose watchers are woken.
         """
         channel = self._link.prefix + tell if tell else ""
-        values = [head[decoding.REVISION], orjson.dumps(list(head)), tail, SECONDS, channel]
-        await self._write(str(head[0]), values)
+        revision = int(head[decoding.REVISION])
+        await self._write(str(head[0]), revision, orjson.dumps(list(head)), tail, channel)
 
     async def hide(self, session_id: str, revision: int) -> None:
         """Keep that a session has a newer revision than any entry; raise `RedisAwayError`."""
-        await self._write(session_id, [revision, b"", b"", SECONDS, ""])
+        await self._write(session_id, revision, b"", b"", "")
 
-    async def _write(self, session_id: str, values: list[Any]) -> None:
-        await self._link.run(_PUT, self._key(session_id), values)
+    async def _write(
+        self, session_id: str, revision: int, head: bytes, tail: bytes, channel: str
+    ) -> None:
+        values = (revision, head, tail, SECONDS, channel)
+        await self._link.run(_PUT, self._key(session_id), *values)
 
     def _key(self, session_id: str) -> str:
         return f"{self._link.prefix}session:{self._epoch.number}:{session_id}"

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
@@ -25,13 +24,8 @@ class Notifications(Signals):
 
     async def tell(self, topic: str) -> None:
         """Wake who watches a topic, if Redis can be had."""
-        channel = self._link.prefix + topic
-
-        async def command(client: Redis) -> None:
-            await client.publish(channel, b"")
-
         try:
-            await self._link.ask(command)
+            await self._link.ask("PUBLISH", self._link.prefix + topic, b"")
         except RedisAwayError:
             return
 
@@ -52,9 +46,9 @@ class Notifications(Signals):
         if self._watchers >= WATCHERS:
             return None
         self._watchers += 1
-        subscription = self._link.client().pubsub(ignore_subscribe_messages=True)
+        subscription = self._link.watcher()
         try:
-            await self._link.ask(lambda _: subscription.subscribe(channel))
+            await self._link.at_once(lambda: subscription.subscribe(channel))
         except BaseException as error:
             self._watchers -= 1
             await subscription.aclose()  # type: ignore[no-untyped-call]
