@@ -165,8 +165,7 @@ class Telemetry:
         self._reports.ended(execution, error, seconds)
         level = logging.WARNING if execution.outcome == "error" else logging.INFO
         if log.isEnabledFor(level):
-            fields = _figures(execution, error, seconds)
-            log.log(level, "Execution ended", extra={logs.FIELDS: fields})
+            logs.tell(log, level, "Execution ended", _figures(execution, error, seconds))
 
 
 def _figures(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead_runtime.telemetry.logs import JsonFormatter, bound
+from bulkhead_runtime.telemetry.logs import JsonFormatter, bound, tell
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES, SecretValues
 
 
@@ -63,10 +63,24 @@ def test_a_secret_is_taken_out_however_many_there_are(others: int) -> None:
     assert values.redact("It said nothing.") == "It said nothing."
 
 
-def test_fields_that_are_handed_over_at_once_stand_in_the_line_as_others_do() -> None:
-    line = _line("Execution ended", fields={"outcome": "completed"}, attempt=2)
+def test_what_the_hot_path_tells_is_a_line_like_others_and_a_record_for_any_handler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tell(logging.getLogger("kernel"), logging.WARNING, "Turn ended", {"outcome": "error"})
 
-    assert (line["outcome"], line["attempt"], "fields" in line) == ("completed", 2, False)
+    (record,) = caplog.records
+    with bound({"run_id": "r1"}):
+        line = json.loads(JsonFormatter(organization="acme").format(record))
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "warning",
+        "logger": "kernel",
+        "event": "Turn ended",
+        "organization": "acme",
+        "run_id": "r1",
+        "outcome": "error",
+    }
+    assert "Turn ended" in caplog.text
 
 
 def test_short_values_and_users_names_stay_readable(tmp_path: Path) -> None:
