@@ -50,7 +50,7 @@ class Link:
     def __init__(self, address: Callable[[], str], organization: str) -> None:
         self.prefix = f"bulkhead:{organization}:"
         self._address = address
-        self._pool: ConnectionPool | None = None
+        self._client: Redis | None = None
         self._idle: list[AbstractConnection] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._failures = 0
@@ -95,16 +95,16 @@ class Link:
 
     def watcher(self) -> PubSub:
         """Return what waits for notifications, on a connection of its own."""
-        return Redis.from_pool(self._connections()).pubsub(ignore_subscribe_messages=True)
+        return self._redis().pubsub(ignore_subscribe_messages=True)
 
     async def close(self) -> None:
         """Close every connection."""
-        pool, self._pool = self._pool, None
+        client, self._client = self._client, None
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect()
-        if pool is not None:
-            await pool.aclose()
+        if client is not None:
+            await client.aclose()
 
     async def _answer(self, *command: bytes | str | int) -> Any:
         idle = self._idle
@@ -123,13 +123,14 @@ class Link:
                 await connection.disconnect(nowait=True)
 
     def _connect(self) -> AbstractConnection:
-        connection: AbstractConnection = self._connections().make_connection()  # type: ignore[no-untyped-call]
+        pool = self._redis().connection_pool
+        connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
-    def _connections(self) -> ConnectionPool:
-        if self._pool is None:
+    def _redis(self) -> Redis:
+        if self._client is None:
             # No place in it is waited for and no timer of its own runs: both are bounded here.
-            self._pool = ConnectionPool.from_url(
+            pool = ConnectionPool.from_url(
                 self._address(),
                 max_connections=WATCHERS,
                 socket_timeout=None,
@@ -137,7 +138,8 @@ class Link:
                 retry=Retry(NoBackoff(), 0),
                 client_name="bulkhead-runtime",
             )
-        return self._pool
+            self._client = Redis.from_pool(pool)
+        return self._client
 
     async def _failed(self, error: Exception) -> None:
         self._failures += 1
