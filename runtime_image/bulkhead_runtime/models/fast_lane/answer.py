@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from bulkhead_runtime.models.failures import Failures
-from bulkhead_runtime.models.fast_lane.events import DONE, data_of
+from bulkhead_runtime.models.fast_lane.events import DONE, data_of_each
 from bulkhead_runtime.models.port import FinishReason, TextDelta, ToolCall
 
 MAX_ANSWER_BYTES: Final = 4_194_304
@@ -61,9 +61,9 @@ class AnswerReader:
         """Return input and output tokens, None where the provider did not count."""
         return self._usage
 
-    def read(self, events: list[bytes]) -> TextDelta | None:
+    def read(self, events: bytes) -> TextDelta | None:
         """Take the events of one read and return the text in them; raise `ModelError`."""
-        text = "".join(self._text_of(data_of(event)) for event in events if not self.done)
+        text = "".join(self._text_of(data) for data in data_of_each(events) if not self.done)
         require_bounded(self.output_bytes, self._max_output_tokens, self._failures)
         return TextDelta(text) if text else None
 
@@ -82,8 +82,6 @@ class AnswerReader:
         return "stop" if reason == "tool_calls" else reason
 
     def _text_of(self, data: bytes) -> str:
-        if not data:
-            return ""
         if data == DONE:
             self.done = True
             return ""

@@ -65,7 +65,7 @@ class FastLaneClient:
         )
 
 
-async def _next(stream: UpstreamStream, answer: AnswerReader) -> list[bytes] | None:
+async def _next(stream: UpstreamStream, answer: AnswerReader) -> bytes | None:
     try:
         return await stream.read()
     except ModelError:

@@ -12,6 +12,8 @@ MAX_STREAM_BYTES: Final = 67_108_864
 """Of a whole answer with everything around it; 4 MiB of text are long reached by then."""
 
 DONE: Final = b"[DONE]"
+AFTER: Final = b"\n\n"
+"""What an event ends with."""
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DATA: Final = b"data:"
@@ -27,8 +29,8 @@ class EventReader:
         self._begun = False
         self._bytes = 0
 
-    def split(self, read: bytes) -> list[bytes]:
-        """Return the events that this read completes, as they were sent.
+    def whole(self, read: bytes) -> bytes:
+        """Return the events that this read completes, as they were sent, `AFTER` each.
 
         Raises `ModelError` of kind garbage for an event larger than 1 MiB and for a stream larger
         than 64 MiB.
@@ -37,29 +39,29 @@ class EventReader:
         text = self._rest + read if self._rest else read
         if b"\r" in text:
             text = _normalized(text)
-        *events, self._rest = text.split(b"\n\n")
-        if events and not self._begun:
-            events[0] = events[0].removeprefix(_BYTE_ORDER_MARK)
+        events, ended, self._rest = text.rpartition(AFTER)
+        if ended and not self._begun:
+            events = events.removeprefix(_BYTE_ORDER_MARK)
             self._begun = True
         if len(self._rest) > MAX_EVENT_BYTES:
             raise _too_large("an event", MAX_EVENT_BYTES)
         if self._bytes > MAX_STREAM_BYTES:
             raise _too_large("a stream", MAX_STREAM_BYTES)
-        return events
+        return events + ended
 
-    def rest(self) -> list[bytes]:
+    def rest(self) -> bytes:
         """Return what is left at the end, where a provider forgot the last empty line."""
         left = self._rest.replace(b"\r", b"\n").strip(b"\n")
         self._rest = b""
-        return [left] if left else []
+        return left
 
     def feed(self, read: bytes) -> list[bytes]:
-        """Return the data of the events that this read completes; raise as `split` does."""
-        return [data for event in self.split(read) if (data := data_of(event))]
+        """Return the data of the events that this read completes; raise as `whole` does."""
+        return data_of_each(self.whole(read))
 
     def finish(self) -> list[bytes]:
         """Return the data of what is left at the end."""
-        return [data for event in self.rest() if (data := data_of(event))]
+        return data_of_each(self.rest())
 
 
 def _too_large(what: str, limit: int) -> ModelError:
@@ -72,6 +74,11 @@ def _normalized(text: bytes) -> bytes:
     body = text[:-1] if held else text
     body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return body + b"\r" if held else body
+
+
+def data_of_each(events: bytes) -> list[bytes]:
+    """Return the data of those events that have some."""
+    return [data for event in events.split(AFTER) if (data := data_of(event))]
 
 
 def data_of(event: bytes) -> bytes:

@@ -17,10 +17,10 @@ from bulkhead_runtime.models.fast_lane.answer import (
     require_bounded,
     usage_of,
 )
-from bulkhead_runtime.models.fast_lane.events import DONE, data_of
+from bulkhead_runtime.models.fast_lane.events import AFTER, DONE, data_of
 from bulkhead_runtime.models.port import ByteRequest
 
-_DONE_FRAME: Final = b"data: " + DONE + b"\n\n"
+_DONE_FRAME: Final = b"data: " + DONE + AFTER
 _UNLEARNT: Final = 2
 """So many chunks are only decoded: a pattern costs as much as four, and lasts a stream."""
 
@@ -35,10 +35,10 @@ _PROBE: Final = b"~ any text ~"
 class Pattern:
     """Events that differ in their text alone, and the frames that they become."""
 
-    __slots__ = ("_beside", "_end", "_frame_end", "_frame_start", "_start")
+    __slots__ = ("_beside", "_frame_end", "_frame_start", "end", "start")
 
     def __init__(self, event: tuple[bytes, bytes], frame: tuple[bytes, bytes], beside: int) -> None:
-        self._start, self._end = event
+        self.start, self.end = event
         self._frame_start, self._frame_end = frame
         self._beside = beside
 
@@ -71,19 +71,18 @@ class Pattern:
         if len(after) != 1:
             return None
         beside = bytes_of_delta(other) - len(_PROBE)
-        return cls((start, end), (b"data: " + before, after[0] + b"\n\n"), beside)
+        return cls((start, end + AFTER), (b"data: " + before, after[0] + AFTER), beside)
 
-    def texts(self, events: list[bytes], first: int) -> list[bytes]:
-        """Return the texts of the events from `first` on that are of this pattern."""
-        start, end = self._start, self._end
-        behind, before = len(start), -len(end)
-        least = behind + len(end)
-        texts: list[bytes] = []
-        for event in events[first:] if first else events:
-            if not (event.startswith(start) and event.endswith(end)) or len(event) < least:
-                break
-            texts.append(event[behind:before])
-        return texts
+    def texts(self, events: bytes) -> tuple[list[bytes], bytes]:
+        """Return the texts of the events, and the events behind those of this pattern.
+
+        A text that is not plain may be more than that: other events, with the end of one that is
+        of the pattern behind them.
+        """
+        *pieces, rest = events.split(self.end)
+        behind = len(self.start)
+        texts = [piece[behind:] for piece in pieces if piece.startswith(self.start)]
+        return (texts, rest) if len(texts) == len(pieces) else ([], events)
 
     def frames(self, texts: list[bytes]) -> bytes:
         """Return the frames of events with these texts."""
@@ -147,27 +146,42 @@ class Reframing:
         self.done = self.finished
         return _DONE_FRAME if self.done else b""
 
-    def of(self, events: list[bytes]) -> bytes:
+    def of(self, events: bytes) -> bytes:
         """Return the frames for the client, which may be none; raise `ModelError`."""
         frames: list[bytes] = []
         at = 0
-        while at < len(events) and not self.done:
+        while at < len(events):
             pattern = self._pattern
-            texts = pattern.texts(events, at) if pattern is not None else ()
-            if pattern is None or not texts:
-                frames.append(self._frame(events[at], learn=True))
-            elif _are_plain(texts):
-                frames.append(pattern.frames(texts))
-                self.output_bytes += pattern.output_bytes(texts)
-            else:
-                frames += [self._frame(event) for event in events[at : at + len(texts)]]
-            at += len(texts) or 1
+            if pattern is not None and events.startswith(pattern.start, at):
+                texts, rest = pattern.texts(events[at:])
+                frames.append(self._told(pattern, texts))
+                if rest:
+                    frames.append(self._frames(rest, learn=True))
+                break
+            end = events.find(AFTER, at)
+            end = len(events) if end < 0 else end
+            frames.append(self._frame(events[at:end], learn=True))
+            at = end + len(AFTER)
         require_bounded(self.output_bytes, self._max_output_tokens, self._failures)
         return b"".join(frames)
 
+    def _told(self, pattern: Pattern, texts: list[bytes]) -> bytes:
+        """Return the frames of events with these texts, which are told by the pattern if plain."""
+        if self.done or not texts:
+            return b""
+        if _are_plain(texts):
+            self.output_bytes += pattern.output_bytes(texts)
+            return pattern.frames(texts)
+        if len(texts) > 1:
+            return b"".join(self._told(pattern, [text]) for text in texts)
+        return self._frames(pattern.start + texts[0] + pattern.end)
+
+    def _frames(self, events: bytes, *, learn: bool = False) -> bytes:
+        return b"".join(self._frame(event, learn=learn) for event in events.split(AFTER) if event)
+
     def _frame(self, event: bytes, *, learn: bool = False) -> bytes:
         data = data_of(event)
-        if not data:
+        if not data or self.done:
             return b""
         if data == DONE:
             self.done = True

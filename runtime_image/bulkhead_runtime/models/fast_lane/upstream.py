@@ -36,7 +36,7 @@ class UpstreamStream:
         self._events = EventReader()
         self._ends = False
 
-    async def read(self) -> list[bytes] | None:
+    async def read(self) -> bytes | None:
         """Return the events that one read completes, as they were sent, None at the end.
 
         Raises `ModelError`.
@@ -46,7 +46,7 @@ class UpstreamStream:
         except _BREAKS as error:
             raise self._upstream.broken(error) from None
         if read:
-            return self._events.split(read)
+            return self._events.whole(read)
         return self._events.rest() or None
 
     def settle(self) -> None:

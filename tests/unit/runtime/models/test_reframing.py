@@ -39,9 +39,13 @@ def _event(text: str, write: Write = json.dumps, **further: Any) -> bytes:
     return b"data: " + write(chunk).encode()
 
 
+def _read(events: list[bytes]) -> bytes:
+    return b"".join(event + b"\n\n" for event in events)
+
+
 def _outcome(reframing: Reframing, events: list[bytes]) -> Read:
     try:
-        return reframing.of(events), reframing.output_bytes, reframing.finished
+        return reframing.of(_read(events)), reframing.output_bytes, reframing.finished
     except ModelError as error:
         return error.message.encode(), -1, False
 
@@ -127,6 +131,18 @@ def _assert_as_alone(events: list[bytes], at_once: int, *, include_usage: bool =
         assert together.usage == (1, 2) or not any(one.usage for one in lonely)
 
 
+def test_what_stands_between_chunks_of_one_pattern_is_seen() -> None:
+    between = [b": still there", _event('say "a"'), _event("b", system_fingerprint="other")]
+    _assert_as_alone([*BEFORE, *(one for event in between for one in (event, *BEFORE))], 20)
+
+
+def test_nothing_follows_the_end_within_one_read() -> None:
+    reframing = _reframing()
+    frames = reframing.of(_read([*BEFORE, b"data: [DONE]", *BEFORE]))
+    assert frames.endswith(b"data: [DONE]\n\n")
+    assert frames.count(b"data: ") == len(BEFORE) + 1
+
+
 def test_a_chunk_that_lacks_a_quotation_mark_is_refused() -> None:
     before, after = _event("CUT").split(b"CUT")
     _assert_as_alone([*BEFORE, before[:-1] + after], 1)
@@ -152,4 +168,6 @@ def test_chunks_that_differ_in_their_text_alone_are_known_by_the_first() -> None
     chunk = orjson.loads(events[0].removeprefix(b"data: "))
     pattern = Pattern.of(events[0], chunk, "chatcmpl-ours", "up/words")
     assert pattern is not None
-    assert pattern.texts([*events, b"data: [DONE]"], 1) == [b"word%d " % n for n in range(1, 100)]
+    done = [b"data: [DONE]"]
+    texts = [b"word%d " % number for number in range(100)]
+    assert pattern.texts(_read(events + done)) == (texts, _read(done))
