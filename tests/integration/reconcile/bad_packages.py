@@ -159,6 +159,7 @@ KINDS: Final = (
         {"healthChecks": CHECKS, "rollout": {"strategy": "Canary", "steps": STEP}},
         points=(1, 4, 7),
     ),
+    Kind("at-once", "InService", points=(2, 4, 6)),
     _from_map("unparseable", _unparseable),
     _from_map("tampered", _tampered),
     Kind("huge", "PackageTooLarge", {"agents": _HUGE}, points=(0,)),

@@ -75,7 +75,7 @@ async def test_a_former_version_survives_a_restart_of_the_operator(world: World)
         world.runtime.sessions["support", "1.0.0"] = 1
         second = package("org-kept", "support", "2.0.0", helper={"instructions": "better"})
         await replace_spec(world, second)
-        await world.ready(second, status="True")
+        await world.ready(second, status="True", message="2.0.0")
         await world.reported("kept", status="True")
         before = await world.quiet()
     asked = world.runtime.asked

@@ -12,7 +12,7 @@ from bulkhead_api.runtime_config import RuntimeConfig
 from tests.integration.reconcile.bad_packages import ELSEWHERE, version
 from tests.integration.reconcile.conftest import World, organization
 from tests.integration.reconcile.test_reconcile_rollouts import asks_for, in_service
-from tests.support.api_observer import Object
+from tests.support.api_observer import Object, path_of
 from tests.support.deadline import until
 
 LOADED_FIRST = [
@@ -92,3 +92,22 @@ async def test_of_two_replicas_none_gives_sessions_to_what_the_other_may_not_hav
     await asks_for(operated, second)
     await operated.ready(second, status="True", message="2.0.0")
     await until_switched(operated, "pair", [LOADED_FIRST, LOADED_FIRST])
+
+
+async def test_while_pods_are_replaced_a_version_is_loaded_everywhere_before_it_serves(
+    operated: World,
+) -> None:
+    await in_service(operated, "renewed")
+    handbook = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handbook"}}
+    await operated.api.expect("POST", "/api/v1/namespaces/org-renewed/configmaps", handbook)
+    mounted = {"spec": {"tools": {"documents": {"configMaps": ["handbook"]}}}}
+    await operated.api.merge(path_of(organization("renewed")), mounted)
+
+    async def surged() -> bool:
+        return len(await operated.api.items("/api/v1/namespaces/org-renewed/pods")) == 2
+
+    await until(surged, "a second pod is there", seconds=20)
+    second = version("renewed", "2.0.0")
+    await asks_for(operated, second)
+    await operated.ready(second, status="True", message="2.0.0")
+    await until_switched(operated, "renewed", [LOADED_FIRST])
