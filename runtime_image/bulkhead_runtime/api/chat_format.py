@@ -1,6 +1,5 @@
 """How answers look to OpenAI's clients: whole completions and the chunks of streams."""
 
-import secrets
 import time
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ import orjson
 from bulkhead_runtime.api.answers import Ending
 from bulkhead_runtime.api.problems import openai_error
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.identifiers import random_hex
 from bulkhead_runtime.models.port import ToolCall
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -86,7 +86,7 @@ class ChatFormat:
 
 def new_id() -> str:
     """Return an id for an answer."""
-    return f"chatcmpl-{secrets.token_hex(12)}"
+    return f"chatcmpl-{random_hex(12)}"
 
 
 def _usage(ending: Ending) -> dict[str, int]:

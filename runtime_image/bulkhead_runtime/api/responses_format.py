@@ -1,6 +1,5 @@
 """How answers look on POST /v1/responses: the response object and the events of its stream."""
 
-import secrets
 import time
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ import orjson
 from bulkhead_runtime.api.answers import Ending
 from bulkhead_runtime.api.responses_body import ResponseBody
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.identifiers import random_hex
 from bulkhead_runtime.models.port import ToolCall
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -21,7 +21,7 @@ class ResponseFormat:
     """Formats one response; `text` and `call` are told in the order in which they arrive."""
 
     def __init__(self, body: ResponseBody) -> None:
-        self._id = f"resp_{secrets.token_hex(16)}"
+        self._id = f"resp_{random_hex(16)}"
         self._store = False
         self._body = body
         self._created = int(time.time())

@@ -5,8 +5,9 @@ asyncio either are abandoned or let every waiting call probe at once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 CircuitState = Literal["closed", "open", "half_open"]
 
@@ -14,8 +15,7 @@ PROBE_SECONDS: Final = 1.0
 """How long a caller is told to wait while another one's probe is under way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(Struct, frozen=True):
     """Lets one call through; its failure counts only in the period in which it began."""
 
     period: int

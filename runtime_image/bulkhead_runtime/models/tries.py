@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bulkhead_runtime.models.circuit import Circuit, Permit
@@ -52,8 +53,7 @@ Request = TypeVar("Request", ModelRequest, ByteRequest)
 ByteLane = Callable[[ByteRequest, Write, Meter], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A model's provider, ready to be asked; the embedded model has no circuit."""
 
     client: ModelClient

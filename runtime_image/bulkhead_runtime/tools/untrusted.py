@@ -24,8 +24,10 @@ class _Sign:
     needs: tuple[tuple[str, ...], ...]
 
     def shown_by(self, text: str) -> bool:
-        needed = all(any(word in text for word in group) for group in self.needs)
-        return needed and self.pattern.search(text) is not None
+        for group in self.needs:
+            if not any(map(text.__contains__, group)):
+                return False
+        return self.pattern.search(text) is not None
 
 
 _SIGNS: Final = {
