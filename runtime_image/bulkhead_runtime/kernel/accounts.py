@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -23,6 +23,9 @@ _FIELDS: Final = {
 """The field of spec.budgets that bounds each scope."""
 
 _RENEWED_DAILY: Final = frozenset({"agent_day", "day"})
+
+_SECONDS_OF_A_DAY: Final = 24 * 3600
+_FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 
 _UNBOUNDED_PRICE: Final = RequestBudget().cost
 """What bounds a request's cost by default, as far as prices are known."""
@@ -53,15 +56,16 @@ def accounts_of(
     limits: BudgetLimits, *, agent: str, session_id: str | None, now: float | None = None
 ) -> tuple[Account, ...]:
     """Return all accounts of an execution that begins at `now`, in seconds of Unix time."""
-    day = datetime.fromtimestamp(time.time() if now is None else now, UTC).date().isoformat()
-    accounts = [
+    days = int(time.time() if now is None else now) // _SECONDS_OF_A_DAY
+    day = date.fromordinal(_FIRST_DAY + days).isoformat()
+    accounts = (
         Account("agent_day", f"{agent}/{day}", limits.agent_per_day),
         Account("day", day, limits.day),
         Account("total", "", limits.total),
-    ]
-    if session_id is not None:
-        accounts.insert(0, Account("session", session_id, limits.session))
-    return tuple(accounts)
+    )
+    if session_id is None:
+        return accounts
+    return (Account("session", session_id, limits.session), *accounts)
 
 
 def allowance_of(limits: BudgetLimits, agent: Agent | None) -> Allowance:

@@ -6,14 +6,13 @@ changed once for many.
 """
 
 import asyncio
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.background import Background
 from bulkhead_runtime.store.port import PoolBounds
-from bulkhead_runtime.store.spending import Dimension, Finish, LedgerLine, SpendingStore
+from bulkhead_runtime.store.spending import Dimension, Finish, SpendingStore
 
 GATHERED_SECONDS: Final = 0.02
 AT_ONCE: Final = 200
@@ -40,7 +39,7 @@ class DeferredSettlement:
             return
         if not self._waiting:
             self._background.spawn(self._settle_soon(bounds))
-        drawn_on = tuple((account.scope, account.key) for account in finish.accounts)
+        drawn_on = tuple([(account.scope, account.key) for account in finish.accounts])
         self._waiting.setdefault(drawn_on, []).append(finish)
 
     async def _settle_soon(self, bounds: PoolBounds) -> None:
@@ -69,12 +68,8 @@ def _merged(finishes: list[Finish]) -> Finish:
         reservation_id=finishes[0].reservation_id,
         accounts=finishes[-1].accounts,
         used=_sum(finishes),
-        lines=tuple(_lines(finishes)),
+        lines=tuple(line for finish in finishes for line in finish.lines),
     )
-
-
-def _lines(finishes: list[Finish]) -> Iterable[LedgerLine]:
-    return (line for finish in finishes for line in finish.lines)
 
 
 def _sum(finishes: list[Finish]) -> dict[Dimension, Decimal]:

@@ -7,6 +7,7 @@ account bounds anything: then the end alone tells it what was used.
 import asyncio
 import time
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 
 from msgspec.structs import replace
@@ -78,20 +79,16 @@ class Purse:
         self._told = 0
         self._store = store
         self.accounts = accounts
-        self._bounded = tuple(account for account in accounts if account.limits)
-        self._dimensions = frozenset(d for account in self._bounded for d in account.limits)
+        self._bounded = tuple([account for account in accounts if account.limits])
         self._allowance = allowance
         self._principal = principal
         self._agent = agent
-        self._held = False
+        self.held = False
+        """Whether the store holds something for this work, which is to be renewed."""
+
         self._reserved: dict[Dimension, Decimal] = {}
         self._used: dict[Dimension, Decimal] = {}
         self._asking = asyncio.Lock()
-
-    @property
-    def held(self) -> bool:
-        """Tell whether the store holds something for this work, which is to be renewed."""
-        return self._held
 
     @property
     def asks_nothing(self) -> bool:
@@ -120,7 +117,7 @@ class Purse:
             answer = await self._store.begin(request, bounds)
             match answer:
                 case Begun(begun, balances):
-                    self._held = True
+                    self.held = True
                     self.balances = balances
                     self._reserved = dict(request.reserve)
                     return begun, wanted
@@ -159,13 +156,17 @@ class Purse:
 
     def spend(self, line: LedgerLine, *, turns: int = 0, tool_calls: int = 0) -> None:
         """Count one use, whatever it was that had been reserved for it."""
-        used: dict[Dimension, Decimal] = {
-            "tokens": Decimal(line.input_tokens + line.output_tokens),
-            "cost": line.cost or _NOTHING,
-            "turns": Decimal(turns),
-            "tool_calls": Decimal(tool_calls),
-        }
+        used: dict[Dimension, Decimal] = {}
+        if tokens := line.input_tokens + line.output_tokens:
+            used["tokens"] = Decimal(tokens)
+        if line.cost:
+            used["cost"] = line.cost
+        if turns:
+            used["turns"] = Decimal(turns)
+        if tool_calls:
+            used["tool_calls"] = Decimal(tool_calls)
         self.lines.append(line)
+        self._allowance.use(used)
         self._count(used)
 
     async def renew(self) -> bool:
@@ -197,6 +198,10 @@ class Purse:
             used={dimension: amount for dimension, amount in used.items() if amount},
             lines=tuple(self.lines),
         )
+
+    @cached_property
+    def _dimensions(self) -> frozenset[Dimension]:
+        return frozenset(d for account in self._bounded for d in account.limits)
 
     def _of_interest(self, amounts: Amounts) -> dict[Dimension, Decimal]:
         return {name: amount for name, amount in amounts.items() if name in self._dimensions}
@@ -230,21 +235,17 @@ class Purse:
                 lines=tuple(self.lines[self._told :]),
             )
         except BaseException:
-            self._count_again(used)  # whether the store has counted it is not known: rather twice
+            self._count(used)  # whether the store has counted it is not known: rather twice
             raise
         self._told = len(self.lines)
         if isinstance(answer, BudgetRefused):
             return answer
-        self._held = True
+        self.held = True
         self._reserved = wanted
         self.balances = answer.balances
         return None
 
     def _count(self, used: dict[Dimension, Decimal]) -> None:
-        self._allowance.use(used)
-        self._count_again(used)
-
-    def _count_again(self, used: dict[Dimension, Decimal]) -> None:
         for dimension, amount in used.items():
             self._used[dimension] = self._used.get(dimension, _NOTHING) + amount
 
@@ -256,7 +257,9 @@ def lease_until() -> int:
 
 def _without_seconds(wanted: Wanted) -> Amounts:
     """Return the amounts that a request is bounded by; its seconds are its deadline."""
-    return {name: amount for name, amount in wanted.amounts().items() if name != "seconds"}
+    amounts = wanted.amounts()
+    amounts.pop("seconds", None)
+    return amounts
 
 
 def _cut(wanted: Wanted, refused: BudgetRefused) -> Wanted:
