@@ -58,7 +58,11 @@ class ClientGoneError(Exception):
 
 
 class Exchange:
-    """What handlers of the hot path work with; `route` labels metrics and has no client text."""
+    """What handlers of the hot path work with.
+
+    `path` is what routing and authentication both go by; `route` labels metrics and has no client
+    text.
+    """
 
     __slots__ = (
         "_close",
@@ -66,13 +70,15 @@ class Exchange:
         "_count",
         "_notes",
         "_rated_by",
-        "_receive",
-        "_send",
         "headers",
+        "method",
+        "path",
         "principal",
+        "receive",
         "request_id",
         "route",
         "scope",
+        "send",
         "started",
         "trace",
     )
@@ -81,6 +87,8 @@ class Exchange:
         self, scope: Scope, receive: Receive, send: Send, *, close: bool, count: Count
     ) -> None:
         self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
         self._connection: Connection = scope["extensions"][CONNECTION]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.trace: Trace = continue_trace(self.headers.get(b"traceparent"))
@@ -90,20 +98,10 @@ class Exchange:
         self.principal = NOBODY
         self._notes: list[Header] = []
         self._rated_by: Admission | None = None
-        self._receive = receive
-        self._send = send
+        self.receive = receive
+        self.send = send
         self._close = close
         self._count = count
-
-    @property
-    def method(self) -> str:
-        """Return the request's method."""
-        return str(self.scope["method"])
-
-    @property
-    def path(self) -> str:
-        """Return the path that routing and authentication both go by."""
-        return str(self.scope["path"])
 
     def caller(self, repeatable: Repeatable | None = None) -> Caller:
         """Return who asks, for the kernel; raise a 400 `Problem` for bad headers."""
@@ -173,7 +171,7 @@ class Exchange:
                 *(headers or ()),
             ],
         )
-        await self._send({"type": "http.response.body", "body": body})
+        await self.send({"type": "http.response.body", "body": body})
 
     async def respond_unchanged(self, headers: list[Header]) -> None:
         """Tell a client that what it has is what it would get."""
@@ -195,11 +193,11 @@ class Exchange:
         """Send a part of a stream; the last goes out with the end where that follows at once."""
         if last:
             self._connection.hold()
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self.send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self, body: bytes = b"") -> None:
         """End a stream, with a last part of it."""
-        await self._send({"type": "http.response.body", "body": body})
+        await self.send({"type": "http.response.body", "body": body})
 
     def note_started(self, status: int) -> None:
         """Note and count that an answer began."""
@@ -230,7 +228,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: list[Header]) -> None:
         self.note_started(status)
-        await self._send(
+        await self.send(
             {
                 "type": "http.response.start",
                 "status": status,
@@ -242,7 +240,7 @@ class Exchange:
         chunks: list[bytes] = []
         size = 0
         while True:
-            message: Message = await self._receive()
+            message: Message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             chunk = message.get("body", b"")

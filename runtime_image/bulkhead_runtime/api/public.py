@@ -56,15 +56,10 @@ class PublicApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            return
+        if scope["type"] == "http":
+            await answering(self._runtime, scope, receive, send, self._route)
 
-        async def route(exchange: Exchange) -> None:
-            await self._route(exchange, receive, send)
-
-        await answering(self._runtime, scope, receive, send, route)
-
-    async def _route(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _route(self, exchange: Exchange) -> None:
         path = exchange.path
         if path == "/health":
             await probes.health(exchange, self._runtime)
@@ -74,23 +69,23 @@ class PublicApp:
             _require_method(exchange, "POST")
             await granted.complete(exchange, self._runtime)
         elif path in _OPEN:
-            await self._serve_rest(exchange, receive, send)
+            await self._serve_rest(exchange)
         elif path == page.PATH or path.startswith(f"{page.PATH}/"):
             await self._page.answer(exchange)
         else:
             exchange.principal = await self._authenticator.principal_of(exchange)
             refuse_other_organization(exchange, self._runtime.settings.organization)
-            await self._route_authenticated(exchange, receive, send)
+            await self._route_authenticated(exchange)
 
-    async def _route_authenticated(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _route_authenticated(self, exchange: Exchange) -> None:
         path = exchange.path
-        if match := _EXECUTE.fullmatch(path):
-            await self._execute(exchange, match["agent"], stream=match["stream"] is not None)
-        elif (posted := _POSTED.get(path)) is not None:
+        if (posted := _POSTED.get(path)) is not None:
             exchange.route = path
             exchange.rated_by(self._runtime.admission)
             _require_method(exchange, "POST")
             await posted(exchange, self._runtime)
+        elif match := _EXECUTE.fullmatch(path):
+            await self._execute(exchange, match["agent"], stream=match["stream"] is not None)
         elif path == "/v1/runtime/events":
             exchange.route = path
             _require_method(exchange, "GET")
@@ -104,7 +99,7 @@ class PublicApp:
             scopes.require(exchange.principal, scopes.USAGE_READ)
             await probes.metrics(exchange, self._runtime)
         elif _REST.fullmatch(path):
-            await self._serve_rest(exchange, receive, send)
+            await self._serve_rest(exchange)
         else:
             raise unknown_path()
 
@@ -118,9 +113,10 @@ class PublicApp:
             exchange.route = "/v1/agents/{agent}/execute"
             await execute.execute(exchange, self._runtime, agent)
 
-    async def _serve_rest(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+    async def _serve_rest(self, exchange: Exchange) -> None:
         """Hand over to FastAPI, which is imported by the first request that needs it."""
         rest = self._rest or await self._build_rest()
+        receive = exchange.receive
         exchange.scope["exchange"] = exchange
         if exchange.method not in _WITHOUT_BODY:
             body = await exchange.read_json(MIN_BODY_BYTES)
@@ -132,7 +128,7 @@ class PublicApp:
                 exchange.route = getattr(exchange.scope.get("route"), "path", exchange.route)
                 exchange.note_started(message["status"])
                 message["headers"] = [*exchange.common_headers(), *message.get("headers", ())]
-            await send(message)
+            await exchange.send(message)
 
         await rest(exchange.scope, receive, send_with_headers)
 

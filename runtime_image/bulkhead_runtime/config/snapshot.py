@@ -68,6 +68,9 @@ class Configuration:
     versions: Mapping[tuple[str, str], Version]
     set_aside: tuple[Refusal, ...] = ()
     serving: Mapping[str, tuple[Version, ...]] = field(init=False)
+    limits: Limits = field(init=False)
+    max_body_bytes: int = field(init=False)
+    """How large a request's body may be, so that every allowed message fits in it."""
 
     def __post_init__(self) -> None:
         serving: dict[str, list[Version]] = {}
@@ -76,23 +79,17 @@ class Configuration:
                 for name in version.agents:
                     serving.setdefault(name, []).append(version)
         frozen = {name: tuple(versions) for name, versions in sorted(serving.items())}
+        escaped = self.source.limits.max_input_characters * BYTES_PER_CHARACTER
         object.__setattr__(self, "serving", MappingProxyType(frozen))
+        object.__setattr__(self, "limits", self.source.limits)
+        object.__setattr__(
+            self, "max_body_bytes", max(MIN_BODY_BYTES, escaped + MIN_BODY_BYTES // 4)
+        )
 
     @property
     def hash(self) -> str:
         """Return the hash that the operator gave this configuration."""
         return self.source.hash
-
-    @property
-    def limits(self) -> Limits:
-        """Return the organization's limits."""
-        return self.source.limits
-
-    @property
-    def max_body_bytes(self) -> int:
-        """Return how large a request's body may be, so that every allowed message fits in it."""
-        escaped = self.limits.max_input_characters * BYTES_PER_CHARACTER
-        return max(MIN_BODY_BYTES, escaped + MIN_BODY_BYTES // 4)
 
     def model_of(self, agent: Agent) -> str:
         """Return the model that an agent answers with, as PROVIDER/MODEL."""

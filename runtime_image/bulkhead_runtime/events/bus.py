@@ -6,7 +6,6 @@ what does not fit is counted, and reported as an event of its own once there is 
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
@@ -14,8 +13,7 @@ from itertools import islice
 from typing import Final
 
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.events.port import Event
-from bulkhead_runtime.identifiers import new_id
+from bulkhead_runtime.events.port import Event, happened
 from bulkhead_runtime.store.records import EventFilter, EventLog, StoredEvent
 
 log = logging.getLogger(__name__)
@@ -31,11 +29,6 @@ OTHER_REPLICAS_SECONDS: Final = 1.0
 
 _RETRY_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _DRAIN_SECONDS: Final = 5.0
-
-
-def new_event_id() -> str:
-    """Return an id that no other event has."""
-    return new_id("evt")
 
 
 class _Follower:
@@ -132,9 +125,7 @@ class EventBus:
         """Return what is written next; it leaves the queue only when it is stored."""
         if self._lost and len(self._pending) < QUEUED_EVENTS:
             lost, self._lost = self._lost, 0
-            self._pending.append(
-                Event(new_event_id(), "events.lost", time.time_ns() // 10**6, data={"events": lost})
-            )
+            self._pending.append(happened("events.lost", data={"events": lost}))
         return tuple(islice(self._pending, BATCH_EVENTS))
 
     async def _write_retrying(self, batch: tuple[Event, ...]) -> None:

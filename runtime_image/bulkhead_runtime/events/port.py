@@ -1,9 +1,15 @@
 """The port between everything that reports what happened and those who keep or watch it."""
 
+import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from msgspec import Struct, field
+
+from bulkhead_runtime.identifiers import new_id
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Event(Struct, frozen=True):
@@ -20,6 +26,20 @@ class Event(Struct, frozen=True):
     trace_id: str | None = None
     run_id: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def happened(
+    type_: str,
+    principal: str = "",
+    *,
+    session_id: str | None = None,
+    trace_id: str | None = None,
+    run_id: str | None = None,
+    data: Mapping[str, Any] = _NOTHING,
+) -> Event:
+    """Return an event of this moment, under an id that no other has."""
+    now = time.time_ns() // 1_000_000
+    return Event(new_id("evt"), type_, now, principal, session_id, trace_id, run_id, data)
 
 
 class Events(Protocol):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -56,8 +57,7 @@ def accounts_of(
     limits: BudgetLimits, *, agent: str, session_id: str | None, now: float | None = None
 ) -> tuple[Account, ...]:
     """Return all accounts of an execution that begins at `now`, in seconds of Unix time."""
-    days = int(time.time() if now is None else now) // _SECONDS_OF_A_DAY
-    day = date.fromordinal(_FIRST_DAY + days).isoformat()
+    day = _day(int(time.time() if now is None else now) // _SECONDS_OF_A_DAY)
     accounts = (
         Account("agent_day", f"{agent}/{day}", limits.agent_per_day),
         Account("day", day, limits.day),
@@ -66,6 +66,12 @@ def accounts_of(
     if session_id is None:
         return accounts
     return (Account("session", session_id, limits.session), *accounts)
+
+
+@lru_cache(maxsize=2)
+def _day(number: int) -> str:
+    """Return the date of a day since the beginning of Unix time; every execution asks for it."""
+    return date.fromordinal(_FIRST_DAY + number).isoformat()
 
 
 def allowance_of(limits: BudgetLimits, agent: Agent | None) -> Allowance:

@@ -7,8 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.events.port import Event, Events
-from bulkhead_runtime.identifiers import new_id
+from bulkhead_runtime.events.port import Events, happened
 from bulkhead_runtime.kernel.context import HEALTH_CHECK, ExecutionContext
 from bulkhead_runtime.kernel.execution import Execution, UsageTotal
 from bulkhead_runtime.kernel.purse import BudgetRefusedError
@@ -36,11 +35,9 @@ class Reports:
     def publish(self, type_: str, context: ExecutionContext, data: Mapping[str, Any]) -> None:
         """Publish one event of an execution."""
         self._events.publish(
-            Event(
-                id=new_id("evt"),
-                type=type_,
-                at=time.time_ns() // 1_000_000,
-                principal=context.principal.name,
+            happened(
+                type_,
+                context.principal.name,
                 session_id=context.session_id,
                 trace_id=context.trace.trace_id,
                 run_id=context.run_id,
@@ -203,9 +200,7 @@ class Reports:
         session_id: str | None = None,
     ) -> None:
         """Publish an event that no execution caused."""
-        now = time.time_ns() // 1_000_000
-        event = Event(new_id("evt"), type_, now, principal, session_id, data=data)
-        self._events.publish(event)
+        self._events.publish(happened(type_, principal, session_id=session_id, data=data))
 
     def idempotency(self, outcome: IdempotencyOutcome, execution: Execution) -> None:
         """Say what became of a request with a key."""

@@ -10,8 +10,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from bulkhead_runtime.events.bus import new_event_id
-from bulkhead_runtime.events.port import Event, Events
+from bulkhead_runtime.events.port import Events, happened
 from bulkhead_runtime.models.circuit import CircuitState
 from bulkhead_runtime.policy.port import Decision
 from bulkhead_runtime.telemetry.measurements import VersionMeasurements
@@ -47,20 +46,21 @@ class ToolReports:
         Its `ended` takes the result; a call that is given up has none.
         """
         self._measured(context, denied=False)
-        self._publish("tool.pre_call", context, tool=tool.name, risk=tool.risk, rule=rule)
+        data = {"agent": context.agent, "tool": tool.name, "risk": tool.risk, "rule": rule}
+        self._publish("tool.pre_call", context, data)
         span = self._tracing.tool(tool.name, {"bulkhead.tool.source": tool.source})
         return ReportedCall(self, span, tool, arguments, context)
 
     def denied(self, tool: Tool, context: ToolContext, decision: Decision) -> None:
         """Report a decision that was not to allow; in audit mode the call goes on."""
-        self._publish(
-            "tool.denied",
-            context,
-            tool=tool.name,
-            rule=decision.rule,
-            reason=decision.reason,
-            audit=decision.audit,
-        )
+        data = {
+            "agent": context.agent,
+            "tool": tool.name,
+            "rule": decision.rule,
+            "reason": decision.reason,
+            "audit": decision.audit,
+        }
+        self._publish("tool.denied", context, data)
         if not decision.audit:
             self._metrics.denied(tool.name, decision.rule)
             self._measured(context, denied=True)
@@ -68,15 +68,18 @@ class ToolReports:
     def flagged(self, tool: Tool, context: ToolContext, patterns: tuple[str, ...]) -> None:
         """Report that a result holds what looks like orders to an agent."""
         if patterns:
-            self._publish(
-                "safety.flagged", context, source=f"tool:{tool.name}", patterns=list(patterns)
-            )
+            data = {
+                "agent": context.agent,
+                "source": f"tool:{tool.name}",
+                "patterns": list(patterns),
+            }
+            self._publish("safety.flagged", context, data)
 
     def circuit(self, source: str, state: CircuitState) -> None:
         """Report that a source is left alone, or asked again."""
         if state != "half_open":
             name = "tool.circuit_open" if state == "open" else "tool.circuit_closed"
-            self._events.publish(Event(new_event_id(), name, _now(), data={"source": source}))
+            self._events.publish(happened(name, data={"source": source}))
 
     def _measured(self, context: ToolContext, *, denied: bool) -> None:
         self._versions.tool_called((context.package, context.version), denied=denied)
@@ -96,27 +99,25 @@ class ToolReports:
         elif span.captures_content:
             span.content("gen_ai.tool.call.result", orjson.dumps(envelope.data).decode())
         self._metrics.called(tool.name, code, seconds)
-        self._publish(
-            "tool.post_call",
-            context,
-            tool=tool.name,
-            ok=envelope.ok,
-            code=code,
-            seconds=round(seconds, 4),
-        )
+        data = {
+            "agent": context.agent,
+            "tool": tool.name,
+            "ok": envelope.ok,
+            "code": code,
+            "seconds": round(seconds, 4),
+        }
+        self._publish("tool.post_call", context, data)
 
-    def _publish(self, name: str, context: ToolContext, **data: Any) -> None:
+    def _publish(self, name: str, context: ToolContext, data: Mapping[str, Any]) -> None:
         asked = context.context
         self._events.publish(
-            Event(
-                id=new_event_id(),
-                type=name,
-                at=_now(),
-                principal=asked.principal.name,
+            happened(
+                name,
+                asked.principal.name,
                 session_id=asked.session_id,
                 trace_id=asked.trace.trace_id,
                 run_id=asked.run_id,
-                data={"agent": context.agent, **data},
+                data=data,
             )
         )
 
@@ -164,7 +165,3 @@ class ReportedCall:
         if error is not None:
             self.ended(_CANCELLED)
         self._span_context.__exit__(kind, error, traceback)
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
