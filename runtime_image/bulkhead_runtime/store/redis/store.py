@@ -115,9 +115,10 @@ class CachedStore(PostgresStore):
     async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
         """Store how work ended; durable when this returns. Repeating it changes nothing."""
         changed = _session_of(request)
+        item = encoding.finish(request, bounds, changed)
         if changed is not None and (hiding := self._hiding.get(changed)) is not None:
             await hiding
-        answer = await self._finish(encoding.finish(request, bounds, changed), bounds)
+        answer = await self._finish(item, bounds)
         if answer["head"] is not None:
             topic = session_topic(str(changed))
             putting = self._soon(self._put(answer["head"], _tail_after(request, answer), topic))
