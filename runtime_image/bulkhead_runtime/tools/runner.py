@@ -91,18 +91,18 @@ class ToolRunner:
         except Exception as error:  # noqa: BLE001 (the outermost place of a tool call)
             return _broken(tool, error)
 
-    async def _call(
+    def _call(
         self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, deadline: float
-    ) -> Any:
+    ) -> Awaitable[Any]:
         if tool.source == BUILT_IN:
-            return await tool.handler(arguments, context)
+            return tool.handler(arguments, context)
         source = self._sources.get(tool.source)
 
         async def attempt() -> Any:
             async with source.call(deadline):
                 return await tool.handler(arguments, context)
 
-        return await (_repeated(attempt) if tool.idempotent else attempt())
+        return _repeated(attempt) if tool.idempotent else attempt()
 
 
 async def _repeated(attempt: Callable[[], Awaitable[Any]]) -> Any:
