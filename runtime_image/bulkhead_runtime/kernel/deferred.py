@@ -68,7 +68,7 @@ def _merged(finishes: list[Finish]) -> Finish:
         reservation_id=finishes[0].reservation_id,
         accounts=finishes[-1].accounts,
         used=_sum(finishes),
-        lines=tuple(line for finish in finishes for line in finish.lines),
+        lines=(*(line for finish in finishes for line in finish.lines),),  # as in events/bus.py
     )
 
 

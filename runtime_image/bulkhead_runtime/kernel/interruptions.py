@@ -101,4 +101,5 @@ class Interruptions:
 
 
 def _turns(running: Mapping[str, Execution]) -> tuple[Turn, ...]:
-    return tuple(one.turn for one in running.values() if one.turn is not None)
+    # Of a list, as in events/bus.py.
+    return (*(one.turn for one in running.values() if one.turn is not None),)
