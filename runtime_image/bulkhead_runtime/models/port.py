@@ -141,13 +141,6 @@ Write = Callable[[bytes], Awaitable[None]]
 """Sends bytes of an SSE stream to the client; raises when the client has gone."""
 
 
-class PassthroughResult(Struct, frozen=True):
-    """What a pass-through stream took; `complete` is False where upstream ended it early."""
-
-    usage: Usage
-    complete: bool
-
-
 class CallBound(Struct, frozen=True):
     """The most that a call can take.
 
