@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,42 @@ class Names:
 
 
 @dataclass
+class Audited:
+    """The operator's writes in the audit log of an API server that many tests use.
+
+    Each look goes on where the last one ended: a log of minutes takes seconds to read, in which
+    the operator, on the same event loop, would stand still.
+    """
+
+    log: Path
+    _made: list[str] = field(default_factory=list)
+    _read: int = 0
+
+    def writes(self) -> list[str]:
+        """Return every write so far: verb and path, Leases and Events apart."""
+        with self.log.open("rb") as lines:
+            lines.seek(self._read)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # still being written
+                self._read += len(line)
+                self._note(json.loads(line))
+        return list(self._made)
+
+    def _note(self, entry: Object) -> None:
+        uri = entry["requestURI"].partition("?")[0]
+        ours = entry.get("userAgent", "").startswith(("bulkhead-operator", "kopf"))
+        apart = "/leases" in uri or "/events" in uri
+        if ours and entry["verb"] not in READS and not apart:
+            self._made.append(f"{entry['verb']} {uri}")
+
+
+@dataclass
 class World:
     """Everything that a test talks to."""
 
     control_plane: ControlPlane
+    audited: Audited
     api: Observer
     runtime: StubRuntime
     names: Names
@@ -147,19 +179,7 @@ class World:
 
     def writes(self) -> list[str]:
         """Return every write that the operator made so far: verb and path, Leases apart."""
-        made = []
-        for line in self.control_plane.audit_log.read_text().splitlines():
-            entry = json.loads(line)
-            uri = entry["requestURI"].partition("?")[0]
-            ours = entry.get("userAgent", "").startswith(("bulkhead-operator", "kopf"))
-            if (
-                ours
-                and entry["verb"] not in READS
-                and "/leases" not in uri
-                and "/events" not in uri
-            ):
-                made.append(f"{entry['verb']} {uri}")
-        return made
+        return self.audited.writes()
 
     async def clean(self) -> None:
         """Take away what a test left, so that the next one meets none of it."""
@@ -216,6 +236,11 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 
 @pytest.fixture(scope="session")
+def audited(control_plane: ControlPlane) -> Audited:
+    return Audited(control_plane.audit_log)
+
+
+@pytest.fixture(scope="session")
 def installed() -> list[bool]:
     return []
 
@@ -232,7 +257,7 @@ def names(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 
 @pytest.fixture
 async def world(
-    control_plane: ControlPlane, installed: list[bool], names: Names
+    control_plane: ControlPlane, audited: Audited, installed: list[bool], names: Names
 ) -> AsyncIterator[World]:
     async with observing(control_plane.kubeconfig) as api:
         if not installed:
@@ -241,7 +266,7 @@ async def world(
             installed.append(True)
         runtime = StubRuntime(api)
         await runtime.start()
-        made = World(control_plane, api, runtime, names)
+        made = World(control_plane, audited, api, runtime, names)
         yield made
         await made.clean()
         await runtime.stop()
