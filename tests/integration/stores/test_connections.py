@@ -22,6 +22,7 @@ from tests.support.store_work import (
     begin_turn,
     finish,
     line,
+    new_session,
     remembered,
     said,
     say,
@@ -233,6 +234,25 @@ async def test_one_refused_item_of_a_batch_undoes_nothing_of_the_others(home: Sh
         "Problem",
     ]
     assert (await store.usage()).sessions == 2
+
+
+async def test_an_answer_too_few_is_an_error_for_all_who_wait(
+    postgres: Postgres, home: SharedHome
+) -> None:
+    store = await home.open()
+    ((former,),) = postgres.administer("SELECT pg_get_functiondef('bulkhead.write'::regproc)")
+    postgres.administer(
+        "CREATE OR REPLACE FUNCTION bulkhead.write(items jsonb, stale boolean) RETURNS json "
+        """LANGUAGE sql AS $$ SELECT '{"epoch": 0, "answers": []}'::json $$"""
+    )
+    try:
+        with pytest.raises(Problem) as refused:
+            async with asyncio.timeout(10):
+                await store.create(new_session("ses_1"), BOUNDS)
+    finally:
+        postgres.administer(str(former))
+    assert refused.value.status == 503
+    await store.create(new_session("ses_1"), BOUNDS)
 
 
 async def test_all_of_it_works_through_pgbouncer_in_transaction_mode(

@@ -86,12 +86,13 @@ class Lane:
         while batch := self._next_batch():
             try:
                 answers = await self._ask([item for item, _ in batch])
+                answered = list(zip(batch, answers, strict=True))
             except Exception as error:  # noqa: BLE001 (nobody else would tell those who wait)
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(_own(error))
                 continue
-            for (_, future), answer in zip(batch, answers, strict=True):
+            for (_, future), answer in answered:
                 if not future.done():
                     future.set_result(answer)
         self._driver = None
