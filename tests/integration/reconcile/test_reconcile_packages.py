@@ -50,8 +50,9 @@ async def test_a_new_version_is_loaded_beside_the_one_that_still_has_sessions(
     operated: World,
 ) -> None:
     await operated.active("beside")
-    await operated.api.create(package("org-beside", "support", "1.0.0", helper={}))
-    await until_loaded(operated, "org-beside", {"support 1.0.0": 100})
+    first = package("org-beside", "support", "1.0.0", helper={})
+    await operated.api.create(first)
+    await operated.ready(first, status="True", message="1.0.0")
     operated.runtime.sessions["support", "1.0.0"] = 3
     second = package("org-beside", "support", "2.0.0", helper={"instructions": "better"})
     await replace_spec(operated, second)
@@ -70,8 +71,9 @@ async def test_a_new_version_is_loaded_beside_the_one_that_still_has_sessions(
 async def test_a_former_version_survives_a_restart_of_the_operator(world: World) -> None:
     async with world.operator():
         await world.active("kept")
-        await world.api.create(package("org-kept", "support", "1.0.0", helper={}))
-        await until_loaded(world, "org-kept", {"support 1.0.0": 100})
+        first = package("org-kept", "support", "1.0.0", helper={})
+        await world.api.create(first)
+        await world.ready(first, status="True", message="1.0.0")
         world.runtime.sessions["support", "1.0.0"] = 1
         second = package("org-kept", "support", "2.0.0", helper={"instructions": "better"})
         await replace_spec(world, second)
@@ -132,8 +134,9 @@ async def test_a_broken_version_leaves_the_good_one_in_service(
     await operated.active(name)
     await operated.api.create(package(namespace, "aaa", "1.0.0", elder={}))
     await until_loaded(operated, namespace, {"aaa 1.0.0": 100})
-    await operated.api.create(package(namespace, "support", "1.0.0", helper={}))
-    await until_loaded(operated, namespace, {"aaa 1.0.0": 100, "support 1.0.0": 100})
+    good = package(namespace, "support", "1.0.0", helper={})
+    await operated.api.create(good)
+    await operated.ready(good, status="True", message="1.0.0")
     manifest = broken(namespace)
     await replace_spec(operated, manifest)
     live = await operated.ready(manifest, reason=reason, message=says)
