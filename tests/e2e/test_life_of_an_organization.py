@@ -66,9 +66,21 @@ async def test_what_is_changed_by_hand_is_put_right(kubectl: Kubectl, initech: E
         "the Deployment has its replica again",
         seconds=15,
     )
-    kubectl("rollout", "status", "deployment/runtime", "-n", NAMESPACE, "--timeout=60s")
+    # Until it is gone the former pod answers too.
+    await settled(partial(_one_pod_is_ready, kubectl), "one pod is ready and no other there")
     await until(initech.answers, "the runtime answers again", seconds=15)
     assert (await initech.execute("Put right?"))["status"] == "completed"
+
+
+def _one_pod_is_ready(kubectl: Kubectl) -> bool:
+    pods = kubectl.get("pods", "-n", NAMESPACE)["items"]
+    ready = [
+        condition
+        for pod in pods
+        for condition in pod["status"].get("conditions", [])
+        if (condition["type"], condition["status"]) == ("Ready", "True")
+    ]
+    return len(pods) == len(ready) == 1 and "deletionTimestamp" not in pods[0]["metadata"]
 
 
 def _selected(kubectl: Kubectl, policy: str) -> object:
