@@ -46,7 +46,6 @@ CONNECTIONS: Final = 32
 Fence = Callable[[], object]
 """Raises `LeaseLost` when this process may not write any more."""
 
-
 Query = Mapping[str, str]
 
 Part = TypeVar("Part")

@@ -17,6 +17,7 @@ from bulkhead_operator.errors import (
     LeaseLost,
     Refused,
 )
+from tests.support.answering import answering
 
 Answer = Callable[[web.BaseRequest], web.Response]
 
@@ -53,12 +54,9 @@ def cut(request: web.BaseRequest) -> web.Response:
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     server = Server()
-    runner = web.ServerRunner(web.Server(server.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield server
-    await runner.cleanup()
+    async with answering(server.handle) as port:
+        server.url = f"http://127.0.0.1:{port}"
+        yield server
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from bulkhead_operator.cluster.client import ApiClient
 from bulkhead_operator.cluster.credentials import Credentials
 from bulkhead_operator.cluster.discovery import discoverable
 from bulkhead_operator.errors import ClusterError
+from tests.support.answering import answering
 
 ALL = ("agentpackages", "memorypools", "organizationruntimes", "organizationruntimes/status")
 
@@ -35,13 +36,11 @@ def discovery() -> Discovery:
 
 @pytest.fixture
 async def client(discovery: Discovery) -> AsyncIterator[ApiClient]:
-    runner = web.ServerRunner(web.Server(discovery.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    async with ApiClient(Credentials(url), user_agent="bulkhead-operator/1") as client:
+    async with (
+        answering(discovery.handle) as port,
+        ApiClient(Credentials(f"http://127.0.0.1:{port}"), user_agent="test") as client,
+    ):
         yield client
-    await runner.cleanup()
 
 
 async def test_kinds_that_are_named_are_discoverable(client: ApiClient) -> None:

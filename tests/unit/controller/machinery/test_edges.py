@@ -24,6 +24,7 @@ from bulkhead_operator.probes import Heartbeat
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.resync import shares
 from bulkhead_operator.supervision import keep_running
+from tests.support.answering import answering
 
 KEY = ObjectKey(API_VERSION, "OrganizationRuntime", None, "acme")
 
@@ -179,12 +180,11 @@ def runtime() -> Runtime:
 
 @pytest.fixture
 async def asking(runtime: Runtime) -> AsyncIterator[RuntimeClient]:
-    runner = web.ServerRunner(web.Server(runtime.handle), shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with RuntimeClient(user_agent="x", port=runner.addresses[0][1]) as client:
+    async with (
+        answering(runtime.handle) as port,
+        RuntimeClient(user_agent="x", port=port) as client,
+    ):
         yield client
-    await runner.cleanup()
 
 
 async def test_a_runtime_is_asked_with_its_token(runtime: Runtime, asking: RuntimeClient) -> None:
