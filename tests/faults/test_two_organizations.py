@@ -30,6 +30,8 @@ SESSIONS = 5
 EXECUTE = "/v1/agents/assistant/execute"
 LETS_ALL = {"rules": [{"name": "all", "effect": "Allow", "match": ["*"]}]}
 STREAM = "/v1/agents/assistant/execute/stream"
+WRITTEN_BY_THE_CLOCK = {"figures"}
+"""Tables in which processes record what they counted, refused requests too, in their own time."""
 
 
 @dataclass
@@ -100,6 +102,7 @@ async def organizations(
             token = (place.files.api_key.directory / "token").read_text()
             found.append(Organization(name, place, runtime, token))
             await _live(found[-1])
+            await _until_written(postgres, found[-1])
         yield found[0], found[1]
 
 
@@ -130,6 +133,20 @@ async def _live(own: Organization) -> None:
         ):
             async with http.get(path, params={"limit": "1"}) as response:
                 own.cursors[path.rpartition("/")[2]] = (await response.json())["next_cursor"]
+
+
+async def _until_written(postgres: Postgres, own: Organization) -> None:
+    """Wait for what is written after the answer: each execution's end, and the last event."""
+    of_it = f"WHERE organization = '{own.place.organization}'"
+
+    async def written() -> bool:
+        (counts,) = postgres.administer(
+            f"SELECT (SELECT count(*) FROM bulkhead.ledger {of_it}),"
+            f"(SELECT count(*) FROM bulkhead.events {of_it} AND type = 'key.created')"
+        )
+        return tuple(counts) == (3 * SESSIONS, 1)
+
+    await until(written, f"all that {own.name} did is written")
 
 
 def _reads(rng: random.Random, own: Organization) -> Attack:
@@ -247,7 +264,7 @@ async def _leaks(
 
 
 async def _at_rest(postgres: Postgres, redis: Redis, own: Organization) -> dict[str, object]:
-    """Return all that the stores hold of an organization, once nothing is being written."""
+    """Return all that was left in the stores of an organization, once nothing is being written."""
     found = [_dump(postgres, redis, own)]
 
     async def rests() -> bool:
@@ -265,12 +282,12 @@ def _dump(postgres: Postgres, redis: Redis, own: Organization) -> dict[str, obje
             f"SELECT t::text FROM bulkhead.{table} AS t WHERE organization = '{name}' ORDER BY 1"
         )
         for table in _tables(postgres)
+        if table not in WRITTEN_BY_THE_CLOCK
     }
     with RedisClient.from_url(redis.url) as admin:
         # Sessions as they are cached; windows of rates go by themselves.
-        for key in sorted(admin.scan_iter(f"bulkhead:{name}:*")):
-            if admin.type(key) == b"hash":
-                rows[repr(key)] = admin.hgetall(key)
+        for key in sorted(admin.scan_iter(f"bulkhead:{name}:session:*")):
+            rows[repr(key)] = admin.hgetall(key)
     return rows
 
 
