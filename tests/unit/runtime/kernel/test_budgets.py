@@ -1,7 +1,7 @@
 """Money and tokens: reserved before, settled after, exact for any number of callers at once."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -103,9 +103,9 @@ async def test_a_budget_without_room_names_account_dimension_and_renewal(
     assert "spec.budgets.agentPerDay.tokens" in refused.message
     assert "20 of 20 tokens" in refused.message
     assert "'assistant'" in refused.message
-    now = datetime.now(UTC)
-    left = 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
-    assert refused.retry_after == pytest.approx(left, abs=30)
+    renewed = datetime.now(UTC) + timedelta(seconds=float(refused.retry_after or 0))
+    around = timedelta(seconds=30)
+    assert (renewed + around).date() - (renewed - around).date() == timedelta(days=1)
 
 
 async def test_a_budget_that_never_renews_is_not_worth_trying_again(

@@ -24,7 +24,7 @@ async def test_beyond_places_and_queue_is_refused_and_a_raised_limit_holds_at_on
     files: RuntimeFiles, provider: StubProvider
 ) -> None:
     options = {"providers": (_provider(provider),)}
-    tight = {"maxConcurrentAgents": 1, "maxQueueSize": 1, "maxExecutionTimeSeconds": 20}
+    tight = {"maxConcurrentAgents": 1, "maxQueueSize": 1, "maxExecutionTimeSeconds": 90}
     files.follow((SLOW, 100), limits=tight, **options)
     provider.forget()
     with RuntimeProcess(files) as runtime:
@@ -39,7 +39,7 @@ async def test_beyond_places_and_queue_is_refused_and_a_raised_limit_holds_at_on
             assert (refused.status, problem["code"]) == (429, "queue_full")
             assert int(refused.headers["Retry-After"]) >= 1
             files.follow((SLOW, 100), limits={**tight, "maxConcurrentAgents": 2}, **options)
-            assert (await asyncio.wait_for(waiting, 5)).status == 200
+            assert (await asyncio.wait_for(waiting, 15)).status == 200
             running.cancel()
 
 
@@ -58,7 +58,7 @@ async def test_beyond_the_rate_is_refused_with_a_time_to_come_back(files: Runtim
 async def test_an_execution_that_takes_too_long_ends_with_an_error(
     files: RuntimeFiles, provider: StubProvider
 ) -> None:
-    limits = {"maxExecutionTimeSeconds": 1}
+    limits = {"maxExecutionTimeSeconds": 3}
     files.follow((SLOW, 100), limits=limits, providers=(_provider(provider),))
     provider.forget()
     with RuntimeProcess(files) as runtime:
@@ -119,7 +119,7 @@ async def test_a_full_pool_refuses_turns_until_sessions_are_deleted(files: Runti
 
 
 async def _until_queued(runtime: RuntimeProcess, count: int) -> None:
-    async with aiohttp.ClientSession(runtime.internal_url) as http, asyncio.timeout(5):
+    async with aiohttp.ClientSession(runtime.internal_url) as http, asyncio.timeout(30):
         text = ""
         while f"bulkhead_executions_queued {count}.0" not in text:
             async with http.get("/metrics") as response:
