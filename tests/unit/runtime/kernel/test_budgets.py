@@ -15,7 +15,6 @@ from bulkhead_runtime.models.port import ModelMessage, ModelRequest, Part
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
 from bulkhead_runtime.store.spending import Account, Balance
-from tests.support.deadline import until
 from tests.support.runtime.in_process import caller, heard, running, say, stubbed
 from tests.support.runtime_process import agent, document
 from tests.support.stub_provider import StubProvider
@@ -291,13 +290,11 @@ async def test_a_client_that_leaves_pays_for_what_was_begun_and_keeps_nothing_re
     tmp_path: Path, provider: StubProvider
 ) -> None:
     budgets = Budgets(total=Allowance(tokens=100_000))
+    provider.forget()
     async with running(tmp_path, **stubbed(provider, "hang", budgets=budgets)) as runtime:
         turn = asyncio.create_task(say(runtime, "hello"))
-
-        async def reserved() -> bool:
-            return bool((await _balance(runtime)).reserved.get("tokens"))
-
-        await until(reserved, "the turn has reserved")
+        assert await provider.asked()
+        assert (await _balance(runtime)).reserved["tokens"] > 0
         turn.cancel()
         await asyncio.gather(turn, return_exceptions=True)
         await runtime.background.finish()

@@ -4,6 +4,7 @@ import aiohttp
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_api.v1alpha1.budgets import Budgets, RequestBudget
+from tests.support.deadline import until
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
 
@@ -39,7 +40,7 @@ async def test_beyond_places_and_queue_is_refused_and_a_raised_limit_holds_at_on
             assert (refused.status, problem["code"]) == (429, "queue_full")
             assert int(refused.headers["Retry-After"]) >= 1
             files.follow((SLOW, 100), limits={**tight, "maxConcurrentAgents": 2}, **options)
-            assert (await asyncio.wait_for(waiting, 15)).status == 200
+            assert (await waiting).status == 200
             running.cancel()
 
 
@@ -63,6 +64,13 @@ async def test_an_execution_that_takes_too_long_ends_with_an_error(
     provider.forget()
     with RuntimeProcess(files) as runtime:
         async with client(runtime) as http:
+
+            async def warm() -> bool:
+                async with http.post(QUICK, json={"message": "x"}) as response:
+                    return response.status == 200
+
+            # The first execution loads what is imported late, which counts as its time.
+            await until(warm, "an execution ends in time")
             async with http.post(EXECUTE, json={"message": "x"}) as response:
                 problem = await response.json(content_type=None)
             async with http.get(f"/v1/sessions/{problem['session_id']}") as answer:
