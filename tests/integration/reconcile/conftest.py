@@ -103,9 +103,9 @@ class World:
 
     async def reported(self, name: str, **wanted: str) -> Object:
         """Return the organization once Ready's status, reason or message is as wanted."""
-        return await self.ready(organization(name), seconds=20, **wanted)
+        return await self.ready(organization(name), seconds=120, **wanted)
 
-    async def ready(self, manifest: Object, *, seconds: float = 20, **wanted: str) -> Object:
+    async def ready(self, manifest: Object, *, seconds: float = 120, **wanted: str) -> Object:
         """Return one of our objects once Ready is as wanted for the present generation."""
         found: list[Object] = []
 
@@ -143,13 +143,13 @@ class World:
 
         await until(started, f"a new pod in {namespace}")
 
-    async def gone(self, path: str, seconds: float = 20) -> None:
+    async def gone(self, path: str) -> None:
         """Wait until an object is not there any more."""
 
         async def absent() -> bool:
             return await self.api.get(path) is None
 
-        await until(absent, f"{path} is gone", seconds=seconds)
+        await until(absent, f"{path} is gone")
 
     async def there(self, path: str) -> Object:
         """Wait for an object and return it."""
@@ -160,22 +160,35 @@ class World:
             found[:] = [live] if live is not None else []
             return bool(found)
 
-        await until(present, f"{path} is there", seconds=10)
+        await until(present, f"{path} is there")
         return found[0]
 
-    async def quiet(self) -> int:
-        """Wait until the operator wrote nothing for a second; return how many writes it made."""
+    async def quiet(self, name: str) -> int:
+        """Wait until all is said of an organization; return how many writes the operator made.
+
+        How full its pool is becomes known some seconds later than the rest.
+        """
+        pool = {"kind": "MemoryPool", "metadata": {"name": "default", "namespace": f"org-{name}"}}
+        await self.ready(pool, status="True")
         loop = asyncio.get_running_loop()
-        made, since = len(self.writes()), loop.time()
+        made, asked, since = len(self.writes()), self.runtime.asked, loop.time()
 
         async def still() -> bool:
-            nonlocal made, since
+            nonlocal made, asked, since
             if (now := len(self.writes())) != made:
-                made, since = now, loop.time()
-            return bool(loop.time() - since >= 1)
+                made, asked, since = now, self.runtime.asked, loop.time()
+            return bool(self.runtime.asked > asked and loop.time() - since >= 1)
 
-        await until(still, "the operator has nothing more to write", seconds=20)
+        await until(still, "the operator looked again and wrote nothing for a second")
         return made
+
+    def written(self, name: str, since: int) -> list[str]:
+        """Return the writes after the first `since` ones that are about an organization.
+
+        What the operator does about those that other tests left behind is theirs.
+        """
+        about = {name, f"org-{name}"}
+        return [write for write in self.writes()[since:] if about & set(write.split("/"))]
 
     def writes(self) -> list[str]:
         """Return every write that the operator made so far: verb and path, Leases apart."""

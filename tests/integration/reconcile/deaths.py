@@ -49,6 +49,6 @@ async def dies(
         return death.came or (seen and done)
 
     async with running(kubeconfig, SETTINGS, runtime_port=world.runtime.port):
-        await until(ended, "the operator died or was done", seconds=40)
+        await until(ended, "the operator died or was done")
     proxy.fault = None
     return death.came

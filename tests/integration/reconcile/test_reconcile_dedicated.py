@@ -40,7 +40,7 @@ async def until_running(world: World, name: str, *versions: str) -> dict[str, Ob
         found.update(await deployments(world, name))
         return set(found) == set(versions)
 
-    await until(right, f"{versions} have Deployments, {set(found)} had", seconds=25)
+    await until(right, f"{versions} have Deployments, {set(found)} had")
     return found
 
 
@@ -163,7 +163,7 @@ async def test_pods_stay_until_no_runtime_sends_anybody_to_them(operated: World)
     async def asked_again() -> bool:
         return operated.runtime.asked > asked + 2
 
-    await until(asked_again, "the runtime was asked for what it follows", seconds=20)
+    await until(asked_again, "the runtime was asked for what it follows")
     assert set(await deployments(operated, "leisurely")) == {"1.0.0", "2.0.0"}
     operated.runtime.syncs = True
     await operated.ready(second, reason="CrashLoop")
@@ -208,7 +208,7 @@ async def test_what_belongs_to_an_image_is_repaired(operated: World) -> None:
         closed = live is not None and "from" in live["spec"]["ingress"][0]
         return closed and made is not None and made["metadata"]["uid"] != before
 
-    await until(repaired, "policy and Service are as they were", seconds=20)
+    await until(repaired, "policy and Service are as they were")
 
 
 async def test_a_package_that_is_deleted_takes_its_pods_along(operated: World) -> None:
@@ -225,7 +225,7 @@ async def test_a_package_that_is_deleted_takes_its_pods_along(operated: World) -
 
 async def test_a_second_look_writes_nothing(operated: World) -> None:
     await in_service(operated, "unmoved")
-    before = operated.writes()
+    before = await operated.quiet("unmoved")
     resync = {"metadata": {"annotations": {"example.com/touched": "1"}}}
     await operated.api.merge(path_of(imaged("unmoved", "1.0.0")), resync)
     asked = operated.runtime.asked
@@ -233,5 +233,5 @@ async def test_a_second_look_writes_nothing(operated: World) -> None:
     async def looked() -> bool:
         return operated.runtime.asked > asked
 
-    await until(looked, "the organization was looked at again", seconds=20)
-    assert [one for one in operated.writes()[len(before) :] if "org-unmoved" in one] == []
+    await until(looked, "the organization was looked at again")
+    assert operated.written("unmoved", before) == []

@@ -31,13 +31,26 @@ async def jobs(world: World, name: str) -> list[Object]:
     return await world.api.items(f"/apis/batch/v1/namespaces/org-{name}/jobs")
 
 
+async def the_job(world: World, name: str) -> Object:
+    """Wait for the Job of an organization: its name is told before it is made."""
+    found: list[Object] = []
+
+    async def made() -> bool:
+        found[:] = await jobs(world, name)
+        return bool(found)
+
+    await until(made, f"a Job of {name}")
+    (job,) = found
+    return job
+
+
 async def ends(world: World, name: str, phase: Literal["Succeeded", "Failed"]) -> None:
     """Wait for the pod of a Job and let it end."""
 
     async def ended() -> bool:
         return await world.runtime.end_installation(f"org-{name}", phase)
 
-    await until(ended, "a pod of the installation", seconds=20)
+    await until(ended, "a pod of the installation")
 
 
 async def fails(world: World, name: str) -> None:
@@ -51,7 +64,7 @@ async def fails(world: World, name: str) -> None:
             for one in job.get("status", {}).get("conditions", ())
         )
 
-    await until(failed, "the Job failed for good", seconds=60)
+    await until(failed, "the Job failed for good")
 
 
 async def test_a_version_gets_sessions_once_its_installation_has_ended_well(
@@ -62,13 +75,13 @@ async def test_a_version_gets_sessions_once_its_installation_has_ended_well(
     await asks_for(operated, second)
     waiting = await operated.ready(second, reason="Loading", message="installation, Job install-")
     assert kstatus(waiting) == "InProgress"
-    (job,) = await jobs(operated, "prepared")
+    job = await the_job(operated, "prepared")
     pod = job["spec"]["template"]["spec"]
     assert (pod["automountServiceAccountToken"], pod["restartPolicy"]) == (False, "Never")
     assert pod["containers"][0]["command"] == [*COMMAND[:2], "print('$$(ready)')"]
     assert [volume["name"] for volume in pod["volumes"]] == ["scratch"]
     policies = "/apis/networking.k8s.io/v1/namespaces/org-prepared/networkpolicies"
-    assert await operated.api.get(f"{policies}/{job['metadata']['name']}") is not None
+    await operated.there(f"{policies}/{job['metadata']['name']}")
     assert loaded(operated, "org-prepared")["support 1.0.0"] == 100
     await ends(operated, "prepared", "Succeeded")
     await operated.ready(second, status="True", message="2.0.0")
@@ -115,7 +128,7 @@ async def test_an_operator_that_starts_in_the_middle_runs_nothing_twice(world: W
         second = installing("resumed", "2.0.0")
         await asks_for(world, second)
         await world.ready(second, reason="Loading", message="installation, Job install-")
-        (before,) = await jobs(world, "resumed")
+        before = await the_job(world, "resumed")
     async with world.operator():
         await ends(world, "resumed", "Succeeded")
         await world.ready(second, status="True", message="2.0.0")
@@ -130,7 +143,7 @@ async def test_a_version_that_nobody_asks_for_any_more_is_not_installed_to_its_e
     second = installing("dropped", "2.0.0")
     await asks_for(operated, second)
     await operated.ready(second, reason="Loading", message="installation, Job install-")
-    (job,) = await jobs(operated, "dropped")
+    job = await the_job(operated, "dropped")
     third = version("dropped", "3.0.0", dependencies=[])
     await asks_for(operated, third)
     await operated.ready(third, status="True", message="3.0.0")

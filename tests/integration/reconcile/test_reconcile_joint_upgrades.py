@@ -100,7 +100,7 @@ async def test_an_operator_that_dies_in_between_leaves_both_or_none_in_the_end(
             await dies(world, proxy, tmp_path / "proxy.conf", wanted[0], point)
             async with world.operator():
                 for manifest in wanted:
-                    await world.ready(manifest, status="True", message=number, seconds=60)
+                    await world.ready(manifest, status="True", message=number)
                 both = {f"above {number}": 100, f"below {number}": 100}
                 await until_loaded(world, "org-joint-mortal", both)
 

@@ -29,10 +29,6 @@ CHILDREN = {
 }
 
 
-def after(world: World, before: int, name: str) -> list[str]:
-    return [write for write in world.writes()[before:] if name in write or name == ""]
-
-
 async def test_a_new_organization_costs_its_children_a_finalizer_and_two_status_writes(
     operated: World,
 ) -> None:
@@ -86,37 +82,29 @@ async def test_the_default_deny_policy_stands_before_the_deployment_is_applied(
 
 async def test_further_reconciles_and_resyncs_write_nothing(operated: World) -> None:
     await operated.active("calm")
-    await operated.ready(
-        {"kind": "MemoryPool", "metadata": {"name": "default", "namespace": "org-calm"}},
-        status="True",
-    )
-    before, asked = await operated.quiet(), operated.runtime.asked
+    before, asked = await operated.quiet("calm"), operated.runtime.asked
     # A label concerns nobody, but it rings.
     await operated.api.merge(path_of(organization("calm")), {"metadata": {"labels": {"a": "b"}}})
 
     async def two_usage_rounds() -> bool:
         return operated.runtime.asked >= asked + 2
 
-    await until(two_usage_rounds, "the operator asked for usage twice", seconds=30)
-    assert operated.writes()[before:] == []
+    await until(two_usage_rounds, "the operator asked for usage twice")
+    assert operated.written("calm", before) == []
 
 
 async def test_a_restarted_operator_writes_nothing(world: World) -> None:
     async with world.operator():
         await world.active("again")
-        await world.ready(
-            {"kind": "MemoryPool", "metadata": {"name": "default", "namespace": "org-again"}},
-            status="True",
-        )
-        before = await world.quiet()
+        before = await world.quiet("again")
     asked = world.runtime.asked
 
     async def asked_again() -> bool:
         return world.runtime.asked > asked
 
     async with world.operator():
-        await until(asked_again, "the new operator asked the runtime", seconds=20)
-    assert world.writes()[before:] == []
+        await until(asked_again, "the new operator asked the runtime")
+    assert world.written("again", before) == []
 
 
 async def test_a_missing_credential_is_named_and_found_once_it_is_there(operated: World) -> None:
@@ -173,7 +161,7 @@ async def test_replicas_on_shared_stores_wait_for_the_database_secret(operated: 
         pods = [pod for pod in operated.runtime.pods.values() if pod.namespace == "org-wide"]
         return len(pods) == 2
 
-    await until(both_run, "two pods run", seconds=20)
+    await until(both_run, "two pods run")
     live = await operated.reported("wide", status="True")
     assert "very-secret" not in json.dumps(live)
     claim = "/api/v1/namespaces/org-wide/persistentvolumeclaims/runtime-data"

@@ -148,4 +148,4 @@ async def test_a_missing_key_is_made_anew(operated: World) -> None:
     async def renewed() -> bool:
         return await operated.api.get(path) is not None
 
-    await until(renewed, "the Secret is there again", seconds=30)
+    await until(renewed, "the Secret is there again")

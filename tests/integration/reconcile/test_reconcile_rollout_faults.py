@@ -119,4 +119,4 @@ async def until_alone(world: World, name: str, number: str) -> None:
     async def alone() -> bool:
         return followed(world, name)[-1] == {number: FULL_WEIGHT}
 
-    await until(alone, f"{name} has {number} alone", seconds=25)
+    await until(alone, f"{name} has {number} alone")

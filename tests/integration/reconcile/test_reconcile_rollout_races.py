@@ -137,7 +137,7 @@ async def _kept(world: World, name: str, number: int) -> list[Object]:
         found[:] = await world.api.items(REVISIONS.format(f"org-{name}"))
         return len(found) == number
 
-    await until(so_many, f"{number} revisions are kept", seconds=10)
+    await until(so_many, f"{number} revisions are kept")
     return found
 
 

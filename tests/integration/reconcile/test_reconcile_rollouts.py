@@ -374,16 +374,16 @@ async def test_an_operator_that_starts_in_the_middle_goes_on_from_the_step(world
         await until_loaded(world, "org-middle", shares)
         await world.ready(second, reason="WaitingForApproval")
         await world.reported("middle", status="True")
-        before = await world.quiet()
+        before = await world.quiet("middle")
     asked = world.runtime.asked
 
     async def asked_again() -> bool:
         return world.runtime.asked > asked
 
     async with world.operator():
-        await until(asked_again, "the new operator asked the runtime", seconds=25)
+        await until(asked_again, "the new operator asked the runtime")
         await world.ready(second, reason="WaitingForApproval")
-        assert world.writes()[before:] == []
+        assert world.written("middle", before) == []
         await annotated(world, second, "approve-step", "1")
         await world.ready(second, status="True")
 

@@ -44,7 +44,7 @@ async def until_switched(world: World, name: str, wanted: list[list[dict[str, in
         return switches(world, name) == wanted
 
     try:
-        await until(right, f"{name} switched as wanted", seconds=20)
+        await until(right, f"{name} switched as wanted")
     except AssertionError as error:
         raise AssertionError(f"{error}: {switches(world, name)}") from None
 
@@ -84,7 +84,7 @@ async def test_of_two_replicas_none_gives_sessions_to_what_the_other_may_not_hav
         await operated.runtime.run_pods("org-pair")
         return len(switches(operated, "pair")) == 2
 
-    await until(both_run, "two pods run", seconds=20)
+    await until(both_run, "two pods run")
     await operated.ready(organization("pair"), status="True")
     first, second = version("pair", "1.0.0"), version("pair", "2.0.0")
     await operated.api.create(first)
@@ -106,7 +106,7 @@ async def test_while_pods_are_replaced_a_version_is_loaded_everywhere_before_it_
     async def surged() -> bool:
         return len(await operated.api.items("/api/v1/namespaces/org-renewed/pods")) == 2
 
-    await until(surged, "a second pod is there", seconds=20)
+    await until(surged, "a second pod is there")
     second = version("renewed", "2.0.0")
     await asks_for(operated, second)
     await operated.ready(second, status="True", message="2.0.0")

@@ -37,12 +37,12 @@ async def one_more(world: World, names: Sequence[str], done: list[str]) -> None:
     async def restarts() -> bool:
         return len(await upgraded(world, names)) == len(done) + 1
 
-    await until(restarts, "one more organization restarts", seconds=30)
+    await until(restarts, "one more organization restarts")
 
     async def others_wait() -> bool:
         return len(await pending(world, names)) == len(names) - len(done) - 1
 
-    await until(others_wait, "the others say that they wait", seconds=20)
+    await until(others_wait, "the others say that they wait")
     done.extend(name for name in await upgraded(world, names) if name not in done)
 
 
