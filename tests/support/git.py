@@ -13,7 +13,7 @@ import aiohttp
 
 from tests.support.cluster import cluster_tool
 from tests.support.deadline import until
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 _AUTHOR = {
     "GIT_AUTHOR_NAME": "somebody",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -27,10 +26,10 @@ from bulkhead_api.runtime_config import (
 from bulkhead_api.v1alpha1.agent_package import Agent
 from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.organization_runtime import Limits
+from tests.support.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS = 20.0
-_PORTS = (10_000, 32_000)
+START_SECONDS = 90.0
 KEY = "bh_test-key"
 INTERNAL_TOKEN = "bh_internal-token"
 ORGANIZATION = "acme"
@@ -114,18 +113,6 @@ class Mount:
             name = f"package_{item.package}_{item.version}.json"
             files[name] = item.model_dump_json(by_alias=True).encode()
         self.switch(files)
-
-
-def free_port() -> int:
-    """Return a port below those that the system hands out, lest one of them takes it meanwhile."""
-    while True:
-        port = random.randint(*_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 @dataclass

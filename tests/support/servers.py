@@ -16,15 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.cluster import packages
+from tests.support.ports import free_port
 
-_START_SECONDS = 30.0
-_STOP_SECONDS = 20.0
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+_START_SECONDS = 90.0
+_STOP_SECONDS = 60.0
 
 
 def binary(name: str, package: str, folders: str) -> Path:

@@ -21,7 +21,7 @@ from mcp.server.mcpserver import Image, MCPServer
 from mcp_types import ToolAnnotations
 
 from tests.support.deadline import until
-from tests.support.runtime_process import free_port
+from tests.support.ports import free_port
 
 Seen = list[dict[str, Any]]
 

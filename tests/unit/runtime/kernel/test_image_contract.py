@@ -12,7 +12,8 @@ import pytest
 
 from tests.support import stub_image
 from tests.support.deadline import until
-from tests.support.runtime_process import REPOSITORY, free_port
+from tests.support.ports import free_port
+from tests.support.runtime_process import REPOSITORY
 from tests.support.stub_image import HELLO, Answer
 
 PATHS = os.pathsep.join(str(REPOSITORY / part) for part in ("crds", "runtime_image"))
@@ -38,7 +39,7 @@ async def listens(port: int) -> bool:
     return True
 
 
-async def examined(url: str, agent: str, seconds: str = "1") -> tuple[int, str]:
+async def examined(url: str, agent: str, seconds: str = "20") -> tuple[int, str]:
     """Run the command as the author of an image does; return its status and what it says."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -54,9 +55,9 @@ async def test_the_example_keeps_the_contract_and_ends_when_it_is_told_to() -> N
     port = free_port()
     with example(port) as process:
         await until(lambda: listens(port), "the example listens")
-        status, said = await examined(f"http://127.0.0.1:{port}", "parcels", "20")
+        status, said = await examined(f"http://127.0.0.1:{port}", "parcels")
         process.send_signal(signal.SIGTERM)
-        ended = await asyncio.to_thread(process.wait, 10)
+        ended = await asyncio.to_thread(process.wait, 30)
     assert status == 0, said
     assert "10 of 10 promises are kept" in said
     assert ended == 0
@@ -82,7 +83,8 @@ async def test_the_command_tells_of_an_image_that(case: str) -> None:
     answer, is_healthy, words = BROKEN[case]
     async with stub_image.running() as image:
         image.healthy, image.script = is_healthy, [answer]
-        status, said = await examined(image.endpoint, "anybody")
+        patience = "1" if answer.holds else "20"
+        status, said = await examined(image.endpoint, "anybody", patience)
     assert status == 1
     assert words in said
 
