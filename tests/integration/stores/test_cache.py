@@ -1,6 +1,7 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.port import Summary
 from bulkhead_runtime.store.postgres.pool import Pool
 from bulkhead_runtime.store.postgres.signals import claim_topic, session_topic
-from bulkhead_runtime.store.redis.link import Link
-from bulkhead_runtime.store.redis.rates import Verdict
+from bulkhead_runtime.store.redis.link import ANSWER_SECONDS, Link
 from bulkhead_runtime.store.redis.signals import LOOK_AGAIN_SECONDS
 from bulkhead_runtime.store.redis.store import CachedStore
 from tests.support.deadline import until
@@ -48,11 +48,32 @@ class Wired:
         self.redis = redis
 
 
+PATIENT_SECONDS = 60.0
+"""So long waits for Redis who asks it about something else than how long that is."""
+
+
 @pytest.fixture
 async def replicas(
     postgres: Postgres, own_redis: Redis, cached: SharedHome
 ) -> AsyncIterator[tuple[Wired, Wired]]:
-    """Two replicas of one organization."""
+    """Two replicas of one organization, which a busy machine does not keep from Redis."""
+    async with _wired(postgres, own_redis, cached, PATIENT_SECONDS) as both:
+        yield both
+
+
+@pytest.fixture
+async def hasty(
+    postgres: Postgres, own_redis: Redis, cached: SharedHome
+) -> AsyncIterator[tuple[Wired, Wired]]:
+    """Two replicas that wait for Redis no longer than runtimes do."""
+    async with _wired(postgres, own_redis, cached, ANSWER_SECONDS) as both:
+        yield both
+
+
+@asynccontextmanager
+async def _wired(
+    postgres: Postgres, own_redis: Redis, cached: SharedHome, answer_seconds: float
+) -> AsyncIterator[tuple[Wired, Wired]]:
     folder = await cached.mounted(cached.name("acme"))
     dsn = (folder / names.POSTGRES_DSN_FILE).read_text()
     address = (folder / names.REDIS_URL_FILE).read_text()
@@ -67,9 +88,8 @@ async def replicas(
             through = dsn.replace(f":{postgres.server.port}/", f":{sql.port}/")
             near = address.replace(str(own_redis.server.port), str(cache.port))
             name = cached.name("acme")
-            store = CachedStore(
-                Pool(partial(str, through), 4), name, Link(partial(str, near), name)
-            )
+            link = Link(partial(str, near), name, answer_seconds=answer_seconds)
+            store = CachedStore(Pool(partial(str, through), 4), name, link)
             await store.recover()
             made.append(Wired(store, sql, cache))
         yield made[0], made[1]
@@ -268,27 +288,34 @@ async def _fill(server: Redis, _: Wired) -> None:
     ids=["killed", "hanging", "partitioned", "cut", "out of memory"],
 )
 async def test_a_redis_that_is_away_costs_speed_and_nothing_else(
-    replicas: tuple[Wired, Wired],
+    hasty: tuple[Wired, Wired],
     own_redis: Redis,
     outage: Callable[[Redis, Wired], Awaitable[None]],
 ) -> None:
-    one, _ = replicas
+    one, _ = hasty
     await say(one.store, "before", new=True)
+    usual = await _talk(one, range(20))
     await outage(own_redis, one)
-    started_at = time.monotonic()
-    for number in range(20):
-        await say(one.store, str(number))
-        session = await one.store.session("ses_1", "me", BOUNDS)
-        assert session.turns == number + 2
+    took = await _talk(one, range(20, 40))
     # Three questions in vain at half a second, and a rest after them.
-    assert time.monotonic() - started_at < 5
-    assert (await said(one.store))[-1] == "re: 19"
+    assert took < 5 + 5 * usual
+    assert (await said(one.store))[-1] == "re: 39"
+
+
+async def _talk(wired: Wired, turns: Iterable[int]) -> float:
+    """Run turns, and read the session after each; return the seconds that took."""
+    begun = time.monotonic()
+    for number in turns:
+        await say(wired.store, str(number))
+        session = await wired.store.session("ses_1", "me", BOUNDS)
+        assert session.turns == number + 2
+    return time.monotonic() - begun
 
 
 async def test_what_redis_kept_through_a_partition_is_not_believed_after_it(
-    replicas: tuple[Wired, Wired],
+    hasty: tuple[Wired, Wired],
 ) -> None:
-    one, other = replicas
+    one, other = hasty
     await say(one.store, "one", new=True)
     assert (await other.store.session("ses_1", "me", BOUNDS)).turns == 1
     one.redis.silence()
@@ -366,9 +393,9 @@ async def test_an_organizations_user_reaches_no_key_of_another(cached: SharedHom
 
 
 async def test_a_hundred_sessions_hold_redis_far_under_a_hundred_megabytes(
-    cached: SharedHome, own_redis: Redis
+    replicas: tuple[Wired, Wired], own_redis: Redis
 ) -> None:
-    store = await cached.open()
+    store = replicas[0].store
     with redis.Redis.from_url(own_redis.url) as client:
         before = client.info("memory")["used_memory"]
         for turn in range(3):
@@ -413,26 +440,19 @@ async def test_who_cannot_be_told_looks_again_soon(
     async def wait() -> float:
         async with signals.watching("session:none") as signal:
             before = time.monotonic()
-            await signal.wait(3)
+            await signal.wait(60)
             return time.monotonic() - before
 
     waited = await asyncio.gather(*(wait() for _ in range(1 if away else 20)))
-    assert min(waited) < 2.5
+    assert min(waited) < 10 * LOOK_AGAIN_SECONDS
 
 
 async def test_a_rate_holds_over_replicas_and_says_when_to_come_again(
     replicas: tuple[Wired, Wired],
 ) -> None:
     rates = [wired.store.rates for wired in replicas]
-    verdicts: list[Verdict] = []
-
-    async def all_answered() -> bool:
-        name = f"executions-{time.monotonic()}"
-        asked = (rates[number % 2].admit(name, 10, seconds=60) for number in range(30))
-        verdicts[:] = [verdict for verdict in await asyncio.gather(*asked) if verdict is not None]
-        return len(verdicts) == 30
-
-    await until(all_answered, "a busy machine lets Redis answer everybody in time")
+    asked = (rates[number % 2].admit("executions", 10, seconds=60) for number in range(30))
+    verdicts = [verdict for verdict in await asyncio.gather(*asked) if verdict is not None]
     admitted = [verdict for verdict in verdicts if verdict.admitted]
     refused = [verdict for verdict in verdicts if not verdict.admitted]
     assert (len(admitted), len(refused)) == (10, 20)
@@ -440,7 +460,7 @@ async def test_a_rate_holds_over_replicas_and_says_when_to_come_again(
     assert sorted(verdict.left for verdict in admitted) == list(range(10))
 
     async def passed() -> bool:
-        verdict = await rates[0].admit("short", 1, seconds=1)
+        verdict = await rates[0].admit("short", 1, seconds=3)
         return verdict is not None and verdict.admitted
 
     assert await passed()

@@ -44,12 +44,20 @@ class Link:
     """Connects to the address that `address` returns; all keys begin with `prefix`.
 
     Commands go straight over connections that are kept here: the client's own way takes as long as
-    Redis does, for a pool with locks, retries and statistics that nobody needs twice.
+    Redis does, for a pool with locks, retries and statistics that nobody needs twice. Each is
+    answered within `answer_seconds`, or has failed.
     """
 
-    def __init__(self, address: Callable[[], str], organization: str) -> None:
+    def __init__(
+        self,
+        address: Callable[[], str],
+        organization: str,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self.prefix = f"bulkhead:{organization}:"
         self._address = address
+        self._answer_seconds = answer_seconds
         self._client: Redis | None = None
         self._idle: list[AbstractConnection] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
@@ -82,7 +90,7 @@ class Link:
             async with self._places:
                 if self.away:
                     raise RedisAwayError
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(self._answer_seconds):
                     answer = await asked()
         except (RedisError, OSError, TimeoutError, Problem, ValueError) as error:
             # The last two: no address is mounted, or none that is one.
@@ -134,7 +142,7 @@ class Link:
                 self._address(),
                 max_connections=WATCHERS,
                 socket_timeout=None,
-                socket_connect_timeout=ANSWER_SECONDS,
+                socket_connect_timeout=self._answer_seconds,
                 retry=Retry(NoBackoff(), 0),
                 client_name="bulkhead-runtime",
             )
