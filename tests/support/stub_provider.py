@@ -89,11 +89,11 @@ class StubProvider:
         self.cancellations = 0
         self.keys = None
 
-    async def cancelled(self, count: int = 1, seconds: float = 5) -> bool:
+    async def cancelled(self, count: int = 1, seconds: float = 30) -> bool:
         """Tell whether so many clients left before their answer ended, within the seconds."""
         return await asyncio.to_thread(self._holds, lambda: self.cancellations >= count, seconds)
 
-    async def asked(self, count: int = 1, seconds: float = 5) -> bool:
+    async def asked(self, count: int = 1, seconds: float = 30) -> bool:
         """Tell whether so many requests came, within the seconds."""
         return await asyncio.to_thread(self._holds, lambda: len(self.requests) >= count, seconds)
 

@@ -273,12 +273,11 @@ async def error_frame(call: Call, exchange: Exchange) -> None:
 
 
 async def cut(call: Call, exchange: Exchange) -> None:
-    """A word and half a frame, then the connection is closed."""
+    """A word and half a frame; then the server closes, since nothing ends the answer."""
     await exchange.stream()
     await exchange.write(frame(call, {"content": "word0 "}))
     await exchange.pause(call.delay)
     await exchange.write(frame(call, {"content": "word1 "})[:40])
-    # Returning without an end makes the server close the connection.
 
 
 async def ends_early(call: Call, exchange: Exchange) -> None:
@@ -288,7 +287,10 @@ async def ends_early(call: Call, exchange: Exchange) -> None:
 
 
 async def hang(call: Call, exchange: Exchange) -> None:
-    """A word, then nothing."""
+    """A word, then nothing; after the first `times` requests of this name, where told, words."""
+    if 0 < call.parameters.get("times", 0) < call.number:
+        await words(call, exchange)
+        return
     await exchange.stream()
     await exchange.write(frame(call, {"content": "word0 "}))
     await exchange.pause(None)
@@ -376,8 +378,7 @@ async def moderate(call: Call, exchange: Exchange) -> None:
     answer: dict[str, Any] = {"id": "modr-1", "model": "stub", "results": [result]}
     if "counted" in call.parameters:
         answer["usage"] = {"prompt_tokens": int(call.parameters["counted"])}
-    body = orjson.dumps(answer)
-    await exchange.whole(200, b"application/json", body)
+    await exchange.whole(200, b"application/json", orjson.dumps(answer))
 
 
 async def refuse(

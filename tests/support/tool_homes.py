@@ -87,7 +87,7 @@ def tool_home(
     return ToolHome(ToolRegistry(runner, surroundings), runner, heard, metrics, policies)
 
 
-def tool_context(*, seconds: float = 10, package: bool = False, **fields: Any) -> ToolContext:
+def tool_context(*, seconds: float = 60, package: bool = False, **fields: Any) -> ToolContext:
     """Return the context of a call by the agent `assistant`, of `PACKAGE` if that is asked."""
     name, version = PACKAGE if package else ("", "")
     context = execution_context(seconds=seconds)

@@ -133,7 +133,7 @@ def repeatable(key: str, body: str = "body") -> Repeatable:
 async def heard(runtime: Runtime, *types: str) -> list[Event]:
     """Return the first event of each of these types, in order; fail when one does not come."""
     found: dict[str, Event] = {}
-    async with asyncio.timeout(10), aclosing(runtime.events.follow(EventFilter(types))) as events:
+    async with asyncio.timeout(60), aclosing(runtime.events.follow(EventFilter(types))) as events:
         async for stored in events:
             if stored is not None:
                 found.setdefault(stored.event.type, stored.event)

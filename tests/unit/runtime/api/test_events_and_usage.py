@@ -66,7 +66,7 @@ async def _events(runtime: RuntimeProcess, key: str = KEY, **query: Any) -> list
         found[:] = page["data"]
         return any(event["type"] == "request.complete" for event in found)
 
-    await until(complete, "the turn's events are stored", 10)
+    await until(complete, "the turn's events are stored")
     return found
 
 
@@ -116,7 +116,7 @@ async def test_a_follower_hears_what_happens_and_resumes_where_it_stopped(
         return [event["type"] for event in heard].count("request.complete") >= count
 
     await _turn(runtime, "key-of-bob")
-    await until(lambda: completed(1), "the first turn is heard", 15)
+    await until(lambda: completed(1), "the first turn is heard")
     follower.cancel()
     with suppress(asyncio.CancelledError):
         await follower
@@ -125,7 +125,7 @@ async def test_a_follower_hears_what_happens_and_resumes_where_it_stopped(
     again = asyncio.create_task(
         _follow(runtime, heard, "key-of-bob", **{"Last-Event-ID": str(last)})
     )
-    await until(lambda: completed(2), "the second turn is heard", 15)
+    await until(lambda: completed(2), "the second turn is heard")
     again.cancel()
     with suppress(asyncio.CancelledError):
         await again
@@ -156,7 +156,7 @@ async def test_an_interruption_is_told_of_the_one_who_interrupts(
             _, page = await _get(runtime, EVENTS, **wanted)
             return [event["principal"] for event in page["data"]] == ["api-key"]
 
-        await until(told, "the interruption is stored", 10)
+        await until(told, "the interruption is stored")
 
 
 INVALID = {

@@ -112,7 +112,7 @@ async def test_the_snapshot_has_what_the_page_of_requirements_lists(
     }
     assert found["process_resident_memory_bytes"]["value"] > 10_000_000
     assert found["process_cpu_seconds_total"]["value"] > 0
-    assert before - 120 < found["process_start_time_seconds"]["value"] < before
+    assert before - 3600 < found["process_start_time_seconds"]["value"] < before
     assert found["process_open_fds"]["value"] < found["process_max_fds"]["value"]
 
 
@@ -178,7 +178,7 @@ async def test_a_change_is_streamed_without_being_asked_for(runtime: RuntimeProc
         assert response.status == 200
         assert response.content_type == "text/event-stream"
         frames = _frames(response)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             event, told = await anext(frames)
             assert event == "snapshot"
             assert {"updated_at", "data"} == told.keys()
@@ -203,7 +203,7 @@ async def test_what_was_is_read_after_an_interval_and_after_a_restart(
         with RuntimeProcess(files) as process:
             assert await _turn(process) == 200
             process.terminate()
-            assert process.process.wait(20) == 0
+            assert process.process.wait(60) == 0
     with RuntimeProcess(files) as process:
         status, told = await _get(
             process, HISTORY, metric=["bulkhead_executions_total", "bulkhead_first_token_seconds"]
@@ -222,7 +222,7 @@ async def test_an_interval_that_ended_is_in_the_history(runtime: RuntimeProcess)
         _, told = await _get(runtime, HISTORY, metric="bulkhead_turns_total", step=60)
         return any(point["value"] for point in told["data"][0]["points"])
 
-    await until(recorded, "the interval has been recorded", 15)
+    await until(recorded, "the interval has been recorded")
 
 
 @pytest.mark.parametrize(

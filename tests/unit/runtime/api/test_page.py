@@ -155,7 +155,7 @@ async def test_a_page_that_is_switched_off_is_not_found_and_comes_back_without_a
                 async with http.get("/ui") as response:
                     return response.status == 200
 
-            await until(served, "the page is served", 10)
+            await until(served, "the page is served")
 
 
 async def test_a_path_that_only_begins_like_the_page_needs_a_key(runtime: RuntimeProcess) -> None:

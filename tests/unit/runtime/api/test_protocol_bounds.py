@@ -20,7 +20,7 @@ def runtime(files: RuntimeFiles) -> Iterator[RuntimeProcess]:
 
 def _exchange(runtime: RuntimeProcess, *parts: bytes) -> bytes:
     """Send parts until the other side has had enough; return all that it said."""
-    with socket.create_connection(("127.0.0.1", runtime.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", runtime.port), timeout=30) as connection:
         try:
             for part in parts:
                 connection.sendall(part)

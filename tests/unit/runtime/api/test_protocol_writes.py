@@ -54,7 +54,7 @@ class Client:
     async def ask(self, request: bytes = REQUEST) -> list[bytes]:
         """Send a request and return what was written until its handler ended."""
         self.protocol.data_received(request)
-        error = await asyncio.wait_for(self.ended.get(), 5)
+        error = await asyncio.wait_for(self.ended.get(), 30)
         assert error is None
         pieces, self.socket.pieces = self.socket.pieces, []
         return pieces
@@ -146,7 +146,7 @@ async def test_work_for_a_client_that_left_is_ended(at: str) -> None:
     client.protocol.data_received(REQUEST)
     await begun.wait()
     client.protocol.connection_lost(None)
-    assert isinstance(await asyncio.wait_for(client.ended.get(), 5), ClientGoneError)
+    assert isinstance(await asyncio.wait_for(client.ended.get(), 30), ClientGoneError)
 
 
 async def test_a_connection_is_read_from_while_its_client_is_worked_for() -> None:
@@ -160,7 +160,7 @@ async def test_a_connection_is_read_from_while_its_client_is_worked_for() -> Non
     length = 100_000  # more than uvicorn takes before it stops reading
     request = REQUEST.replace(b": 2", b": %d" % length).replace(b"{}", b"x" * length)
     client.protocol.data_received(request)
-    assert await asyncio.wait_for(client.ended.get(), 5) is None
+    assert await asyncio.wait_for(client.ended.get(), 30) is None
 
 
 async def test_who_worked_for_a_client_hears_nothing_of_a_later_end() -> None:
@@ -171,4 +171,4 @@ async def test_who_worked_for_a_client_hears_nothing_of_a_later_end() -> None:
 
     client = Client(answer)
     client.protocol.data_received(REQUEST)
-    assert await asyncio.wait_for(client.ended.get(), 5) is None
+    assert await asyncio.wait_for(client.ended.get(), 30) is None

@@ -24,6 +24,8 @@ COST = Decimal("0.000017")
 """Of one answer of the stub: 7 input tokens and 5 words, at 1 and 2 millionths of a dollar."""
 
 TOTAL = Account("total", "", {})
+FRUGAL = document("1.0.0", agent(max_output_tokens=8))
+"""Its calls are so cheap at most that several have room at once."""
 
 
 async def _balance(runtime: Runtime, account: Account = TOTAL) -> Balance:
@@ -54,13 +56,12 @@ async def test_an_answer_is_settled_to_the_millionth_and_nothing_stays_reserved(
 async def test_200_callers_at_once_never_spend_more_than_the_budget(
     tmp_path: Path, provider: StubProvider
 ) -> None:
-    dollars = Decimal("0.03")
+    dollars = 100 * COST  # half of what they want, however they come one after the other
     budgets = Budgets(total=Allowance(cost=str(dollars)))
     limits = {"maxConcurrentAgents": 100, "maxQueueSize": 200}
+    fields = stubbed(provider, WORDS, budgets=budgets, limits=limits)
     before = len(provider.requests)
-    async with running(
-        tmp_path, **stubbed(provider, WORDS, budgets=budgets, limits=limits)
-    ) as runtime:
+    async with running(tmp_path, FRUGAL, **fields) as runtime:
 
         async def call() -> str:
             try:

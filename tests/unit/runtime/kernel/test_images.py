@@ -235,13 +235,13 @@ async def test_an_image_that_is_away_costs_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_image_that_takes_too_long_is_left_at_the_deadline(tmp_path: Path) -> None:
-    async with served(tmp_path, imaged({"timeoutSeconds": 1})) as (runtime, image):
+    async with served(tmp_path, imaged({"timeoutSeconds": 3})) as (runtime, image):
         image.script = [Answer(HELLO[:1], holds=True)]
         problem = await refusal(runtime)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await image.left.wait()
     assert problem.code in {"execution_timeout", "model_timeout"}
-    assert image.requests[0]["deadline_seconds"] <= 1
+    assert image.requests[0]["deadline_seconds"] <= 3
 
 
 async def test_an_interrupted_turn_is_left_at_once(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_an_interrupted_turn_is_left_at_once(tmp_path: Path) -> None:
         request = TurnRequest("assistant", "go on", caller(), session_id=first.session_id)
         with pytest.raises(Problem) as caught:
             await runtime.turns.execute(request, take)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await image.left.wait()
         bounds = PoolBounds.configured(runtime.holder.require().source)
         session = await runtime.store.session(str(first.session_id), ALICE.name, bounds)
@@ -296,7 +296,7 @@ async def test_the_image_is_checked_before_its_version_gets_sessions(
             async def settled() -> bool:
                 return (await runtime.state()).checks[0].verdict != "Pending"
 
-            await until(settled, "the check has ended", seconds=20)
+            await until(settled, "the check has ended")
             (report,) = (await runtime.state()).checks
     assert report.verdict == verdict
     assert [one.name for one in report.results] == ["image"]

@@ -112,36 +112,37 @@ async def test_a_turn_is_interrupted_from_the_process_that_replaces_its_own(
     before = len(provider.requests)
     fields = stubbed(provider, "hang")
     async with running(tmp_path, **fields) as former, running(tmp_path, **fields) as latter:
+        begun = time.monotonic()
         turn = asyncio.create_task(say(former, "hello"))
         session_id = await _running(former, provider, before)
-        asked = time.monotonic()
         await latter.turns.interrupt(session_id, "alice")
         with pytest.raises(Problem) as caught:
             await turn
-        took = time.monotonic() - asked
+        ended = time.monotonic()
     assert (caught.value.status, caught.value.code) == (409, "interrupted")
-    assert took < settlement.RENEW_SECONDS / 2
+    assert ended - begun < settlement.RENEW_SECONDS, "only its next renewal told it"
 
 
 async def test_a_session_shows_that_a_message_waits_for_its_turn(
     tmp_path: Path, provider: StubProvider
 ) -> None:
-    async with running(tmp_path, **stubbed(provider, "words;chunks=4;delay_ms=150")) as runtime:
-        session_id = str((await say(runtime, "first")).session_id)
-        before = len(provider.requests)
-        turn = asyncio.create_task(say(runtime, "second", session_id))
-        await _running(runtime, provider, before)
+    before = len(provider.requests)
+    async with running(tmp_path, **stubbed(provider, "hang;times=1")) as runtime:
+        turn = asyncio.create_task(say(runtime, "first"))
+        session_id = await _running(runtime, provider, before)
         assert (await _session(runtime, session_id)).status == "executing"
-        waiting = asyncio.create_task(say(runtime, "third", session_id))
+        waiting = asyncio.create_task(say(runtime, "second", session_id))
 
         async def queued() -> bool:
             return (await _session(runtime, session_id)).status == "executing_queued"
 
         await until(queued, "the waiting message is shown")
-        await turn
+        await runtime.turns.interrupt(session_id, "alice")
+        with pytest.raises(Problem):
+            await turn
         await waiting
         session = await _session(runtime, session_id)
-    assert (session.status, session.turns) == ("completed", 3)
+    assert (session.status, session.messages) == ("completed", 2)
 
 
 async def test_nobody_interrupts_anothers_turn(tmp_path: Path, provider: StubProvider) -> None:
@@ -179,7 +180,7 @@ async def test_a_turn_whose_session_was_taken_away_ends_and_stores_nothing(
             await turn
         took = time.monotonic() - started
     assert caught.value.code == "turn_lost"
-    assert took < settlement.RENEW_SECONDS + 5
+    assert took < 3 * settlement.RENEW_SECONDS
 
 
 async def test_only_who_has_the_scope_may_run_an_agent(tmp_path: Path) -> None:

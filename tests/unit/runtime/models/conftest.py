@@ -34,7 +34,7 @@ async def make_client(stub: StubProvider) -> AsyncIterator[MakeClient]:
     """Make clients of the stub; `base_url` and `timeout_seconds` of the provider can be told."""
     connections = Connections()
 
-    def make(base_url: str | None = None, timeout_seconds: int = 5) -> FastLaneClient:
+    def make(base_url: str | None = None, timeout_seconds: int = 30) -> FastLaneClient:
         provider = ProviderConfig(
             name="up",
             type="OpenAICompatible",
@@ -52,7 +52,7 @@ def request(
     model: str,
     *,
     text: str = "Hello",
-    seconds: float = 10,
+    seconds: float = 60,
     tools: tuple[ToolSpec, ...] = (),
     messages: tuple[ModelMessage, ...] = (),
 ) -> ModelRequest:

@@ -16,8 +16,8 @@ UNREACHABLE = "http://127.0.0.1:9/v1"
 
 
 def provider(name: str, base_url: str, **settings: Any) -> ProviderConfig:
-    """Return a provider that needs no key and is given up after a second."""
-    known = {"timeout_seconds": 1, **settings}
+    """Return a provider that needs no key and is given up after three seconds."""
+    known = {"timeout_seconds": 3, **settings}
     return ProviderConfig(name=name, type="OpenAICompatible", base_url=base_url, **known)
 
 

@@ -175,7 +175,7 @@ async def test_nothing_is_reserved_or_asked_after_the_deadline(
 ) -> None:
     switches = Switches()
     with pytest.raises(ModelError) as failed:
-        await hear(router, "up/silent", "other/words", seconds=0.3, on_switch=switches)
+        await hear(router, "up/silent", "other/words", seconds=1.5, on_switch=switches)
     assert failed.value.kind == "timeout"
     assert len(stub.requests) == 1
     assert switches.seen == []
@@ -219,7 +219,7 @@ async def test_a_wait_that_ends_after_the_deadline_is_not_begun(
 ) -> None:
     async with router_of(tmp_path, provider("up", stub.base_url)) as router:
         with pytest.raises(ModelError) as failed:
-            await hear(router, "up/rate-limited;retry_after=4", seconds=2)
+            await hear(router, "up/rate-limited;retry_after=4", seconds=3.5)
     assert (failed.value.kind, failed.value.retry_after) == ("rate_limited", 4)
 
 

@@ -304,7 +304,7 @@ async def test_a_process_that_keeps_dying_is_given_time_before_the_next_start(
 
 
 async def test_an_idle_process_is_stopped_and_a_silent_one_killed(stub: StubProvider) -> None:
-    process = LiteLLMProcess(Timing(ping=0.2, silence=1.0, idle=0.1))
+    process = LiteLLMProcess(Timing(ping=0.2, silence=5.0, idle=1.0))
     client = client_of(process, stub)
     try:
         await parts_of(client, ask("anthropic/words"))
@@ -316,6 +316,6 @@ async def test_an_idle_process_is_stopped_and_a_silent_one_killed(stub: StubProv
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(ModelError, match="ended during the call"):
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
     finally:
         await process.aclose()

@@ -119,7 +119,7 @@ async def test_the_first_word_is_written_before_the_second_is_there(
 ) -> None:
     caller = Client()
     task = asyncio.create_task(pass_through(make_client(), caller, "hang"))
-    await asyncio.wait_for(caller.began.wait(), 5)
+    await asyncio.wait_for(caller.began.wait(), 30)
     assert caller.text == "word0 "
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -177,7 +177,7 @@ async def test_what_fails_before_the_first_word_writes_nothing(
 ) -> None:
     caller = Client()
     with pytest.raises(ModelError) as failed:
-        await pass_through(make_client(timeout_seconds=1), caller, model)
+        await pass_through(make_client(timeout_seconds=3), caller, model)
     assert failed.value.kind == kind
     assert KEY not in failed.value.message
     assert caller.written == []
@@ -207,7 +207,7 @@ async def test_cancelling_ends_the_call_at_the_provider(
 ) -> None:
     caller = Client()
     task = asyncio.create_task(pass_through(make_client(), caller, "hang"))
-    await asyncio.wait_for(caller.began.wait(), 5)
+    await asyncio.wait_for(caller.began.wait(), 30)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

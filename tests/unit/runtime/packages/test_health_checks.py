@@ -184,7 +184,7 @@ async def test_a_check_that_takes_too_long_has_failed(
     files: RuntimeFiles, stubbed: ProviderConfig
 ) -> None:
     version = checked(
-        {**prompt(), "timeoutSeconds": 1},
+        {**prompt(), "timeoutSeconds": 5},
         agents=({"name": "assistant", "model": "stub/silent"},),
     )
     config = ask(files, (version, 100), nonces={"2.0.0": "a"}, providers=(stubbed,))
@@ -192,7 +192,7 @@ async def test_a_check_that_takes_too_long_has_failed(
         early = await state(runtime)
         report = report_of(await settled(runtime, config), "2.0.0")
     assert report_of(early, "2.0.0").verdict == "Pending"
-    assert report.message == "speaks: no result within 1 seconds"
+    assert report.message == "speaks: no result within 5 seconds"
 
 
 async def test_a_dependency_that_is_optional_is_told_and_keeps_nothing_back(

@@ -160,7 +160,7 @@ async def test_a_pull_secret_that_comes_later_is_used_at_once(
         async def followed() -> bool:
             return (await state(runtime)).configuration_hash == config.hash
 
-        await until(followed, "the version is loaded", 20)
+        await until(followed, "the version is loaded")
         assert await _answered(runtime) == "2.0.0"
         logs = runtime.log_path.read_text()
     assert "is not mounted" in message

@@ -40,10 +40,13 @@ async def _keep_asking(http: aiohttp.ClientSession, stop: asyncio.Event, seen: S
 
 @pytest.fixture
 def slow_files(files: RuntimeFiles, provider: StubProvider) -> RuntimeFiles:
-    slow = agent("slow", model="stub/words;chunks=60;delay_ms=50")
+    slow = agent("slow", model="stub/words;chunks=100;delay_ms=50")
+    endless = agent("endless", model="stub/words;chunks=2000;delay_ms=50")
     config = ProviderConfig(name="stub", type="OpenAICompatible", base_url=provider.base_url)
     limits = {"maxConcurrentAgents": 100}
-    files.follow((document("1.0.0", agent(), slow), 100), providers=(config,), limits=limits)
+    files.follow(
+        (document("1.0.0", agent(), slow, endless), 100), providers=(config,), limits=limits
+    )
     return files
 
 
@@ -51,7 +54,7 @@ async def test_sigterm_under_load_fails_no_request_and_cuts_no_stream(
     slow_files: RuntimeFiles, provider: StubProvider
 ) -> None:
     provider.forget()
-    with RuntimeProcess(slow_files, drain_seconds=1.0) as runtime:
+    with RuntimeProcess(slow_files, drain_seconds=5.0) as runtime:
         connector = aiohttp.TCPConnector(limit=0)
         async with client(runtime, connector=connector) as http:
             stop, seen = asyncio.Event(), Seen()
@@ -74,18 +77,18 @@ async def test_sigterm_under_load_fails_no_request_and_cuts_no_stream(
                 ):
                     return response.status == 503
 
-            await until(unready, "readiness fails", 0.9)
+            await until(unready, "readiness fails")
             answered_before = seen.answered
 
             async def closing() -> bool:
                 return seen.closed > 20
 
-            await until(closing, "answers say Connection: close", 0.9)
+            await until(closing, "answers say Connection: close")
             stop.set()
             await asyncio.gather(*asking)
             ended = [(await events(response))[-1][0] for response in streams]
 
-        status = await asyncio.to_thread(runtime.process.wait, 10)
+        status = await asyncio.to_thread(runtime.process.wait, 30)
 
     assert seen.failures == []
     assert seen.answered > answered_before
@@ -109,15 +112,17 @@ async def test_after_the_drain_no_connection_is_accepted_while_streams_go_on(
                 writer.close()
                 return False
 
-            await until(refused, "connections are refused", 2)
+            await until(refused, "connections are refused")
+            assert runtime.process.poll() is None
             assert (await events(stream))[-1][0] == "done"
-        assert await asyncio.to_thread(runtime.process.wait, 10) == 0
+        assert await asyncio.to_thread(runtime.process.wait, 30) == 0
 
 
 async def test_a_second_signal_ends_fast(slow_files: RuntimeFiles) -> None:
+    path = "/v1/agents/endless/execute/stream"
     with RuntimeProcess(slow_files, drain_seconds=60) as runtime:
         async with client(runtime) as http:
-            stream = await http.post(STREAM, json={"message": "x"}).__aenter__()
+            stream = await http.post(path, json={"message": "x"}).__aenter__()
             before = time.monotonic()
             runtime.terminate()
 
@@ -125,8 +130,8 @@ async def test_a_second_signal_ends_fast(slow_files: RuntimeFiles) -> None:
                 async with http.get("/readiness") as response:
                     return response.status == 503
 
-            await until(draining, "readiness fails", 5)
+            await until(draining, "readiness fails")
             runtime.process.send_signal(signal.SIGINT)
-            assert await asyncio.to_thread(runtime.process.wait, 10) == 0
+            assert await asyncio.to_thread(runtime.process.wait, 30) == 0
             stream.close()
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 40

@@ -17,6 +17,7 @@ from tests.support.runtime_process import (
 
 EXECUTE = "/v1/agents/assistant/execute"
 V1, V2 = document("1.0.0"), document("2.0.0")
+TALKERS = 10
 
 
 async def _state(runtime: RuntimeProcess, query: str = "") -> dict[str, Any]:
@@ -50,12 +51,13 @@ async def test_version_two_takes_new_sessions_under_load_and_old_ones_keep_versi
                             return
                         answer = await response.json()
                     answers.append((session_id, answer))
-                    if len(answers) == 50:
+                    begun = {told["session_id"] for _, told in answers}
+                    if len(answers) >= 50 and len(begun) == TALKERS:
                         warm.set()
                     session_id = session_id or answer["session_id"]
                     after += switched.is_set()
 
-            talking = [asyncio.create_task(talk()) for _ in range(10)]
+            talking = [asyncio.create_task(talk()) for _ in range(TALKERS)]
             await warm.wait()
             config = files.follow((V1, 0), (V2, 100))
             before = time.monotonic()
@@ -69,11 +71,11 @@ async def test_version_two_takes_new_sessions_under_load_and_old_ones_keep_versi
     assert failures == []
     assert state["configurationHash"] == config.hash
     assert new["version"] == "2.0.0"
-    assert took < 1
+    assert took < 5
     assert {answer["version"] for _, answer in answers} == {"1.0.0"}
     weights = {item["version"]: item["weight"] for item in state["versions"]}
     assert weights == {"1.0.0": 0, "2.0.0": 100}
-    assert {item["version"]: item["sessions"] for item in state["versions"]}["1.0.0"] == 10
+    assert {item["version"]: item["sessions"] for item in state["versions"]}["1.0.0"] == TALKERS
 
 
 async def test_a_configuration_without_its_documents_is_refused_and_told(
@@ -114,7 +116,7 @@ async def test_a_rotated_api_key_works_and_the_former_does_not(files: RuntimeFil
     files.follow((V1, 100))
     with RuntimeProcess(files) as runtime:
         files.api_key.switch({"token": b"bh_rotated\n"})
-        async with client(runtime, key="bh_rotated") as http, asyncio.timeout(5):
+        async with client(runtime, key="bh_rotated") as http, asyncio.timeout(30):
             status = 401
             while status == 401:
                 async with http.post(EXECUTE, json={"message": "x"}) as response:
@@ -153,4 +155,4 @@ async def test_sessions_past_their_retention_are_removed_without_being_asked(
             async def removed() -> bool:
                 return bool((await _state(runtime))["pool"] == {"usedBytes": 0, "sessions": 0})
 
-            await until(removed, "the session is removed", 10)
+            await until(removed, "the session is removed")

@@ -68,7 +68,7 @@ def test_the_process_says_what_is_wrong_with(
     files: RuntimeFiles, variables: dict[str, str], words: str
 ) -> None:
     runtime = RuntimeProcess(files, environment=variables)
-    assert runtime.process.wait(10) == 2
+    assert runtime.process.wait(60) == 2
     assert words in runtime.log_path.read_text()
 
 
@@ -93,4 +93,4 @@ def test_a_container_that_is_stopped_while_it_starts_ends_at_once() -> None:
     assert process.stdout.readline() == "importing\n"
     (first,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(first), signal.SIGTERM)
-    assert process.wait(10) == 128 + signal.SIGTERM
+    assert process.wait(30) == 128 + signal.SIGTERM

@@ -69,7 +69,7 @@ async def listed(http: aiohttp.ClientSession) -> dict[str, Any]:
             tools.update({tool["name"]: tool for tool in (await response.json())["data"]})
         return "crm__add" in tools
 
-    await until(asked, "the server's tools are listed")
+    await until(asked, "the server's tools are listed", 90)
     return tools
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 from bulkhead_runtime.telemetry.sentry import ErrorReports
+from tests.support.deadline import until
 from tests.support.runtime.telemetry_receivers import SentryServer, running_sentry
 
 SECRET = "sk-canary-0123456789"
@@ -28,6 +29,11 @@ async def test_an_error_arrives_with_class_stack_and_ids_and_nothing_that_a_user
         int(f"what a user wrote, {SECRET}")
     except ValueError:
         log.exception("Turn failed", extra={"trace_id": "a" * 32, "reason": f"key {SECRET}"})
+
+    async def arrived() -> bool:
+        return bool(sentry.events())
+
+    await until(arrived, "the report arrives")
     await reports.aclose()
 
     (event,) = sentry.events()

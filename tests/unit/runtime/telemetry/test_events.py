@@ -55,6 +55,7 @@ async def test_more_than_the_queue_holds_is_counted_and_told_and_never_blocks(
     for number in range(QUEUED_EVENTS + 7):
         bus.publish(_event(number))
     bus.start()
+    await until(partial(_is_written, store, QUEUED_EVENTS), "what the queue held is written")
     await bus.aclose()
 
     lost = [
@@ -86,7 +87,7 @@ async def test_a_follower_gets_the_past_and_then_the_present_without_gap_or_doub
     for number in range(300, 900):
         bus.publish(_event(number))
         await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await follower
     await bus.aclose()
 
@@ -133,7 +134,7 @@ async def test_only_what_a_follower_asked_for_makes_it_read(store: SqliteStore) 
         bus.publish(_event(2 * number + 1, "request.start", "ses_1"))
         await until(partial(_is_written, store, 2 * number + 2), "they are written")
     bus.publish(_event(99, "request.complete", "ses_1"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await following
     await bus.aclose()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulkhead_runtime.telemetry.instruments import Instruments, Reading
-from bulkhead_runtime.telemetry.live import LiveMetrics
+from bulkhead_runtime.telemetry.live import GATHER_SECONDS, LiveMetrics
 
 
 class Feed:
@@ -30,7 +31,7 @@ class Feed:
 
 
 async def _next(frames: AsyncGenerator[bytes, None]) -> tuple[str, Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         event, data = (await anext(frames)).decode().strip().split("\n")
     return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))["data"]
 
@@ -52,6 +53,7 @@ async def test_a_reader_gets_everything_first_and_then_what_changes() -> None:
 async def test_what_changes_in_quick_succession_comes_together() -> None:
     feed = Feed()
     async with aclosing(feed.live.follow()) as frames:
+        begun = time.monotonic()
         await _next_after(feed, frames)
         for _ in range(100):
             feed.counter.add(("a",))
@@ -59,7 +61,7 @@ async def test_what_changes_in_quick_succession_comes_together() -> None:
         seen = 0
         while seen < 101:
             seen = (await _next(frames))[1][0]["samples"][0]["value"]
-        assert feed.reads <= 4
+        assert feed.reads <= 2 + (time.monotonic() - begun) / GATHER_SECONDS
 
 
 async def _next_after(feed: Feed, frames: AsyncGenerator[bytes, None]) -> None:

@@ -55,7 +55,7 @@ async def _ended(runtime: RuntimeProcess, request_id: str) -> dict[str, Any]:
         ]
         return bool(found)
 
-    await until(logged, "the execution's end is logged", 10)
+    await until(logged, "the execution's end is logged")
     return found[0]
 
 

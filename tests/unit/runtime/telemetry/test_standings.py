@@ -8,9 +8,10 @@ from bulkhead_api.v1alpha1.budgets import Allowance, Budgets
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.standings import MAX_KEYS
 from bulkhead_runtime.store.records import StoredKey
+from bulkhead_runtime.store.sqlite import SqliteStore
 from bulkhead_runtime.telemetry.instruments import Labels, Value
 from tests.support.deadline import until
-from tests.support.runtime.in_process import running, say
+from tests.support.runtime.in_process import data_of, running, say
 from tests.support.runtime_process import Mount, agent, configuration, document
 
 
@@ -32,13 +33,15 @@ async def _configured(runtime: Runtime, **sections: Any) -> None:
 
 async def test_of_many_keys_those_are_shown_that_expire_first(tmp_path: Path) -> None:
     soon = (int(time.time()) + 60) * 1_000
+    store = SqliteStore(data_of(tmp_path))
+    await store.put_key(StoredKey("long-gone", "e" * 64, "me", (), 0, 1_000))
+    for number in range(MAX_KEYS + 10):
+        expires_at = soon + 1_000 * (MAX_KEYS + 10 - number)
+        key = StoredKey(f"key-{number}", f"{number:064x}", "me", (), 0, expires_at)
+        await store.put_key(key)
+    await store.put_key(StoredKey("for-ever", "f" * 64, "me", (), 0, None))
+    await store.close()
     async with running(tmp_path) as runtime:
-        await runtime.store.put_key(StoredKey("long-gone", "e" * 64, "me", (), 0, 1_000))
-        for number in range(MAX_KEYS + 10):
-            expires_at = soon + 1_000 * (MAX_KEYS + 10 - number)
-            key = StoredKey(f"key-{number}", f"{number:064x}", "me", (), 0, expires_at)
-            await runtime.store.put_key(key)
-        await runtime.store.put_key(StoredKey("for-ever", "f" * 64, "me", (), 0, None))
         shown = await _series(runtime, "bulkhead_api_key_expires_timestamp_seconds")
 
     assert len(shown) == MAX_KEYS

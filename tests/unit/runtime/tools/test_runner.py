@@ -47,9 +47,10 @@ PROBE = Tool(
     },
     risk="low",
     handler=answer,
-    timeout_seconds=0.05,
+    timeout_seconds=60,
 )
-REMOTE = replace(PROBE, source="mcp:there", timeout_seconds=5)
+HASTY_SECONDS = 0.05
+REMOTE = replace(PROBE, source="mcp:there")
 
 
 @pytest.fixture
@@ -107,7 +108,8 @@ async def test_arguments_outside_the_schema_go_back_to_the_model(
 async def test_a_call_that_fails_says_why_and_raises_nothing(
     home: ToolHome, how: str, expected: str
 ) -> None:
-    envelope = await run(home, {"how": how})
+    seconds = HASTY_SECONDS if how == "never" else PROBE.timeout_seconds
+    envelope = await run(home, {"how": how}, replace(PROBE, timeout_seconds=seconds))
     assert code(envelope) == expected
     assert "hunter2" not in str(envelope)
     assert home.counted("probe", expected) == 1
@@ -116,8 +118,7 @@ async def test_a_call_that_fails_says_why_and_raises_nothing(
 async def test_the_deadline_of_the_execution_ends_a_tool_that_would_take_longer(
     home: ToolHome,
 ) -> None:
-    patient = replace(PROBE, timeout_seconds=60)
-    assert code(await run(home, {"how": "never"}, patient, seconds=0.05)) == "timeout"
+    assert code(await run(home, {"how": "never"}, seconds=HASTY_SECONDS)) == "timeout"
 
 
 async def test_a_call_is_told_before_and_after_with_the_ids_of_its_run(home: ToolHome) -> None:
@@ -276,7 +277,7 @@ async def test_clients_that_leave_open_no_circuit(home: ToolHome) -> None:
 
 
 async def test_a_source_that_hangs_is_left_alone(home: ToolHome) -> None:
-    hanging = replace(REMOTE, timeout_seconds=0.02)
+    hanging = replace(REMOTE, timeout_seconds=HASTY_SECONDS)
     for _ in range(FAILURES_BEFORE_OPEN):
         assert code(await run(home, {"how": "never"}, hanging)) == "timeout"
     assert code(await run(home, {"how": "well"}, REMOTE)) == "source_down"

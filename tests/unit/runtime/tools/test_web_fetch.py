@@ -37,7 +37,7 @@ def names(web: WebServer) -> Names:
 @pytest.fixture
 async def home(tmp_path: Path, web: WebServer, names: Names) -> AsyncIterator[ToolHome]:
     home = tool_home(tmp_path, public=lambda address: address == web.address, resolver=names)
-    home.configure(webFetch={"enabled": True, "maxBytes": 50_000, "timeoutSeconds": 5})
+    home.configure(webFetch={"enabled": True, "maxBytes": 50_000, "timeoutSeconds": 30})
     yield home
     await home.registry.aclose()
 
