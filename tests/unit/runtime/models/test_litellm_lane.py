@@ -33,13 +33,15 @@ from tests.support.stub_provider import StubProvider
 from tests.unit.runtime.models.conftest import CALCULATE, KEY, NO_PRICES, request
 
 FIVE_WORDS = "word0 word1 word2 word3 word4 "
-STARTING = 120.0
+STARTING = 300.0
 """Seconds for a request that may have to wait for litellm's import on a busy machine."""
+
+PATIENT = Timing(start=STARTING, silence=STARTING)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def process() -> AsyncIterator[LiteLLMProcess]:
-    process = LiteLLMProcess()
+    process = LiteLLMProcess(PATIENT)
     yield process
     await process.aclose()
 
@@ -304,7 +306,7 @@ async def test_a_process_that_keeps_dying_is_given_time_before_the_next_start(
 
 
 async def test_an_idle_process_is_stopped_and_a_silent_one_killed(stub: StubProvider) -> None:
-    process = LiteLLMProcess(Timing(ping=0.2, silence=5.0, idle=1.0))
+    process = LiteLLMProcess(Timing(start=STARTING, ping=0.2, silence=10.0, idle=1.0))
     client = client_of(process, stub)
     try:
         await parts_of(client, ask("anthropic/words"))
@@ -316,6 +318,6 @@ async def test_an_idle_process_is_stopped_and_a_silent_one_killed(stub: StubProv
         assert process.pid is not None
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(ModelError, match="ended during the call"):
-            await asyncio.wait_for(task, 60)
+            await asyncio.wait_for(task, STARTING)
     finally:
         await process.aclose()

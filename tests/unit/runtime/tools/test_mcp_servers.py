@@ -51,7 +51,19 @@ def follow(home: ToolHome, url: str, **fields: Any) -> None:
     home.configure(servers=[configured])
 
 
+async def answered(home: ToolHome, *tools: str) -> None:
+    """Have the server asked until it answers, which a turn waits for no longer than it may."""
+
+    async def known() -> bool:
+        await home.registry.prepare(tools or None)
+        offered = any(tool.source == "mcp:crm" for tool in home.registry.list())
+        return offered or "crm" in home.registry.failures
+
+    await until(known, "the server has answered")
+
+
 async def call(home: ToolHome, tool: str, **arguments: Any) -> ToolEnvelope:
+    await answered(home)
     return await home.registry.run(f"crm__{tool}", arguments, tool_context())
 
 
@@ -65,7 +77,7 @@ async def test_what_a_server_offers_is_learnt_when_it_is_needed(
     follow(home, server.url, risk="high", toolRisks=[{"tool": "add", "risk": "low"}])
     assert await server.seen() == []
     assert home.registry.get("crm__add") is None
-    await home.registry.prepare(["crm__add", "calculate"])
+    await answered(home, "crm__add", "calculate")
     add = home.registry.get("crm__add")
     assert add is not None
     assert (add.risk, add.idempotent, add.description) == ("low", True, "Add two numbers.")
@@ -81,11 +93,11 @@ async def test_what_is_known_is_not_asked_for_again(
     home: ToolHome, server: RunningMcpServer
 ) -> None:
     follow(home, server.url)
-    await home.registry.prepare()
+    await answered(home)
     asked = len(await server.seen())
     await home.registry.prepare(["crm__add"])
     follow(home, server.url)
-    await home.registry.prepare()
+    await answered(home)
     assert len(await server.seen()) == asked
 
 
@@ -93,7 +105,7 @@ async def test_a_call_is_one_request_that_carries_token_and_trace(
     home: ToolHome, server: RunningMcpServer
 ) -> None:
     follow(home, server.url)
-    await home.registry.prepare()
+    await answered(home)
     before = len(await server.seen())
     envelope = await call(home, "add", a=2, b=3)
     assert envelope.data == {"structured": {"result": 5}}
@@ -208,17 +220,18 @@ async def test_a_server_that_is_taken_out_takes_its_tools_along(
     home: ToolHome, server: RunningMcpServer
 ) -> None:
     follow(home, server.url)
-    await home.registry.prepare()
+    await answered(home)
     home.configure()
     assert home.registry.get("crm__echo") is None
-    assert code(await call(home, "echo", text="a")) == "unknown_tool"
+    gone = await home.registry.run("crm__echo", {"text": "a"}, tool_context())
+    assert code(gone) == "unknown_tool"
 
 
 async def test_many_calls_at_once_get_their_own_answers(
     home: ToolHome, server: RunningMcpServer
 ) -> None:
     follow(home, server.url)
-    await home.registry.prepare()
+    await answered(home)
     context = tool_context(seconds=60)
     answers = await asyncio.gather(
         *(home.registry.run("crm__echo", {"text": str(n)}, context) for n in range(40))
@@ -251,12 +264,7 @@ async def test_a_hostile_server_ends_in_a_reason(
 ) -> None:
     hostile.mode = mode
     follow(home, hostile.url, timeoutSeconds=3 if mode == "hang" else 30)
-
-    async def said() -> bool:
-        await home.registry.prepare()
-        return "crm" in home.registry.failures
-
-    await until(said, "the server is given up")
+    await answered(home)
     assert hint in home.registry.failures["crm"]
 
 
@@ -265,7 +273,7 @@ async def test_of_a_list_without_an_end_only_so_much_is_taken(
 ) -> None:
     hostile.mode = "endless"
     follow(home, hostile.url)
-    await home.registry.prepare()
+    await answered(home)
     tools = [tool for tool in home.registry.list() if tool.source == "mcp:crm"]
     assert len(tools) == 128
     assert hostile.lists <= 10
@@ -276,7 +284,7 @@ async def test_tools_that_no_model_could_be_given_are_left_out(
 ) -> None:
     hostile.mode = "odd"
     follow(home, hostile.url)
-    await home.registry.prepare()
+    await answered(home)
     tools = [tool for tool in home.registry.list() if tool.source == "mcp:crm"]
     assert [tool.name for tool in tools] == ["crm__fine"]
     assert len(tools[0].description) == 2_048
