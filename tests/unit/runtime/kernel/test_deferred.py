@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets
+from bulkhead_runtime.kernel.background import Background
+from bulkhead_runtime.kernel.deferred import DeferredSettlement
 from bulkhead_runtime.kernel.execution import discard
 from bulkhead_runtime.kernel.requests import StatelessRequest
 from bulkhead_runtime.models.port import ModelMessage
@@ -11,6 +13,7 @@ from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.spending import Account
 from bulkhead_runtime.store.sqlite import SqliteStore
 from tests.support.runtime.in_process import Trips, caller, data_of, running, stubbed
+from tests.support.store_work import BOUNDS, amounts, begin, finish, line
 from tests.support.stub_provider import StubProvider
 
 AT_ONCE = 20
@@ -33,14 +36,25 @@ async def _accounted(runtime: Runtime) -> tuple[int, int, int]:
     return len(page.items), int(balance.used["tokens"]), int(balance.reserved["tokens"])
 
 
-async def test_answers_without_budgets_are_settled_together(
+async def test_ends_that_come_together_are_one_step_of_the_store(tmp_path: Path) -> None:
+    trips, background = Trips(SqliteStore(tmp_path)), Background()
+    settlement = DeferredSettlement(trips, background)
+    for _ in range(AT_ONCE):
+        end = finish(begin(accounts=(TOTAL,)), used=amounts(tokens="8"), lines=(line(),))
+        settlement.add(end, BOUNDS, reserved=False)
+    await background.finish()
+    (balance,) = await trips.balances((TOTAL,))
+    await trips.close()
+    assert trips.counts["finish"] == 1
+    assert balance.used["tokens"] == 8 * AT_ONCE
+
+
+async def test_answers_without_budgets_are_all_settled(
     tmp_path: Path, provider: StubProvider
 ) -> None:
-    trips = Trips(SqliteStore(data_of(tmp_path)))
-    async with running(tmp_path, store=trips, **stubbed(provider, "words")) as runtime:
+    async with running(tmp_path, **stubbed(provider, "words")) as runtime:
         tokens = await _asked_at_once(runtime)
         assert await _accounted(runtime) == (AT_ONCE, tokens, 0)
-    assert trips.counts["finish"] < AT_ONCE
 
 
 async def test_answers_that_reserved_are_settled_one_by_one(
