@@ -4,7 +4,6 @@ etcd and kube-apiserver, optionally the controller manager, on free ports: many 
 side by side and beside the local cluster, and none needs root.
 """
 
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +15,14 @@ from tests.cluster.certificates import Pair
 from tests.cluster.identities import Identities
 from tests.cluster.processes import Daemon
 from tests.cluster.progress import ClusterError, until
+from tests.support.ports import free_port
 
 Component = Literal["etcd", "kube-apiserver", "kube-controller-manager"]
 
 _ATTEMPTS = 3
 _READY_SECONDS = 90.0
+# Made by the API server itself a moment after it is ready, as the last of four.
+_LAST_NAMESPACE = "/api/v1/namespaces/default"
 # Made by a controller, so it being there shows that they work.
 _FIRST_ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
 # Without a controller manager nobody makes the service accounts that this plugin asks for.
@@ -88,7 +90,7 @@ class ControlPlane:
                 self._start_all()
                 break
             except ClusterError:
-                # A port that was free a moment ago may have been taken by a neighbour.
+                # A port that was free a moment ago may have been taken by a stranger.
                 self._stop_daemons(grace=0)
                 if attempt == _ATTEMPTS:
                     raise
@@ -140,7 +142,7 @@ class ControlPlane:
             )
 
     def _configure(self, programs: dict[str, Path]) -> None:
-        ports = command_lines.Ports(*_free_ports(4))
+        ports = command_lines.Ports(*(free_port() for _ in range(4)))
         identity = self._identities.control_plane([])
         self._url = f"https://127.0.0.1:{ports.api}"
         self._etcd_port = ports.etcd
@@ -196,8 +198,8 @@ class ControlPlane:
 
     def _serving(self) -> bool:
         # The API server remembers etcd's health for a while, so etcd is asked itself.
-        return probes.succeeds(f"http://127.0.0.1:{self._etcd_port}/health") and self._get(
-            "/readyz"
+        return probes.succeeds(f"http://127.0.0.1:{self._etcd_port}/health") and all(
+            self._get(path) for path in ("/readyz", _LAST_NAMESPACE)
         )
 
     def _controllers_at_work(self) -> bool:
@@ -209,12 +211,3 @@ class ControlPlane:
     def _stop_daemons(self, *, grace: float) -> None:
         for daemon in reversed(self._daemons.values()):
             daemon.stop(grace=grace)
-
-
-def _free_ports(count: int) -> list[int]:
-    # Held open together, so that they differ from each other.
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(server.getsockname()[1]) for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports

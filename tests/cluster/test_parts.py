@@ -46,7 +46,7 @@ def test_a_killed_daemon_is_seen_as_gone_and_started_again(sleeper: Daemon) -> N
     pid = sleeper.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not sleeper.running(), seconds=5, what="the killed daemon is gone")
+    until(lambda: not sleeper.running(), seconds=60, what="the killed daemon is gone")
     assert sleeper.start()
 
 
@@ -94,7 +94,7 @@ def test_after_a_failure_nothing_new_is_begun() -> None:
 def test_steps_beside_each_other_overlap() -> None:
     names = ("one", "two", "three")
     # Nobody passes before all have come: steps one after another would break it.
-    meeting = threading.Barrier(len(names), timeout=10)
+    meeting = threading.Barrier(len(names), timeout=60)
     met: list[int] = []
     run_steps([Step(name, lambda: met.append(meeting.wait())) for name in names])
     assert sorted(met) == [0, 1, 2]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.progress import ClusterError
+from tests.cluster.progress import ClusterError, until
 from tests.support import chart
 from tests.support.api_observer import observing
 
@@ -46,8 +46,11 @@ def admin(control_plane: ControlPlane) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def operator(control_plane: ControlPlane, admin: Kubectl) -> Kubectl:
-    assert admin.get("validatingadmissionpolicies")["items"]
-    return Kubectl(control_plane.kubeconfig_for(chart.NAMESPACE, "bulkhead-operator"))
+    account = Kubectl(control_plane.kubeconfig_for(chart.NAMESPACE, "bulkhead-operator"))
+    # A policy is enforced up to a second or two after it is there.
+    for case in ONE_OF_EACH_POLICY:
+        _until_refused(account, *REFUSED[case])
+    return account
 
 
 def _namespace(name: str, **metadata: dict[str, str]) -> Manifest:
@@ -243,6 +246,26 @@ REFUSED = {
 }
 
 
+ONE_OF_EACH_POLICY = (
+    "a ConfigMap in a namespace that is not an organization's",
+    "a Deployment of another name",
+    "a namespace with a name of its own choice",
+)
+
+
+def _until_refused(kubectl: Kubectl, manifest: Manifest, reason: str) -> None:
+    """Wait until a write is refused for that reason; rights and policies take effect late."""
+
+    def refused() -> bool:
+        try:
+            _apply(kubectl, manifest)
+        except ClusterError as error:
+            return reason in str(error)
+        return False
+
+    until(refused, seconds=60, what=f"refused is what {reason}")
+
+
 def _apply(kubectl: Kubectl, manifest: Manifest) -> None:
     kubectl.run(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename=-"),
@@ -304,8 +327,11 @@ def test_the_operator_binds_no_other_role_even_if_rbac_let_it(
     account = f"--serviceaccount={chart.NAMESPACE}:bulkhead-operator"
     admin.run("create", "clusterrolebinding", "binder", "--clusterrole=binder", account)
     try:
-        with pytest.raises(ClusterError, match="binds no role but the ClusterRole"):
-            _apply(operator, _binding("org-unbound", role="cluster-admin"))
+        _until_refused(
+            operator,
+            _binding("org-unbound", role="cluster-admin"),
+            "binds no role but the ClusterRole",
+        )
     finally:
         admin.run("delete", "clusterrolebinding", "binder")
 
@@ -367,4 +393,13 @@ def test_a_repaired_label_lets_the_operator_in_again(admin: Kubectl, operator: K
         _apply(operator, _config_map("org-drifted"))
     label = json.dumps(_namespace("org-drifted", labels={ORGANIZATION: "drifted"}))
     operator.run("apply", "--server-side", "--filename=-", stdin=label)
-    _apply(operator, _config_map("org-drifted"))
+
+    def let_in() -> bool:
+        try:
+            _apply(operator, _config_map("org-drifted"))
+        except ClusterError:
+            return False
+        return True
+
+    # The policies judge by namespaces that they know a moment after they changed.
+    until(let_in, seconds=60, what="the operator writes into the namespace again")

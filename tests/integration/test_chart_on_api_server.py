@@ -6,6 +6,7 @@ reconciling.
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.progress import until
 from tests.support import chart, definitions, kubeconform
 
 Values = dict[str, Any]
@@ -62,7 +64,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         found.run("create", "namespace", chart.NAMESPACE)
         found.apply(chart.text({}, "--no-hooks"))
         found.run("create", *(f"--filename={path}" for path in definitions.files()))
-        found.run("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        chart.until_named(found)
         yield found
 
 
@@ -206,7 +208,12 @@ def test_a_tenant_writes_packages_and_pools_in_its_own_namespace_only(kubectl: K
         *("--user=jane", "--namespace=org-first"),
     )
     for resource in ("agentpackages", "memorypools"):
-        assert _can(kubectl, "create", f"{resource}.bulkhead.dev", "org-first")
+        # A binding is known to who judges by it a moment after it is made.
+        until(
+            partial(_can, kubectl, "create", f"{resource}.bulkhead.dev", "org-first"),
+            seconds=60,
+            what=f"a tenant may create {resource}",
+        )
         assert not _can(kubectl, "get", f"{resource}.bulkhead.dev", "org-second")
         assert not _can(kubectl, "patch", f"{resource}.bulkhead.dev", "org-first", status=True)
     for resource in ("secrets", "pods", "configmaps", "deployments.apps", "networkpolicies"):

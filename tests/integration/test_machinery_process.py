@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from bulkhead_operator.cluster.client import ApiClient
 from tests.cluster.control_plane import ControlPlane
 from tests.support import api_server
 from tests.support.deadline import until
+from tests.support.ports import free_port
 
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bulkhead-system"}}
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/bulkhead-system/leases/bulkhead-operator"
@@ -22,13 +22,6 @@ LEASE = "/apis/coordination.k8s.io/v1/namespaces/bulkhead-system/leases/bulkhead
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("process")) as control_plane:
         yield control_plane
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def _get(url: str) -> tuple[int, str]:
@@ -47,7 +40,7 @@ async def test_answers_probes_and_metrics_and_leaves_in_order(control_plane: Con
 
 
 async def _lives_and_leaves(kubeconfig: Path, client: ApiClient) -> None:
-    probes, metrics = _free_port(), _free_port()
+    probes, metrics = free_port(), free_port()
     process = api_server.python(
         "-m",
         "bulkhead_operator",
@@ -62,19 +55,24 @@ async def _lives_and_leaves(kubeconfig: Path, client: ApiClient) -> None:
         return (await _get(f"{base}/readyz"))[0] == 200 and await leads()
 
     async def leads() -> bool:
-        return "bulkhead_leader 1.0" in (await _get(f"http://127.0.0.1:{metrics}/metrics"))[1]
+        return "bulkhead_leader 1.0" in await told()
+
+    async def told() -> str:
+        return (await _get(f"http://127.0.0.1:{metrics}/metrics"))[1]
+
+    async def watches() -> bool:
+        return 'rest_client_requests_total{code="200",method="WATCH"}' in await told()
 
     try:
         await until(ready, "the process leads and is ready")
         assert (await _get(f"{base}/livez")) == (200, "ok\n")
         assert (await _get(f"{base}/healthz")) == (200, "ok\n")
-        status, text = await _get(f"http://127.0.0.1:{metrics}/metrics")
-        assert status == 200
-        assert 'bulkhead_build_info{version="' in text
-        assert 'rest_client_requests_total{code="200",method="WATCH"}' in text
+        assert 'bulkhead_build_info{version="' in await told()
+        # It is ready once everything is listed, a moment before it watches.
+        await until(watches, "the watches are counted")
     finally:
         process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(process.wait, 20)
+        code = await asyncio.to_thread(process.wait, 60)
         assert process.stdout is not None
         process.stdout.close()
     assert code == 0
@@ -83,7 +81,7 @@ async def _lives_and_leaves(kubeconfig: Path, client: ApiClient) -> None:
 
 def test_an_environment_that_does_not_suffice_ends_with_the_remedy() -> None:
     process = api_server.python("-m", "bulkhead_operator")
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert b"set KUBECONFIG" in output
     assert b"Traceback" not in output

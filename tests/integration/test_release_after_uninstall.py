@@ -84,8 +84,8 @@ def test_what_is_left_can_be_deleted(kubectl: Kubectl, credentials: Path) -> Non
     assert done.returncode == 0, done.stderr
 
     assert not kubectl.succeeds("get", "orgrt", "leaving")
-    kubectl.run("delete", "orgrt", "left", "--timeout=10s")
-    kubectl.run("delete", "mempool", "default", "--timeout=10s")
+    kubectl.run("delete", "orgrt", "left", "--timeout=60s")
+    kubectl.run("delete", "mempool", "default", "--timeout=60s")
     # Somebody else's finalizer is theirs.
     assert kubectl.get("orgrt", "shared")["metadata"]["finalizers"] == [FOREIGN]
 
@@ -109,5 +109,4 @@ def test_an_account_without_rights_is_told_so(control_plane: ControlPlane) -> No
 def _install_definitions(kubectl: Kubectl) -> None:
     definitions = chart.render().of("CustomResourceDefinition")
     kubectl.apply("\n---\n".join(json.dumps(definition) for definition in definitions))
-    names = [f"crd/{definition['metadata']['name']}" for definition in definitions]
-    kubectl.run("wait", "--for=condition=Established", *names, "--timeout=30s")
+    chart.until_named(kubectl)

@@ -59,7 +59,8 @@ class Calls:
     def of(cls, log: Path) -> "Calls":
         used: set[Right] = set()
         refused: set[Right] = set()
-        for line in log.read_text().splitlines():
+        # What comes after the last end of a line is still being written.
+        for line in log.read_text().split("\n")[:-1]:
             event = json.loads(line)
             if event["user"]["username"] != ACCOUNT or "objectRef" not in event:
                 continue
@@ -135,11 +136,11 @@ async def _live(kubectl: Kubectl, observer: Observer) -> None:
 
 async def _ready(kubectl: Kubectl, *names: str) -> None:
     wanted = [f"orgrt/{name}" for name in names]
-    argv = ("wait", "--for=condition=Ready", *wanted, "--timeout=60s")
+    argv = ("wait", "--for=condition=Ready", *wanted, "--timeout=120s")
     if not await asyncio.to_thread(kubectl.succeeds, *argv):
         found = await asyncio.to_thread(kubectl.get, *wanted)
         status = {each["metadata"]["name"]: each["status"] for each in found["items"]}
-        pytest.fail(f"not Ready within 60 s: {json.dumps(status, indent=2)}")
+        pytest.fail(f"not Ready within 120 s: {json.dumps(status, indent=2)}")
 
 
 async def _until_in_service(observer: Observer, version: str) -> None:

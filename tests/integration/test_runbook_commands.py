@@ -65,9 +65,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for namespace in (chart.NAMESPACE, "org-acme"):
             kubectl.run("create", "namespace", namespace)
         kubectl.apply(chart.text({}, "--no-hooks"))
-        kinds = [one["metadata"]["name"] for one in chart.render().of("CustomResourceDefinition")]
-        established = [f"crd/{kind}" for kind in kinds]
-        kubectl.run("wait", "--for=condition=Established", *established, "--timeout=30s")
+        chart.until_named(kubectl)
         kubectl.apply(THERE)
         folder = binaries.ensure("kubectl")["kubectl"].parent
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from tests.cluster import binaries
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.progress import until
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "bulkhead"
@@ -68,3 +70,17 @@ def read(manifests: str) -> tuple[Manifest, ...]:
 def render(values: Mapping[str, Any] | None = None, *flags: str, chart: Path = CHART) -> Rendered:
     """Render the chart and read what came out."""
     return Rendered(read(text(values, *flags, chart=chart)))
+
+
+def until_named(kubectl: Kubectl) -> None:
+    """Wait until the API server names every kind that it has definitions of to who discovers.
+
+    It establishes and serves a kind some moments before it names it, and kubectl writes nothing
+    whose kind is not named.
+    """
+    kinds = ",".join(one["metadata"]["name"] for one in kubectl.get("crd")["items"])
+
+    def named() -> bool:
+        return kubectl.succeeds("get", kinds, "--all-namespaces")
+
+    until(named, seconds=120, what=f"The API server names {kinds}")
