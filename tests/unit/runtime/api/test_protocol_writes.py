@@ -1,9 +1,11 @@
 """What goes out together, and who hears that a client left."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httptools
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
@@ -12,6 +14,7 @@ from bulkhead_runtime.api.exchange import ClientGoneError, Exchange
 from bulkhead_runtime.api.protocol import BoundedProtocol
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+ON_EVERY_ANSWER = [b"content-length", b"content-type", b"date", b"traceparent", b"x-request-id"]
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
@@ -100,6 +103,73 @@ async def test_a_stream_begins_with_its_first_words_and_ends_with_its_last() -> 
     assert first.endswith(b"\r\n\r\n5\r\nfirst\r\n")
     assert second == b"6\r\nsecond\r\n"
     assert third == b"5\r\nthird\r\n0\r\n\r\n"
+
+
+async def _two_bytes(exchange: Exchange) -> None:
+    await exchange.respond(200, await exchange.read_json(10), headers=None)
+
+
+def _headers(answer: bytes) -> list[tuple[bytes, bytes]]:
+    """Return what an answer's head says, as any parser of HTTP reads it."""
+    read: list[tuple[bytes, bytes]] = []
+
+    class Reader:
+        def on_header(self, name: bytes, value: bytes) -> None:
+            read.append((name, value))
+
+    httptools.HttpResponseParser(Reader()).feed_data(answer)
+    return read
+
+
+async def test_every_answer_of_a_connection_has_its_own_headers_once() -> None:
+    client = Client(_two_bytes)
+    seen = set()
+    for _ in range(2):
+        (answer,) = await client.ask()
+        headers = _headers(answer)
+        assert sorted(name for name, _ in headers) == ON_EVERY_ANSWER
+        seen.add(dict(headers)[b"x-request-id"])
+    assert len(seen) == 2
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_gets_one_whole_head() -> None:
+    client = Client(_two_bytes)
+    head, body = REQUEST.replace(b"Host", b"Expect: 100-continue\r\nHost").split(b"\r\n\r\n")
+    client.protocol.data_received(head + b"\r\n\r\n")
+    async with asyncio.timeout(30):
+        while not client.socket.pieces:
+            await _round()
+    assert client.socket.pieces == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    _, answer = await client.ask(body)
+    assert sorted(name for name, _ in _headers(answer)) == ON_EVERY_ANSWER
+
+
+IDS = {
+    "too long": b"x" * 129,
+    "with a space": b"a b",
+    "with a tab": b"a\tb",
+    "with a colon": b"a: b",
+    "of no ASCII": b"\xff\xfe",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("given", IDS.values(), ids=IDS.keys())
+async def test_no_text_of_a_client_comes_back_in_a_head_when_its_id_is(given: bytes) -> None:
+    headers = b"x-request-id: " + given + b"\r\ntraceparent: " + given + b"\r\nHost"
+    (answer,) = await Client(_two_bytes).ask(REQUEST.replace(b"Host", headers))
+    told = dict(_headers(answer))
+    assert re.fullmatch(rb"req_[0-9a-f]{16}", told[b"x-request-id"])
+    assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01", told[b"traceparent"])
+
+
+async def test_a_header_that_would_be_two_is_never_written() -> None:
+    async def answer(exchange: Exchange) -> None:
+        exchange.note((b"bulkhead-budget-warning", b"90 %\r\nset-cookie: a=b"))
+        with pytest.raises(RuntimeError, match="Invalid HTTP header value"):
+            await exchange.respond(200, b"{}", headers=None)
+
+    assert await Client(answer).ask() == [b"closed"]
 
 
 async def test_what_is_held_waits_no_longer_than_the_loop_takes_to_come_round() -> None:

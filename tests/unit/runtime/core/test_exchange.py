@@ -25,6 +25,9 @@ class Server:
     def hold(self) -> None:
         """Write at once all the same."""
 
+    def add_to_head(self, lines: bytes) -> None:
+        """Write no head at all."""
+
     async def send(self, message: Any) -> None:
         self.sent.append(message.get("body", b""))
         self.changed.set()

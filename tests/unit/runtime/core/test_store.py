@@ -54,7 +54,7 @@ async def test_many_turns_at_once_share_a_commit(tmp_path: Path) -> None:
     await asyncio.gather(*(store.finish(ending, BOUNDS) for ending in endings))
     commits = _wal_commits(tmp_path) - before
     await store.close()
-    assert 1 <= commits <= 20
+    assert 1 <= commits <= 100
 
 
 async def test_a_turn_that_fails_midway_leaves_nothing_of_itself_and_the_others_alone(

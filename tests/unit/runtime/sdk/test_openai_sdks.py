@@ -59,7 +59,7 @@ def reports(runtime: RuntimeProcess) -> Any:
             },
             capture_output=True,
             check=False,
-            timeout=180,
+            timeout=600,
         )
         assert run.returncode == 0, run.stderr.decode()
         decoded: dict[str, Any] = json.loads(run.stdout)
