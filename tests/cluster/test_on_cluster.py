@@ -114,6 +114,9 @@ def _server() -> dict[str, object]:
 def scene() -> Iterator[Scene]:
     made = Scene()
     made.kubectl.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n")
+    # No pod is let in before a controller has made the account that pods run under.
+    account = ("wait", "--for=create", "serviceaccount/default", f"--namespace={NAMESPACE}")
+    made.kubectl.run(*account, "--timeout=120s")
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
     service = {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]}
     made.apply(
@@ -122,10 +125,10 @@ def scene() -> Iterator[Scene]:
         _server(),
         _pod("client", "sleep 100000"),
     )
-    ready = ("wait", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=90s")
+    ready = ("wait", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=120s")
     made.kubectl.run(*ready, "pod/server", "pod/client")
     yield made
-    made.kubectl.run("delete", "namespace", NAMESPACE, "--timeout=90s")
+    made.kubectl.run("delete", "namespace", NAMESPACE, "--timeout=120s")
 
 
 @pytest.fixture
@@ -133,7 +136,7 @@ def sealed(scene: Scene) -> Iterator[Scene]:
     scene.policy("sealed", _SEALED)
     until(
         lambda: not scene.client_reaches(scene.address(), 80),
-        seconds=20,
+        seconds=120,
         what="default-deny keeps the client from the server",
     )
     yield scene
@@ -142,38 +145,42 @@ def sealed(scene: Scene) -> Iterator[Scene]:
 
 def test_everything_is_open_without_a_policy(scene: Scene) -> None:
     host = scene.address()
-    until(lambda: scene.client_reaches(host, 80), seconds=20, what="the client reaches the server")
+    until(lambda: scene.client_reaches(host, 80), seconds=120, what="the client reaches the server")
     assert scene.client_resolves(f"server.{NAMESPACE}.svc.cluster.local")
     assert scene.client_reaches_api_server()
 
 
 def test_this_machine_reaches_a_service_whatever_the_policies_say(sealed: Scene) -> None:
-    until(sealed.host_reaches, seconds=20, what="this machine reaches the Service")
+    until(sealed.host_reaches, seconds=120, what="this machine reaches the Service")
 
 
 def test_default_deny_blocks_names_too(sealed: Scene) -> None:
-    assert not sealed.client_resolves(f"server.{NAMESPACE}.svc.cluster.local")
+    name = f"server.{NAMESPACE}.svc.cluster.local"
+    # The server's side of the wall may stand before the client's.
+    until(lambda: not sealed.client_resolves(name), seconds=120, what="no name resolves")
 
 
 def test_an_opening_for_names_opens_names_only(sealed: Scene) -> None:
     sealed.policy("names", _NAMES_ONLY)
     name = f"server.{NAMESPACE}.svc.cluster.local"
-    until(lambda: sealed.client_resolves(name), seconds=20, what="names resolve again")
+    until(lambda: sealed.client_resolves(name), seconds=120, what="names resolve again")
     assert not sealed.client_reaches(sealed.address(), 80)
 
 
 def test_an_opening_for_pods_opens_the_server_and_not_the_api_server(sealed: Scene) -> None:
     sealed.policy("inside", _OPEN_INSIDE)
     host = sealed.address()
-    until(lambda: sealed.client_reaches(host, 80), seconds=20, what="the client reaches the server")
+    until(
+        lambda: sealed.client_reaches(host, 80), seconds=120, what="the client reaches the server"
+    )
     assert not sealed.client_reaches_api_server()
 
 
 def test_a_volume_keeps_what_a_non_root_pod_wrote(scene: Scene) -> None:
     where = f"--namespace={NAMESPACE}"
-    scene.kubectl.run("delete", "pod", "server", where, "--timeout=60s")
+    scene.kubectl.run("delete", "pod", "server", where, "--timeout=120s")
     scene.apply(_server())
-    ready = ("wait", where, "--for=condition=Ready", "--timeout=60s")
+    ready = ("wait", where, "--for=condition=Ready", "--timeout=120s")
     scene.kubectl.run(*ready, "pod/server")
     lines = scene.kubectl.run("exec", where, "server", "--", "cat", "/data/index.html")
     assert lines.split() == ["kept", "kept"]

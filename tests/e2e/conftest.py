@@ -54,8 +54,8 @@ class Departures:
                 self._under_way.pop(name).result()
 
     def _remove(self, name: str) -> None:
-        self._kubectl("delete", "orgrt", name, "--ignore-not-found", "--timeout=120s")
-        self._kubectl("delete", "namespace", f"org-{name}", "--ignore-not-found", "--timeout=120s")
+        self._kubectl("delete", "orgrt", name, "--ignore-not-found", "--timeout=300s")
+        self._kubectl("delete", "namespace", f"org-{name}", "--ignore-not-found", "--timeout=300s")
 
 
 class Organizations:
@@ -75,7 +75,7 @@ class Organizations:
         """Make an organization without packages; its namespace is there afterwards."""
         self.expect(name)
         self._kubectl.apply(organization(name, **spec))
-        self._kubectl("wait", "--for=create", f"namespace/org-{name}", "--timeout=30s")
+        self._kubectl("wait", "--for=create", f"namespace/org-{name}", "--timeout=120s")
 
     def make(self, name: str, version: str = "1.0.0", **spec: object) -> Endpoint:
         """Bring an organization with the agent `assistant` up; returns its endpoint."""
@@ -84,7 +84,7 @@ class Organizations:
         ready(self._kubectl, name, f"org-{name}", version)
         endpoint = Endpoint.of(name)
         # A new Service works once kube-proxy has written its rules, a moment after the pods.
-        asyncio.run(until(endpoint.answers, f"{endpoint.url} is routed", seconds=15))
+        asyncio.run(until(endpoint.answers, f"{endpoint.url} is routed"))
         return endpoint
 
     def leave(self) -> None:

@@ -46,19 +46,23 @@ def parcels(reference: str, version: str = "1.0.0", **spec: Any) -> dict[str, An
 
 
 def ready(kubectl: Kubectl, version: str) -> None:
-    of_package = ("-n", NAMESPACE, "agpkg/parcels", "--timeout=90s")
+    of_package = ("-n", NAMESPACE, "agpkg/parcels", "--timeout=120s")
     kubectl("wait", f"--for=jsonpath={{.status.version}}={version}", *of_package)
     kubectl("wait", "--for=condition=Ready", *of_package)
 
 
-async def say(endpoint: Endpoint, message: str, **fields: object) -> dict[str, Any]:
+async def ask(endpoint: Endpoint, message: str, **fields: object) -> tuple[int, dict[str, Any]]:
     async with (
         endpoint.session() as session,
         session.post("/v1/agents/parcels/execute", json={"message": message, **fields}) as response,
     ):
-        answer: dict[str, Any] = await response.json()
-        assert response.status == 200, answer
-        return answer
+        return response.status, await response.json()
+
+
+async def say(endpoint: Endpoint, message: str, **fields: object) -> dict[str, Any]:
+    status, answer = await ask(endpoint, message, **fields)
+    assert status == 200, answer
+    return answer
 
 
 def running(kubectl: Kubectl) -> list[str]:
@@ -100,9 +104,10 @@ async def test_nobody_but_the_runtime_reaches_an_image_which_reaches_nobody(
     token = ("exec", "-n", NAMESPACE, pod["metadata"]["name"], "--", "ls", "/var/run/secrets")
 
     async def answers() -> bool:
-        return "on its way" in (await say(wonka, "BH-1001"))["answer"]
+        _, told = await ask(wonka, "BH-1001")
+        return "on its way" in told.get("answer", "")
 
-    await until(answers, "the runtime reaches it all the same", seconds=10)
+    await until(answers, "the runtime reaches it all the same")
     with pytest.raises(Exception, match="No such file"):
         kubectl(*token)
     assert json.dumps(pod["spec"]["volumes"]).count("emptyDir") == 1
@@ -136,6 +141,6 @@ async def test_an_image_answers_upgrades_and_comes_back_when_its_next_version_cr
         stalled = [one for one in live["conditions"] if one["type"] == "Stalled"]
         return bool(stalled) and stalled[0]["reason"] == "CrashLoop"
 
-    await settled(taken_back, "the version that crashes is taken back", 60)
+    await settled(taken_back, "the version that crashes is taken back")
     assert (await say(wonka, "BH-1003?"))["version"] == "1.1.0"
     await settled(lambda: "2.0.0" not in running(kubectl), "its pods are gone")

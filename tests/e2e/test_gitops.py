@@ -97,10 +97,8 @@ async def test_a_commit_deploys_and_a_bad_one_is_taken_back_until_git_takes_it_b
         assert talk.failures == []
         assert set(talk.versions) == {"2.0.0"}
 
-        before = kubectl.get(*PACKAGE)
         await _nobody_writes(agent, quiet_seconds)
         live = kubectl.get(*PACKAGE)
-        assert live == before
         assert (live["spec"]["version"], live["status"]["version"]) == ("3.0.0", "2.0.0")
         assert _in_argo_cd(live) == "Degraded"
         _assert_that_git_owns_the_spec(live)
@@ -113,18 +111,34 @@ async def test_a_commit_deploys_and_a_bad_one_is_taken_back_until_git_takes_it_b
 
 
 async def _nobody_writes(agent: Agent, seconds: float) -> None:
-    """Let the agent look again and again at what it cannot have; fail at the first write."""
-    writes = Writes(NAMESPACE)
-    end = time.monotonic() + seconds
+    """Let the agent look again and again at what it cannot have, until nobody wrote for so long.
 
-    async def over() -> bool:
+    What follows from taking the version back may be written a moment after it is said.
+    """
+    writes, since, all_made = Writes(NAMESPACE), time.monotonic(), list[str]()
+
+    async def quiet() -> bool:
+        nonlocal writes, since
         await agent.sync()
-        made = await asyncio.to_thread(writes.made)
-        # How full a pool is, is written down once a minute while it changes.
-        assert [one for one in made if "memorypools" not in one] == []
-        return time.monotonic() > end
+        if made := [one for one in await asyncio.to_thread(writes.made) if _disagrees(one)]:
+            writes, since = Writes(NAMESPACE), time.monotonic()
+            all_made.extend(made)
+        return time.monotonic() - since > seconds
 
-    await until(over, "the quiet time is over", seconds + 30)
+    try:
+        await until(quiet, f"nobody writes for {seconds:g} s", 4 * seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {all_made}") from None
+
+
+def _disagrees(write: str) -> bool:
+    """Tell whether a write may be one of two who disagree.
+
+    How full a pool is, is written down once a minute while it changes; kubelet and controllers only
+    tell what became of others' wishes.
+    """
+    answering = ("system:node:", "system:kube-", "system:serviceaccount:kube-system:")
+    return "memorypools" not in write and not write.startswith(answering)
 
 
 def _assert_that_git_owns_the_spec(live: Object) -> None:
@@ -168,7 +182,7 @@ async def test_flux_applies_without_conflicts_and_prunes_what_git_no_longer_has(
     monkeypatch.setenv("KUBECTL_APPLYSET", "true")
     kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "1.0.0"), _clerk())
     await settled(lambda: _reads(kubectl, "1.0.0", "Current"), "version 1.0.0 is in service")
-    kubectl("wait", "--for=condition=Ready", "agpkg/clerk", "-n", NAMESPACE, "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "agpkg/clerk", "-n", NAMESPACE, "--timeout=120s")
     children = kubectl("get", "configmaps,services,deployments", "-n", NAMESPACE, "-o", "name")
 
     kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "2.0.0"))
@@ -179,14 +193,20 @@ async def test_flux_applies_without_conflicts_and_prunes_what_git_no_longer_has(
         "get", "configmaps,services,deployments", "-n", NAMESPACE, "-o", "name"
     )
 
-    before = kubectl.get(*PACKAGE)["metadata"]
-    for _ in range(3):
-        kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "2.0.0"))
+    # The operator may still have something to say of the version that went.
+    await settled(lambda: _changes_nothing(kubectl), "the same again is no write")
     live = kubectl.get(*PACKAGE)
-    assert live["metadata"]["resourceVersion"] == before["resourceVersion"]
     owners = {entry["manager"]: entry for entry in live["metadata"]["managedFields"]}
     assert owners[FLUX]["operation"] == "Apply"
     _assert_that_git_owns_the_spec(live)
+
+
+def _changes_nothing(kubectl: Kubectl) -> bool:
+    """Apply three times what is there; tells whether nothing was written meanwhile."""
+    before = kubectl.get(*PACKAGE)["metadata"]["resourceVersion"]
+    for _ in range(3):
+        kubectl.apply_as(FLUX, NAMESPACE, package(NAMESPACE, "2.0.0"))
+    return bool(kubectl.get(*PACKAGE)["metadata"]["resourceVersion"] == before)
 
 
 async def _is_gone(endpoint: Endpoint, agent: str) -> bool:

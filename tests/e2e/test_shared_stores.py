@@ -36,14 +36,13 @@ async def pods(kubectl: Kubectl, shared: Endpoint) -> list[RuntimePod]:
         found[:] = runtime_pods(kubectl, NAMESPACE, shared.key)
         return len(found) == 2
 
-    await settled(both, "both replicas are ready", seconds=120)
+    await settled(both, "both replicas are ready")
     return found
 
 
-def test_replicas_on_shared_stores_have_no_volume(kubectl: Kubectl, shared: Endpoint) -> None:
+@pytest.mark.usefixtures("pods")
+def test_replicas_on_shared_stores_have_no_volume(kubectl: Kubectl) -> None:
     assert not kubectl.exists("persistentvolumeclaim", "-n", NAMESPACE)
-    deployment = kubectl.get("deployment/runtime", "-n", NAMESPACE)
-    assert deployment["status"]["readyReplicas"] == 2
 
 
 def test_a_session_goes_on_at_whichever_replica_is_asked(pods: list[RuntimePod]) -> None:
@@ -90,7 +89,7 @@ async def test_a_session_outlives_the_replica_that_began_it(
         names = {pod.name for pod in runtime_pods(kubectl, NAMESPACE, shared.key)}
         return len(names) == 2 and dying.name not in names
 
-    await settled(replaced, "a new replica is ready", seconds=120)
+    await settled(replaced, "a new replica is ready")
     (new,) = [
         pod for pod in runtime_pods(kubectl, NAMESPACE, shared.key) if pod.name != staying.name
     ]
@@ -157,8 +156,8 @@ async def test_a_redis_that_ends_costs_nothing_that_was_said(
     # The first process of its pod: the container ends with it and is started again.
     kubectl("exec", "-n", STORES, "deployment/redis", "--", "sh", "-c", "kill -TERM 1")
     other.say("without one", session)
-    await settled(lambda: restarts(kubectl) > before, "Redis was started again", seconds=60)
-    kubectl("rollout", "status", "deployment/redis", "-n", STORES, "--timeout=60s")
+    await settled(lambda: restarts(kubectl) > before, "Redis was started again")
+    kubectl("rollout", "status", "deployment/redis", "-n", STORES, "--timeout=120s")
     one.say("with a new one", session)
     assert other.heard(session) == ["with a cache", "without one", "with a new one"]
 

@@ -124,7 +124,8 @@ def test_opening_the_whole_internet_opens_nothing_of_the_cluster(kubectl: Kubect
             json.dumps({"spec": {"network": everything}}))  # fmt: skip
     try:
         opened = "jsonpath={.spec.egress[*].to[*].ipBlock.cidr}=0.0.0.0/0"
-        kubectl("wait", f"--for={opened}", "networkpolicy/runtime", "-n", "org-acme")
+        kubectl("wait", f"--for={opened}", "networkpolicy/runtime", "-n", "org-acme",
+                "--timeout=120s")  # fmt: skip
         policy = kubectl.get("networkpolicy", "runtime", "-n", "org-acme")["spec"]["egress"]
         reached = all_from_inside(kubectl, forbidden(kubectl))
     finally:

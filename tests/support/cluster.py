@@ -158,11 +158,11 @@ def package(namespace: str, version: str = "1.0.0", **agent: object) -> dict[str
 def ready(kubectl: Kubectl, name: str, namespace: str, version: str) -> None:
     """Wait until the organization and that version of its package answer."""
     kubectl("wait", "--for=condition=Ready", f"orgrt/{name}", "--timeout=120s")
-    of_package = ("-n", namespace, "agpkg/assistant", "--timeout=60s")
+    of_package = ("-n", namespace, "agpkg/assistant", "--timeout=120s")
     kubectl("wait", f"--for=jsonpath={{.status.version}}={version}", *of_package)
     kubectl("wait", "--for=condition=Ready", *of_package)
 
 
-async def settled(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+async def settled(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
     """Poll a condition of the cluster until it holds; fails with `what` after the deadline."""
     await until(lambda: asyncio.to_thread(condition), what, seconds)

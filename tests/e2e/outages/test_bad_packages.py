@@ -46,7 +46,7 @@ def scene(kubectl: Kubectl, lasting: Organizations) -> Iterator[Scene]:
         made = Scene(kubectl, Endpoint.of(NAME), stub)
         made.deliver("1.0.0", {})
         kubectl("wait", "--for=condition=Ready", "agpkg/assistant", "-n", NAMESPACE,
-                "--timeout=60s")  # fmt: skip
+                "--timeout=120s")  # fmt: skip
         asyncio.run(until(made.endpoint.answers, f"{made.endpoint.url} is routed"))
         yield made
 
@@ -99,7 +99,7 @@ async def _killed_on_the_way(scene: Scene, kind: Kind, number: str, leading: str
     if kind.dies_in:
         phase = f"--for=jsonpath={{.status.rollout.phase}}={kind.dies_in}"
         await scene.kubectl.meanwhile(
-            "wait", phase, "agpkg/assistant", "-n", NAMESPACE, "--timeout=30s"
+            "wait", phase, "agpkg/assistant", "-n", NAMESPACE, "--timeout=120s"
         )
         assert scene.live()["status"]["rollout"]["target"]["version"] == number
     killed = time.monotonic()

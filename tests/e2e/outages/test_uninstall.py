@@ -2,19 +2,22 @@
 
 import subprocess
 
+from tests.e2e.conftest import Departures
 from tests.support.cluster import Endpoint, Kubectl, cluster_tool, settled
 
 SYSTEM = "bulkhead-system"
 
 
 async def test_uninstalling_leaves_runtimes_serving_and_nothing_terminating(
-    kubectl: Kubectl, initech: Endpoint, acme: Endpoint
+    kubectl: Kubectl, departures: Departures, initech: Endpoint, acme: Endpoint
 ) -> None:
+    # What other tests made may still be terminating, for which an operator is needed.
+    departures.wait()
     try:
         helm(kubectl, "uninstall", "bulkhead", "-n", SYSTEM, "--wait", "--timeout", "120s")
         for endpoint in (acme, initech):
             assert (await endpoint.execute("Still served?"))["status"] == "completed"
-        kubectl("delete", "orgrt", "initech", "--timeout=30s")
+        kubectl("delete", "orgrt", "initech", "--timeout=120s")
         kubectl("delete", "namespace", "org-initech", "--timeout=120s")
         leaving = [
             item["metadata"]["name"]
@@ -27,9 +30,8 @@ async def test_uninstalling_leaves_runtimes_serving_and_nothing_terminating(
     await settled(
         lambda: kubectl.get("orgrt", "acme")["metadata"].get("finalizers"),
         "the new operator has taken the organization over",
-        60,
     )
-    kubectl("wait", "--for=condition=Ready", "orgrt/acme", "--timeout=60s")
+    kubectl("wait", "--for=condition=Ready", "orgrt/acme", "--timeout=120s")
 
 
 def helm(kubectl: Kubectl, *arguments: str) -> None:
