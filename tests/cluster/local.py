@@ -230,7 +230,9 @@ class LocalCluster:
         if not daemon.running():
             raise ClusterError("kube-apiserver ended by itself.", log=daemon.log)
         authority = Identities(self.state).authority.certificate
-        return probes.succeeds(f"{self._server}/readyz", authority=authority)
+        ready = probes.succeeds(f"{self._server}/readyz", authority=authority)
+        # It makes its own namespaces a moment after it is ready, this one last.
+        return ready and self._kubectl.succeeds("get", "namespace", "default")
 
     def _controllers(self, identities: Identities, identity: command_lines.Identity) -> None:
         for name, user in (

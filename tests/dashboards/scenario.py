@@ -16,7 +16,7 @@ import aiohttp
 
 from tests.cluster.kubectl import Kubectl as ClusterKubectl
 from tests.performance.rows.stub_in_cluster import Provider, provider
-from tests.support.cluster import Endpoint, Kubectl, organization, package, ready
+from tests.support.cluster import PATIENTLY, Endpoint, Kubectl, organization, package, ready
 from tests.support.deadline import until
 
 NAME: Final = "vandelay"
@@ -133,9 +133,9 @@ def established(kubectl: Kubectl, on_cluster: ClusterKubectl) -> Iterator[Endpoi
 
 
 def _remove(kubectl: Kubectl, name: str) -> None:
-    kubectl("delete", "orgrt", name, "--ignore-not-found", "--timeout=120s")
+    kubectl("delete", "orgrt", name, "--ignore-not-found", PATIENTLY)
     for namespace in (f"org-{name}", name):
-        kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+        kubectl("delete", "namespace", namespace, "--ignore-not-found", PATIENTLY)
 
 
 def _unmet() -> dict[str, Any]:
@@ -158,7 +158,8 @@ async def roll_out(kubectl: Kubectl) -> None:
     }
     kubectl.apply(_package("1.2.0", healthChecks=[check]))
     taken_back = "--for=jsonpath={.status.rollout.phase}=Restored"
-    await kubectl.meanwhile("wait", taken_back, "agpkg/assistant", "-n", NAMESPACE, "--timeout=60s")
+    of_package = ("agpkg/assistant", "-n", NAMESPACE, "--timeout=120s")
+    await kubectl.meanwhile("wait", taken_back, *of_package)
 
 
 @asynccontextmanager

@@ -6,7 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from tests.support.cluster import Endpoint, Kubectl, organization, package, ready
+from tests.support.cluster import (
+    PATIENTLY,
+    Endpoint,
+    Kubectl,
+    organization,
+    package,
+    ready,
+)
 from tests.support.deadline import until
 from tests.support.told_faults import told_faults
 
@@ -54,8 +61,8 @@ class Departures:
                 self._under_way.pop(name).result()
 
     def _remove(self, name: str) -> None:
-        self._kubectl("delete", "orgrt", name, "--ignore-not-found", "--timeout=300s")
-        self._kubectl("delete", "namespace", f"org-{name}", "--ignore-not-found", "--timeout=300s")
+        self._kubectl("delete", "orgrt", name, "--ignore-not-found", PATIENTLY)
+        self._kubectl("delete", "namespace", f"org-{name}", "--ignore-not-found", PATIENTLY)
 
 
 class Organizations:

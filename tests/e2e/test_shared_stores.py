@@ -5,7 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cluster import ROOT, Endpoint, Kubectl, KubectlError, cluster_tool, settled
+from tests.support.cluster import (
+    PATIENTLY,
+    ROOT,
+    Endpoint,
+    Kubectl,
+    KubectlError,
+    cluster_tool,
+    settled,
+)
 from tests.support.runtime_pods import RuntimePod, runtime_pods
 
 ORGANIZATION = "hooli"
@@ -24,7 +32,7 @@ def shared(kubectl: Kubectl) -> Iterator[Endpoint]:
         kubectl("wait", *READY)
         yield Endpoint.of(ORGANIZATION)
     finally:
-        kubectl("delete", "-f", str(EXAMPLE), "--ignore-not-found", "--timeout=120s")
+        kubectl("delete", "-f", str(EXAMPLE), "--ignore-not-found", PATIENTLY)
 
 
 @pytest.fixture

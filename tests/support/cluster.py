@@ -15,6 +15,9 @@ import aiohttp
 from tests.support.deadline import until
 
 ROOT = Path(__file__).parents[2]
+PATIENTLY = "--timeout=300s"
+"""For deletions: a namespace whose pods take over five seconds to end is looked at again only after
+half of their grace, which is the longest execution."""
 
 
 def cluster_tool(*arguments: str) -> str:

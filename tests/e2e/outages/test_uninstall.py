@@ -3,7 +3,7 @@
 import subprocess
 
 from tests.e2e.conftest import Departures
-from tests.support.cluster import Endpoint, Kubectl, cluster_tool, settled
+from tests.support.cluster import PATIENTLY, Endpoint, Kubectl, cluster_tool, settled
 
 SYSTEM = "bulkhead-system"
 
@@ -18,7 +18,7 @@ async def test_uninstalling_leaves_runtimes_serving_and_nothing_terminating(
         for endpoint in (acme, initech):
             assert (await endpoint.execute("Still served?"))["status"] == "completed"
         kubectl("delete", "orgrt", "initech", "--timeout=120s")
-        kubectl("delete", "namespace", "org-initech", "--timeout=120s")
+        kubectl("delete", "namespace", "org-initech", PATIENTLY)
         leaving = [
             item["metadata"]["name"]
             for item in kubectl.get("orgrt,agpkg,mempool,namespaces", "-A")["items"]
