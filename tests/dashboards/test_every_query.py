@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from tests.dashboards import scenario
 from tests.dashboards.alerts import read_by_alerts
@@ -15,6 +15,9 @@ from tests.support.prometheus import Prometheus
 WINDOW: Final = "30s"
 WARM_SECONDS: Final = 45
 """Scrapes for several windows, and for the rules of alerts to be evaluated."""
+
+LONGEST_SECONDS: Final = 300
+"""After so much talk what has no answer yet is taken to have none."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,32 @@ async def test_every_query_is_answered(
         async def warm() -> bool:
             return time.time() - began > WARM_SECONDS
 
-        await until(warm, "tenants talked long enough", seconds=WARM_SECONDS * 2)
+        await until(warm, "tenants talked long enough")
         findings = [*await _panels(prometheus, began), *await _alerts(prometheus, began)]
+        while _unanswered(findings) and time.time() - began < LONGEST_SECONDS:
+            # A busy machine makes less happen in that time.
+            findings = [*await _panels(prometheus, began), *await _alerts(prometheus, began)]
     print("\n" + "\n".join(finding.row() for finding in findings))
     print(f"{len(findings)} queries, {sum(f.verdict == 'reason' for f in findings)} with a reason")
     assert await prometheus.failing_rules() == []
-    assert [f.row() for f in findings if f.verdict in {"ERROR", "EMPTY"}] == []
+    assert _unanswered(findings) == []
+
+
+def _unanswered(findings: list[Finding]) -> list[str]:
+    return [finding.row() for finding in findings if finding.verdict in {"ERROR", "EMPTY"}]
 
 
 async def test_every_runtime_and_operator_is_scraped_under_its_organization(
     prometheus: Prometheus, tenants: Endpoint
 ) -> None:
-    found = await prometheus.targets()
-    assert {one["health"] for one in found} == {"up"}
+    found: list[dict[str, Any]] = []
+
+    async def all_up() -> bool:
+        # Unknown until the first scrape.
+        found[:] = await prometheus.targets()
+        return {one["health"] for one in found} == {"up"}
+
+    await until(all_up, "every target is scraped")
     by_job: dict[str, set[str]] = {}
     for one in found:
         labels = one["labels"]
