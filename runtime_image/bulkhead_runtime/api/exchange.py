@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Final, Protocol, TypeVar
 
-from bulkhead_runtime.api.rate_headers import Header, rate_headers
+from bulkhead_runtime.api.rate_headers import Header, rate_lines
 from bulkhead_runtime.api.types import Message, Receive, Scope, Send
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.admission import Admission
@@ -21,6 +21,9 @@ Count = Callable[[str, int], None]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
+_EVENT_LINES: Final = (
+    b"content-type: %s\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n" % EVENT_STREAM
+)
 _POLICIES: Final = b"bulkhead-policies"
 _POLICY = re.compile(rb"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MAX_POLICIES: Final = 8
@@ -50,6 +53,10 @@ class Connection(Protocol):
 
     def hold(self) -> None:
         """Let the next write wait for the one that follows it at once."""
+        ...
+
+    def add_to_head(self, lines: bytes) -> None:
+        """Write these lines with the next head; whoever calls has checked what is in them."""
         ...
 
 
@@ -114,19 +121,26 @@ class Exchange:
             repeatable=repeatable,
         )
 
-    def common_headers(self) -> list[Header]:
-        """Return the headers of every answer."""
-        headers = [
-            (b"date", _date()),
-            (b"x-request-id", self.request_id),
-            (b"traceparent", self.trace.traceparent.encode()),
-        ]
-        if self._close:
-            headers.append((b"connection", b"close"))
-        headers += self._notes
-        if self._rated_by is not None and self._rated_by.rate is not None:
-            headers += rate_headers(self._rated_by.rate)
-        return headers
+    def start(self, status: int, lines: bytes = b"") -> list[Header]:
+        """Note and count that an answer begins; return headers to go with its own.
+
+        Those of every answer, and `lines`, are ours to the last byte or were checked when they
+        came: they reach the head without the server's check of each.
+        """
+        self.started = True
+        self._count(self.route, status)
+        rated = self._rated_by.rate if self._rated_by is not None else None
+        self._connection.add_to_head(
+            b"date: %s\r\nx-request-id: %s\r\ntraceparent: %s\r\n%s%s"
+            % (
+                _date(),
+                self.request_id,
+                self.trace.traceparent.encode(),
+                b"" if rated is None else rate_lines(rated),
+                lines,
+            )
+        )
+        return [(b"connection", b"close"), *self._notes] if self._close else self._notes
 
     def rated_by(self, admission: Admission) -> None:
         """Let the answer tell what is left of the rate."""
@@ -180,14 +194,7 @@ class Exchange:
 
     async def start_events(self) -> None:
         """Begin a stream of server-sent events."""
-        await self._start(
-            200,
-            [
-                (b"content-type", EVENT_STREAM),
-                (b"cache-control", b"no-cache"),
-                (b"x-accel-buffering", b"no"),
-            ],
-        )
+        await self._start(200, [], _EVENT_LINES)
 
     async def write(self, body: bytes, *, last: bool = False) -> None:
         """Send a part of a stream; the last goes out with the end where that follows at once."""
@@ -198,11 +205,6 @@ class Exchange:
     async def finish(self, body: bytes = b"") -> None:
         """End a stream, with a last part of it."""
         await self.send({"type": "http.response.body", "body": body})
-
-    def note_started(self, status: int) -> None:
-        """Note and count that an answer began."""
-        self.started = True
-        self._count(self.route, status)
 
     async def until_gone(self, work: Awaitable[Result]) -> Result:
         """Await `work`, cancelling it when the client leaves; then raise `ClientGoneError`."""
@@ -226,15 +228,9 @@ class Exchange:
         finally:
             self._connection.when_gone(None)
 
-    async def _start(self, status: int, headers: list[Header]) -> None:
-        self.note_started(status)
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": self.common_headers() + headers,
-            }
-        )
+    async def _start(self, status: int, headers: list[Header], lines: bytes = b"") -> None:
+        headers = self.start(status, lines) + headers
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _read(self, limit: int) -> bytes:
         chunks: list[bytes] = []

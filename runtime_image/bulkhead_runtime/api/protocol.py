@@ -5,7 +5,8 @@ endless headers nor a connection that never says anything holds memory or a plac
 chunked bodies are dropped: nothing here reads them.
 
 On a local network a write costs as much as handling a request, so a head goes out with the body
-that follows it at once, and the end of a stream with its last words.
+that follows it at once, and the end of a stream with its last words. uvicorn checks each header by
+itself; those that we make ourselves join its head here.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 15.0
 
 _HEAD: Final = b"HTTP/1.1 "
+_LINE: Final = b"\r\n"
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -79,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # With these among uvicorn's own there would be more than Python shares the names of between
     # instances, and each connection would pay for all of them: 1.2 KB.
-    __slots__ = ("_gone", "_head_bytes", "_head_timer", "_held", "_holds", "_in_head")
+    __slots__ = ("_gone", "_head_bytes", "_head_timer", "_held", "_holds", "_in_head", "_lines")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -89,6 +91,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._held = b""
         self._holds = False
+        self._lines = b""
         self._gone: Gone | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
@@ -155,8 +158,14 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let the next write wait for the one that follows it at once."""
         self._holds = True
 
+    def add_to_head(self, lines: bytes) -> None:
+        """Write these lines with the next head; whoever calls has checked what is in them."""
+        self._lines = lines
+
     def write(self, data: bytes) -> None:
         """Write for a cycle; a head, and what is to be held, waits for what follows at once."""
+        if self._lines:
+            data, self._lines = data.removesuffix(_LINE) + self._lines + _LINE, b""
         held, self._held = self._held, b""
         holds, self._holds = self._holds, False
         if holds or (not held and data.startswith(_HEAD)):

@@ -126,8 +126,8 @@ class PublicApp:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.route = getattr(exchange.scope.get("route"), "path", exchange.route)
-                exchange.note_started(message["status"])
-                message["headers"] = [*exchange.common_headers(), *message.get("headers", ())]
+                ours = exchange.start(message["status"])
+                message["headers"] = [*ours, *message.get("headers", ())]
             await exchange.send(message)
 
         await rest(exchange.scope, receive, send_with_headers)

@@ -5,14 +5,14 @@ from bulkhead_runtime.kernel.admission import WINDOW_SECONDS, RateLeft
 Header = tuple[bytes, bytes]
 
 
-def rate_headers(rate: RateLeft) -> list[Header]:
+def rate_lines(rate: RateLeft) -> bytes:
     """Return the fields of draft-ietf-httpapi-ratelimit-headers-11 and OpenAI's x-ratelimit-*."""
-    limit, left = b"%d" % rate.limit, b"%d" % rate.left
-    reset = b"%d" % rate.reset_seconds
-    return [
-        (b"ratelimit-policy", b'"executions";q=%s;w=%d' % (limit, WINDOW_SECONDS)),
-        (b"ratelimit", b'"executions";r=%s;t=%s' % (left, reset)),
-        (b"x-ratelimit-limit-requests", limit),
-        (b"x-ratelimit-remaining-requests", left),
-        (b"x-ratelimit-reset-requests", reset + b"s"),
-    ]
+    limit, left, reset = rate.limit, rate.left, rate.reset_seconds
+    return (
+        b'ratelimit-policy: "executions";q=%d;w=%d\r\n'
+        b'ratelimit: "executions";r=%d;t=%d\r\n'
+        b"x-ratelimit-limit-requests: %d\r\n"
+        b"x-ratelimit-remaining-requests: %d\r\n"
+        b"x-ratelimit-reset-requests: %ds\r\n"
+        % (limit, WINDOW_SECONDS, left, reset, limit, left, reset)
+    )
