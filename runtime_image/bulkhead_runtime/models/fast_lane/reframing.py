@@ -21,8 +21,8 @@ from bulkhead_runtime.models.fast_lane.events import AFTER, DONE, data_of
 from bulkhead_runtime.models.port import ByteRequest
 
 _DONE_FRAME: Final = b"data: " + DONE + AFTER
-_UNLEARNT: Final = 2
-"""So many chunks are only decoded: a pattern costs as much as four, and lasts a stream."""
+_UNLEARNT: Final = 1
+"""So many chunks are only decoded: the first has the role beside its text, or no text at all."""
 
 _MAX_PATTERNS: Final = 8
 """Who writes every chunk in another way is not understood better by trying on."""
