@@ -21,7 +21,8 @@ from bulkhead_operator.cluster.port import Child, EventType, Manifest, ObjectKey
 from bulkhead_operator.errors import Conflict, Gone, NotOurs, Refused
 
 FINALIZER_ATTEMPTS: Final = 5
-_MANAGER: Final = {"fieldManager": FIELD_MANAGER}
+_OPTIONS: Final = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
+"""Without the warnings that nobody reads, the API server parses what is applied once, not twice."""
 
 
 class ApiServer:
@@ -103,7 +104,7 @@ class ApiServer:
                 sent(manifest),
                 fence=self._fence,
                 content_type=APPLY_PATCH,
-                query={**_MANAGER, "force": "true"},
+                query={**_OPTIONS, "force": "true"},
             )
             return self._children.applied(kind, live, manifest, organization)
 
@@ -158,7 +159,11 @@ class ApiServer:
                 path_of(key),
                 manifest,
                 content_type=APPLY_PATCH,
-                query={"fieldManager": f"{FIELD_MANAGER}-finalizer", "force": "true"},
+                query={
+                    **_OPTIONS,
+                    "fieldManager": f"{FIELD_MANAGER}-finalizer",
+                    "force": "true",
+                },
             )
 
     async def remove_finalizer(self, key: ObjectKey, uid: str) -> None:
@@ -230,7 +235,7 @@ class ApiServer:
         body: Any,
         *,
         content_type: str = JSON,
-        query: Mapping[str, str] = _MANAGER,
+        query: Mapping[str, str] = _OPTIONS,
     ) -> Manifest:
         ours = key.api_version.startswith(f"{GROUP}/")
         with self._expecting(key) if ours else nullcontext():
