@@ -20,7 +20,7 @@ RULES = Path(__file__).parents[2] / "dashboards" / "alerts" / "bulkhead.rules.ya
 BROKEN = "stub/error"
 CIRCUIT = {"failures": 3, "openSeconds": 60}
 OFTEN = "1s"
-SEEN_SECONDS = 60
+SEEN_SECONDS = 120
 
 
 @pytest.fixture

@@ -301,7 +301,7 @@ async def test_planted_secrets_come_out_nowhere_however_the_runtime_works_and_fa
             await _break_stores(client, world)
             await _look_around(client, world)
         runtime.terminate()
-        await asyncio.to_thread(runtime.process.wait, 30)
+        await asyncio.to_thread(runtime.process.wait, 90)
         log = runtime.log_path.read_text()
     outputs = {
         "the log": log,

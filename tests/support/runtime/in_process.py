@@ -72,6 +72,7 @@ async def running(
     directory: Path,
     *documents: PackageDocument,
     store: StoreOfRecord | None = None,
+    stores: Stores | None = None,
     prices: tuple[ModelPrice, ...] = (),
     shared: Shared | None = None,
     pod_ip: str = "",
@@ -80,6 +81,7 @@ async def running(
     """Run a runtime that follows these documents; more words are parts of its configuration.
 
     Several in one directory, at once or after each other, share its volume, or the `shared` store.
+    An embedded `store`, or any `stores`, stand in for what it would open itself.
     """
     files = RuntimeFiles(Path(mkdtemp(dir=directory)))
     place = {"organization": "acme"} if shared is None else shared.settings(files)
@@ -98,7 +100,7 @@ async def running(
         scratch_directory=files.directory / "scratch",
         pod_ip=pod_ip,
     )
-    runtime = Runtime(settings, None if store is None else Stores(store, Signals()))
+    runtime = Runtime(settings, stores if store is None else Stores(store, Signals()))
     await runtime.start()
     try:
         yield runtime
