@@ -124,8 +124,8 @@ async def _has_seen_the_lease(standby: Lease) -> None:
 
 
 async def test_a_deleted_lease_is_made_anew_by_whoever_leads(client: ApiClient) -> None:
-    leader = lease(client, "deleted", "leader", 5)
-    standby = lease(client, "deleted", "standby", 5)
+    leader = Lease(client, LeaseTerms("default", "deleted", "leader", 30, 1))
+    standby = lease(client, "deleted", "standby", 30)
     await leader.acquire()
     async with (
         api_server.running(leader.hold()) as holding,
