@@ -1,15 +1,18 @@
 """One package as it is decided about: what is asked, what was, and the content of its versions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_api.v1alpha1 import AgentPackage
 from bulkhead_operator.errors import NotReadyYet, UserError
 from bulkhead_operator.packages.asked import Asked
 from bulkhead_operator.packages.record import Record
-from bulkhead_operator.packages.rollout import UNDER_WAY, VersionId, weights
+from bulkhead_operator.packages.rollout import UNDER_WAY, Phase, VersionId, weights
 from bulkhead_operator.reconcile.history import Recorded
+
+_UNSETTLED: Final = frozenset({*UNDER_WAY, Phase.RESTORE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,27 @@ class Candidate:
     def target(self) -> PackageDocument | None:
         """Return the content that is asked for."""
         return self.documents.get(self.asked.target.checksum) if self.asked else None
+
+    @property
+    def replaces(self) -> bool:
+        """Tell whether another version serves while one takes over."""
+        return self.record is not None and self.record.progress.origin is not None
+
+    def subject(self, *, blocked: bool) -> Asked | None:
+        """Return what is decided about; None where nothing may begin or change.
+
+        While what is asked for is blocked, what was asked for before goes no further, but is still
+        taken back when it fails. A first version goes on: nothing else serves, and it may already.
+        """
+        if not blocked:
+            return self.asked if self.target is not None else None
+        if self.record is None or self.record.progress.phase not in _UNSETTLED:
+            return None
+        former = self.record.progress.target
+        if self.target is not None and self.asked is not None:
+            return replace(self.asked, target=former)
+        has_spec = self.package.spec is not None
+        return None if self.replaces or not has_spec else Asked(former)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ was decided, and versions that still have sessions stay loaded beside, without n
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from bulkhead_api.names import package_key
@@ -19,13 +19,7 @@ from bulkhead_operator.packages.ranges import RangeError
 from bulkhead_operator.packages.record import Record
 from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.resolution import NOTHING, Judgement
-from bulkhead_operator.packages.rollout import (
-    UNDER_WAY,
-    Failure,
-    Phase,
-    VersionId,
-    weights,
-)
+from bulkhead_operator.packages.rollout import Failure, Phase, VersionId, weights
 from bulkhead_operator.policies import package as policy
 from bulkhead_operator.policies.package import Offered
 from bulkhead_operator.policies.rules import first_violation
@@ -236,38 +230,31 @@ class _Table:
         self, candidate: Candidate, violation: UserError | None, waiting: NotReadyYet | None
     ) -> Next | None:
         """Take the rollout a step further; None where nothing may begin or change."""
-        record, asked = candidate.record, candidate.asked
-        if asked is None or candidate.target is None:
+        record = candidate.record
+        subject = candidate.subject(blocked=violation is not None or waiting is not None)
+        if subject is None:
             return None
-        about_target = record is not None and record.progress.target == asked.target
-        under_way = record is not None and record.progress.phase in UNDER_WAY
-        blocked = violation is not None or waiting is not None
-        if blocked and not under_way and not _is_leaving(record):
-            return None
-        if blocked and not about_target:
-            # What was asked for before goes no further, but is still taken back when it fails.
-            assert record is not None
-            asked = replace(asked, target=record.progress.target)
+        former = candidate.asked is None or candidate.asked.target != subject.target
         failure = None
-        if about_target and violation is not None:
+        if violation is not None and not former:
             failure = Failure(violation.reason, violation.message)
         return decide(
             Situation(
                 package=candidate.name,
                 rollout=candidate.package.spec.rollout,
                 annotations=candidate.package.metadata.annotations,
-                asked=asked,
+                asked=subject,
                 record=record,
                 reports=self._around.reports,
                 documents=candidate.documents,
                 now=self._around.now,
                 held=candidate.package.spec.suspend
                 or self._around.idle
-                or (blocked and not about_target),
+                or (former and candidate.replaces),
                 broken=failure or self._crashed(record),
                 unready=self._around.pods.waiting,
                 ringing=self._around.pods.ringing,
-                partner=self._around.partners.get(candidate.name, ""),
+                partner="" if former else self._around.partners.get(candidate.name, ""),
                 alone=self._around.alone,
             )
         )
@@ -386,7 +373,3 @@ def _lies_elsewhere(candidate: Candidate) -> bool:
         reasons.SOURCE_NOT_FOUND,
         reasons.SOURCE_INVALID,
     }
-
-
-def _is_leaving(record: Record | None) -> bool:
-    return record is not None and record.progress.phase is Phase.RESTORE

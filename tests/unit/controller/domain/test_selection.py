@@ -134,6 +134,29 @@ def test_a_broken_version_leaves_the_good_one_alone_and_is_never_loaded() -> Non
     assert [revision.number for revision in selection.revisions] == [1]
 
 
+def test_a_first_version_under_way_goes_on_while_what_follows_it_is_refused() -> None:
+    loading = Record(Progress(identity(V1), None, Phase.LOAD, NOW, started_at=NOW))
+    broken = candidate("support", "2.0.0", BROKEN, former=(V1,), record=loading)
+    shares, selection = followed(broken)
+    decided = selection.decided["support"]
+    assert shares == {"support": {"1.0.0": 100}}
+    assert decided.violation is not None
+    assert decided.record is not None
+    assert decided.record.progress.target == identity(V1)
+    assert decided.record.progress.phase is Phase.COMPLETE
+
+
+def test_a_version_that_would_replace_another_is_held_while_what_follows_it_is_refused() -> None:
+    second = document(package("support", "2.0.0", agent("helper")))
+    loading = Record(Progress(identity(second), identity(V1), Phase.LOAD, NOW, started_at=NOW))
+    broken = candidate("support", "3.0.0", BROKEN, former=(V1, second), record=loading)
+    shares, selection = followed(broken)
+    assert shares == {"support": {"1.0.0": 100, "2.0.0": 0}}
+    decided = selection.decided["support"]
+    assert decided.record is not None
+    assert decided.record.progress.phase is Phase.LOAD
+
+
 def test_a_broken_package_without_a_past_is_left_out_and_takes_no_name() -> None:
     broken = candidate("support", "2.0.0", BROKEN)
     younger = candidate("other", "1.0.0", agent("helper"), created="2")
