@@ -158,6 +158,10 @@ class StubRuntime:
         if touch == pod.seen:
             return
         pod.seen = touch
+        await self.look(pod)
+
+    async def look(self, pod: Pod) -> None:
+        """Look at the files as they are now, as a kubelet does now and then by itself."""
         data: dict[str, str] = {}
         for item in await self.observer.items(f"/api/v1/namespaces/{pod.namespace}/configmaps"):
             if item["metadata"]["name"].startswith("runtime-"):

@@ -56,12 +56,6 @@ class Reports:
             if state is not None
         )
 
-    def absent(self, package: str, version: VersionId) -> bool:
-        """Tell whether replicas that follow a configuration are there and none has the version."""
-        return bool(self.following) and not any(
-            _is(one, package, version) for state in self.following for one in state.versions
-        )
-
     def obstacle(self, package: str, version: VersionId) -> str:
         """Return why a replica could not load the version yet; empty where none says so."""
         name = package_key(package, version.version)

@@ -7,17 +7,16 @@ from time import time
 
 from bulkhead_api.names import PACKAGE_CONFIG_MAP_PREFIX, package_key
 from bulkhead_api.runtime_config import PackageDocument
-from bulkhead_api.runtime_state import RuntimeState
 from bulkhead_api.v1alpha1 import AgentPackage
 from bulkhead_operator.cluster.port import Child, Manifest, ObjectKey
 from bulkhead_operator.context import Context
 from bulkhead_operator.errors import UserError
 from bulkhead_operator.packages.asked import asked
 from bulkhead_operator.packages.record import Record, read
-from bulkhead_operator.packages.reports import Reports
 from bulkhead_operator.packages.rollout import Phase, Progress, VersionId
 from bulkhead_operator.reconcile import deliveries, history, sources
 from bulkhead_operator.reconcile.candidate import Candidate
+from bulkhead_operator.reconcile.draining import is_drained
 from bulkhead_operator.reconcile.history import Recorded
 from bulkhead_operator.reconcile.keys import Key
 from bulkhead_operator.reconcile.memory import Memory
@@ -31,9 +30,8 @@ class _Namespace:
 
     context: Context
     memory: Memory
-    loaded: AbstractSet[str]
-    """Files that the runtime is given now."""
-    reports: Reports
+    loaded: Mapping[str, ObjectKey]
+    """Files that the runtime is given now, and the ConfigMaps that hold them."""
 
 
 async def gather(
@@ -42,13 +40,7 @@ async def gather(
     """Return every package that is not being deleted."""
     children = context.cluster.children(organization)
     past = history.recorded(children, namespace)
-    replicas = memory.following.replicas
-    around = _Namespace(
-        context,
-        memory,
-        _loaded_files(children, namespace, memory),
-        Reports({uid: one.state for uid, one in replicas.items()}),
-    )
+    around = _Namespace(context, memory, _loaded_files(children, namespace, memory))
     found = []
     in_use: set[str] = set()
     for body in context.inventory.packages(namespace):
@@ -81,7 +73,7 @@ async def _candidate(around: _Namespace, body: Manifest, versions: Sequence[Reco
     checksums = set(_named(record))
     if wish is not None:
         checksums.add(wish.target.checksum)
-    documents = await _documents(around, versions, checksums, wanted)
+    available = [*versions, *_unrecorded(around, package, record, versions)]
     return Candidate(
         package=package,
         created=body["metadata"]["creationTimestamp"],
@@ -89,8 +81,8 @@ async def _candidate(around: _Namespace, body: Manifest, versions: Sequence[Reco
         invalid=invalid,
         record=record,
         history=versions,
-        documents=documents,
-        retained=await _retained(around, versions, wanted),
+        documents=await _documents(around, available, checksums, wanted),
+        retained=await _retained(around, available, wanted),
         manager=around.context.inventory.manager(Key.of(body)),
     )
 
@@ -126,6 +118,25 @@ def _recovered(versions: Sequence[Recorded]) -> Record | None:
     return None
 
 
+def _unrecorded(
+    around: _Namespace,
+    package: AgentPackage,
+    record: Record | None,
+    versions: Sequence[Recorded],
+) -> Iterable[Recorded]:
+    """Return the version under way that the runtime was given, where its revision is missing.
+
+    Both are written at once, and an operator may die in between.
+    """
+    if record is None or any(one.checksum == record.progress.target.checksum for one in versions):
+        return
+    name, target = package.metadata.name, record.progress.target
+    key = around.loaded.get(package_key(name, target.version))
+    if key is not None:
+        uid = package.metadata.uid
+        yield Recorded(key, "", name, uid, target.version, target.checksum, number=0)
+
+
 def _named(record: Record | None) -> Iterable[str]:
     if record is None:
         return ()
@@ -158,7 +169,8 @@ async def _retained(
     """Return the versions that are loaded and may still have sessions."""
     found = []
     for one in versions:
-        if _file(one) in around.loaded and not _left(around, one):
+        version = VersionId(one.version, one.checksum)
+        if _file(one) in around.loaded and not is_drained(around.memory, one.package, version):
             content = wanted if wanted and wanted.checksum == one.checksum else None
             content = content or await _content(around, one)
             if content is not None:
@@ -166,51 +178,19 @@ async def _retained(
     return tuple(found[: history.KEPT])
 
 
-def _left(around: _Namespace, one: Recorded) -> bool:
-    """Tell whether no session of the version is left, or it was never loaded."""
-    if around.reports.absent(one.package, VersionId(one.version, one.checksum)):
-        return True
-    return _drained(around.memory, one)
-
-
 def _loaded_files(
     children: Mapping[ObjectKey, Child], namespace: str, memory: Memory
-) -> AbstractSet[str]:
-    files: set[str] = set()
+) -> Mapping[str, ObjectKey]:
+    files: dict[str, ObjectKey] = {}
     for key, child in children.items():
         if key.namespace == namespace and key.name.startswith(PACKAGE_CONFIG_MAP_PREFIX):
-            files.update(child.facts.get("keys", ()))
+            files |= dict.fromkeys(child.facts.get("keys", ()), key)
     if memory.blueprint is not None:
-        for documents in memory.blueprint.package_maps:
-            files.update(documents)
+        for index, documents in enumerate(memory.blueprint.package_maps):
+            name = f"{PACKAGE_CONFIG_MAP_PREFIX}{index}"
+            files |= dict.fromkeys(documents, ObjectKey("v1", "ConfigMap", namespace, name))
     return files
 
 
 def _file(one: Recorded) -> str:
     return package_key(one.package, one.version)
-
-
-def _drained(memory: Memory, one: Recorded) -> bool:
-    """Tell whether every replica reported, while it got no new sessions, that none is left."""
-    before = memory.blueprint
-    if before is None or memory.following.followed != before.configuration.hash:
-        return False
-    weights = {
-        (route.package, version.version): version.weight
-        for route in before.configuration.routes
-        for version in route.versions
-    }
-    if weights.get((one.package, one.version)) != 0:
-        return False
-    states = [replica.state for replica in memory.following.replicas.values()]
-    return bool(states) and all(
-        state is not None and _sessions(state, one) == 0 for state in states
-    )
-
-
-def _sessions(state: RuntimeState, one: Recorded) -> int:
-    return sum(
-        loaded.sessions
-        for loaded in state.versions
-        if (loaded.package, loaded.version) == (one.package, one.version)
-    )

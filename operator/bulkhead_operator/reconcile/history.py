@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from bulkhead_api.names import package_key
 from bulkhead_api.runtime_config import PackageDocument
 from bulkhead_operator.cluster.port import Child, Cluster, ObjectKey
 from bulkhead_operator.resources import annotations
@@ -20,6 +21,7 @@ class Recorded:
     """One version of one package in the history."""
 
     key: ObjectKey
+    """Of what holds its content: its revision, or the ConfigMap that gives it to the runtime."""
     uid: str
     package: str
     package_uid: str
@@ -80,10 +82,17 @@ async def document(
     if live is None:
         return None
     try:
-        found = PackageDocument.model_validate(live.get("data"))
+        found = _content(one, live.get("data"))
     except ValidationError:
         return None
     if found.checksum != one.checksum or not found.intact():
         return None
     cache[one.key.name] = found
     return found
+
+
+def _content(one: Recorded, data: Any) -> PackageDocument:
+    if one.key.kind == "ConfigMap":
+        file = package_key(one.package, one.version)
+        return PackageDocument.model_validate_json((data or {}).get(file, ""))
+    return PackageDocument.model_validate(data)
