@@ -26,7 +26,7 @@ from tests.cluster import packages
 from tests.support.servers import binary
 
 PACKAGES = ("chromium", "chromium-driver", "fonts-inter")
-SECONDS = 20.0
+SECONDS = 120.0
 _INTERVAL = 0.05
 _WATCH = """
 window.violations = [];

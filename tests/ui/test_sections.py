@@ -15,8 +15,12 @@ from tests.ui.gateways import in_front_of
 from tests.ui.visits import SECTIONS, Visit
 
 
-def test_the_overview_shows_health_figures_and_budgets(visit: Visit) -> None:
-    visit.settle()
+def test_the_overview_shows_health_figures_and_budgets(
+    visit: Visit, runtime: RuntimeProcess
+) -> None:
+    asyncio.run(talk(runtime, "Hello"))
+    visit.go("tools")
+    visit.go("overview")
     text = visit.browser.one("#main").text
     assert "Ready" in text
     assert "model credentials\ncomplete" in text
@@ -123,7 +127,7 @@ def test_the_first_snippet_works_as_it_stands(visit: Visit) -> None:
         env={"PATH": os.environ["PATH"], "BULKHEAD_KEY": KEY},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert "event: done" in done.stdout

@@ -16,7 +16,7 @@ from tests.support.stub_provider import StubProvider
 READER_KEY = "key-that-only-reads-sessions"
 TALKER_KEY = "key-that-only-talks"
 WORDS = 60
-_STREAMING = f"hosted/words;chunks={WORDS};delay_ms=25"
+_STREAMING = f"hosted/words;chunks={WORDS};delay_ms=80"
 
 _KEYS = {
     "reader": (READER_KEY, ["sessions:read", "sessions:any"]),
