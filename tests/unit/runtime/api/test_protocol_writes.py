@@ -101,6 +101,9 @@ async def test_a_stream_begins_with_its_first_words_and_ends_with_its_last() -> 
     first, second, third = await Client(answer).ask()
     assert first.startswith(b"HTTP/1.1 200 OK\r\n")
     assert first.endswith(b"\r\n\r\n5\r\nfirst\r\n")
+    told = dict(_headers(first))
+    assert told[b"content-type"] == b"text/event-stream; charset=utf-8"
+    assert (told[b"cache-control"], told[b"x-accel-buffering"]) == (b"no-cache", b"no")
     assert second == b"6\r\nsecond\r\n"
     assert third == b"5\r\nthird\r\n0\r\n\r\n"
 
