@@ -165,7 +165,10 @@ class Browser:
             if result:
                 return result
             if time.monotonic() > end:
-                raise AssertionError(f"not within {SECONDS:g} s: {what}\n{self.text()[:2000]}")
+                raise AssertionError(
+                    f"not within {SECONDS:g} s: {what}\n{self.text()[:2000]}\n"
+                    f"The browser says: {self._log('browser')[-10:]}"
+                )
             time.sleep(_INTERVAL)
 
     def text(self) -> str:
