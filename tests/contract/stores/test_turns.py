@@ -87,10 +87,12 @@ async def test_a_holder_that_lost_its_session_stores_nothing_but_what_it_used(
     slow, other = await home.open(), await home.open()
     asked, lost = await turn_of(slow, begin_turn(new=True, expires_at=now() - 1))
     took, taken = await turn_of(other, begin_turn())
+    before = await slow.usage()
 
     late = await slow.finish(
         finish(asked, turn=remembered(lost, "late"), lines=(line(id="use_late"),)), BOUNDS
     )
+    assert await slow.usage() == before
     await other.finish(finish(took, turn=remembered(taken, "in time")), BOUNDS)
 
     page = await other.ledger(since=0, until=2**62, principal=None, limit=10, cursor=None)
@@ -140,8 +142,10 @@ async def test_a_finish_that_is_repeated_changes_nothing(store: StoreOfRecord) -
     asked, turn = await turn_of(store, begin_turn(new=True))
     ending = finish(asked, turn=remembered(turn, "once"), lines=(line(),))
     first = await store.finish(ending, BOUNDS)
+    held = await store.usage()
     again = await store.finish(ending, BOUNDS)
     session = await store.session("ses_1", "me", BOUNDS)
+    assert await store.usage() == held
     assert first.turn == again.turn == "stored"
     assert await said(store) == ["once", "re: once"]
     assert (session.turns, session.output_tokens) == (1, 5)

@@ -8,7 +8,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from bulkhead_api import names
-from bulkhead_runtime.store.postgres import decoding, encoding, migrations
+from bulkhead_runtime.store.postgres import decoding, encoding, migrations, provisioning
 from bulkhead_runtime.store.postgres.migrations import SchemaError
 from tests.support.deadline import until
 from tests.support.postgres import Postgres
@@ -90,13 +90,13 @@ async def test_runtimes_of_this_and_of_the_former_release_are_answered(
     assert (taken["problem"], taken["state"]) == ("failed", "23505")
 
 
-async def _apply_former(owner: AsyncConnection) -> None:
-    """Make the tables of the release before functions of turns were replaced."""
+async def _apply_former(owner: AsyncConnection, version: int) -> None:
+    """Make the tables of the release that had this version."""
     await owner.execute(
         "CREATE SCHEMA bulkhead; CREATE TABLE bulkhead.migrations (version integer PRIMARY KEY, "
         "name text NOT NULL, checksum text NOT NULL, applied_at timestamptz DEFAULT now())"
     )
-    for former in migrations.known()[:11]:
+    for former in migrations.known()[:version]:
         await owner.execute(former.script.encode())
         await owner.execute(
             "INSERT INTO bulkhead.migrations (version, name, checksum) VALUES (%s, %s, %s)",
@@ -106,7 +106,7 @@ async def _apply_former(owner: AsyncConnection) -> None:
 
 async def test_a_migration_waits_for_readers_and_lets_them_read_on(empty: Postgres) -> None:
     async with await AsyncConnection.connect(empty.owner_dsn, autocommit=True) as owner:
-        await _apply_former(owner)
+        await _apply_former(owner, 11)
         async with await AsyncConnection.connect(empty.owner_dsn) as reader:
             await reader.execute("SELECT 1 FROM bulkhead.sessions")
             migrating = asyncio.create_task(migrations.migrate(owner))
@@ -119,6 +119,36 @@ async def test_a_migration_waits_for_readers_and_lets_them_read_on(empty: Postgr
                 await reader.execute(f"SELECT 1 FROM bulkhead.{table}".encode())
             assert not migrating.done()
         assert 12 in {migration.version for migration in await migrating}
+
+
+async def test_a_question_that_waited_for_a_migration_is_answered(empty: Postgres) -> None:
+    async with await AsyncConnection.connect(empty.owner_dsn, autocommit=True) as owner:
+        await _apply_former(owner, 12)
+        dsn = empty.dsn(await provisioning.provision(owner, "acme", PASSWORD), PASSWORD)
+        async with await AsyncConnection.connect(dsn, autocommit=True) as runtime:
+            await runtime.execute("INSERT INTO bulkhead.organizations DEFAULT VALUES")
+
+            async def created(session_id: str) -> Any:
+                new = encoding.new_session(new_session(session_id))
+                item = {"do": "create", "new": new, "bounds": encoding.bounds(BOUNDS)}
+                items = f"[{encoding.encode(item).decode()}]"
+                cursor = await runtime.execute("SELECT bulkhead.write(%s::jsonb, false)", [items])
+                row = await cursor.fetchone()
+                assert row is not None
+                return row[0]["answers"][0][0]
+
+            assert await created("ses_1") == "ses_1"
+            async with owner.transaction():
+                await owner.execute("LOCK TABLE bulkhead.organizations")
+                asking = asyncio.create_task(created("ses_2"))
+
+                async def waits() -> bool:
+                    return empty.administer("SELECT 1 FROM pg_locks WHERE NOT granted") != []
+
+                await until(waits, "the question waits for the tables")
+                await migrations.migrate(owner)
+            assert await asking == "ses_2"
+            assert await created("ses_3") == "ses_3"
 
 
 async def test_a_script_that_changed_after_it_was_applied_is_refused(empty: Postgres) -> None:
