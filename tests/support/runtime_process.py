@@ -206,7 +206,11 @@ class RuntimeProcess:
         self.process = start(module, variables, self._log)
 
     def __enter__(self) -> Self:
-        self.wait_until_listening()
+        try:
+            self.wait_until_listening()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
