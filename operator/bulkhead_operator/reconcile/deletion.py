@@ -82,15 +82,23 @@ def _is_ours(organization: OrganizationRuntime, live: policy.NamespaceFacts) -> 
 
 
 async def _stop_pods(context: Context, organization: str, namespace: str) -> bool:
-    """Delete the Deployment; tells whether it is still there."""
-    key = observed.deployment_key(namespace)
-    child = context.cluster.children(organization).get(key)
-    if child is None:
-        return False
-    if not child.terminating:
-        # In the foreground it stays until its last pod is gone.
-        await context.cluster.delete(key, uid=child.uid, foreground=True)
-    return True
+    """Delete the runtime, then the images that it asks; tells whether one is still there.
+
+    A namespace whose pods take more than some seconds to end is looked at again only after minutes.
+    """
+    children = context.cluster.children(organization)
+    runtime = observed.deployment_key(namespace)
+    images = [
+        key
+        for key in children
+        if (key.kind, key.namespace) == ("Deployment", namespace) and dedicated.is_ours(key)
+    ]
+    due = [runtime] if runtime in children else images
+    for key in due:
+        if not children[key].terminating:
+            # In the foreground it stays until its last pod is gone.
+            await context.cluster.delete(key, uid=children[key].uid, foreground=True)
+    return bool(due)
 
 
 async def _delete_children(

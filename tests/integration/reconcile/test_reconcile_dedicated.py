@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.integration.reconcile.conftest import World, condition_of, package
+from tests.integration.reconcile.conftest import World, condition_of, organization, package
 from tests.integration.reconcile.test_reconcile_packages import until_loaded
 from tests.integration.reconcile.test_reconcile_rollouts import asks_for
 from tests.support.api_observer import Object, path_of
@@ -221,6 +221,23 @@ async def test_a_package_that_is_deleted_takes_its_pods_along(operated: World) -
     access = "/apis/networking.k8s.io/v1/namespaces/org-leaving/networkpolicies/package-access"
     await operated.gone(access)
     assert await operated.api.get("/apis/apps/v1/namespaces/org-leaving/deployments/runtime")
+
+
+async def test_an_organization_that_goes_stops_its_runtime_before_the_images_it_asks(
+    operated: World,
+) -> None:
+    await in_service(operated, "going")
+    (deployment,) = (await deployments(operated, "going")).values()
+    before = len(operated.writes())
+    await operated.api.expect("DELETE", path_of(organization("going")))
+    await operated.gone(path_of(organization("going")))
+    # Asked for again where another look comes before the watch has told that it is going.
+    deleted = dict.fromkeys(
+        write.rpartition("/")[2]
+        for write in operated.written("going", before)
+        if write.startswith("delete")
+    )
+    assert list(deleted) == ["runtime", deployment["metadata"]["name"], "org-going"]
 
 
 async def test_a_second_look_writes_nothing(operated: World) -> None:
