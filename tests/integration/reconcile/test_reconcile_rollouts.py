@@ -352,9 +352,11 @@ async def test_two_packages_roll_out_at_the_same_time_each_by_its_own_steps(
     operated: World,
 ) -> None:
     await operated.active("racing")
-    for name in ("a", "b"):
-        await operated.api.create(package("org-racing", name, "1.0.0", **{name: {}}))
-    await until_loaded(operated, "org-racing", {"a 1.0.0": 100, "b 1.0.0": 100})
+    first = [package("org-racing", name, "1.0.0", **{name: {}}) for name in ("a", "b")]
+    for manifest in first:
+        await operated.api.create(manifest)
+    for manifest in first:
+        await operated.ready(manifest, status="True")
     operated.runtime.unhealthy.add("2.0.1")
     for name, number in (("a", "2.0.0"), ("b", "2.0.1")):
         second = package("org-racing", name, number, **{name: {"instructions": "new"}})
