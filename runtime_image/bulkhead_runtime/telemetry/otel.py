@@ -34,7 +34,9 @@ from bulkhead_runtime.telemetry.trace import Trace
 
 MAX_CONTENT_CHARACTERS: Final = 32_768
 _QUEUED_SPANS: Final = 4_096
-_BATCH_SPANS: Final = 512
+_BATCH_SPANS: Final = 64
+"""Encoded at once, by Python, beside the turns that run: 512 of them take some 30 ms of a core."""
+
 _EXPORT_SECONDS: Final = 5
 _SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.42.0"
 _KINDS: Final[Mapping[Kind, SpanKind]] = {

@@ -8,7 +8,7 @@ import uvloop
 
 from bulkhead_runtime.api.public import PublicApp
 from bulkhead_runtime.runtime import Runtime
-from bulkhead_runtime.server import Listener, settle_collector
+from bulkhead_runtime.server import Listener, settle_interpreter
 from bulkhead_runtime.settings import Settings
 from bulkhead_runtime.store.postgres.signals import Signals
 from bulkhead_runtime.store.sqlite import SqliteStore
@@ -35,5 +35,5 @@ async def _serve(
     runtime = Runtime(settings, stores, instruments)
     await runtime.start()
     await Listener(PublicApp(runtime), settings.host, settings.public_port).start()
-    settle_collector()
+    settle_interpreter()
     await asyncio.Event().wait()

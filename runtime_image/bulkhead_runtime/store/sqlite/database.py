@@ -67,6 +67,8 @@ def connect_writer(directory: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 16777216")
+    # What savepoints keep to take work back: a file of their own would be written in every batch.
+    connection.execute("PRAGMA temp_store = MEMORY")
     ledger.prepare(connection)
     return connection
 

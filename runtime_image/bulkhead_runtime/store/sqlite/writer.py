@@ -1,7 +1,8 @@
 """One thread that writes, many turns per fsync.
 
 Work that arrives while a commit is under way shares the next one: each piece in its own savepoint,
-all of them in one transaction, acknowledged after it is on disk. Work that may be lost with the
+all of them in one transaction, acknowledged after it is on disk. A piece that is alone needs no
+savepoint, for which SQLite would copy every page that it changes. Work that may be lost with the
 machine's power (locks, which then mean nothing) is committed without waiting for the disk.
 """
 
@@ -95,8 +96,11 @@ class GroupWriter:
         try:
             self._set_synchronous(connection, any(job.durable for job in batch))
             connection.execute("BEGIN IMMEDIATE")
+            if len(batch) == 1:
+                _run_alone(connection, batch[0])
+                return
             for job in batch:
-                _run_job(connection, job)
+                _run_beside_others(connection, job)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:
@@ -113,16 +117,26 @@ class GroupWriter:
             self._synchronous = wanted
 
 
-def _run_job(connection: sqlite3.Connection, job: _Job) -> None:
+def _run_alone(connection: sqlite3.Connection, job: _Job) -> None:
+    connection.execute("ROLLBACK" if _refused(connection, job) else "COMMIT")
+
+
+def _run_beside_others(connection: sqlite3.Connection, job: _Job) -> None:
     connection.execute("SAVEPOINT job")
+    if _refused(connection, job):
+        connection.execute("ROLLBACK TO job")
+    connection.execute("RELEASE job")
+
+
+def _refused(connection: sqlite3.Connection, job: _Job) -> bool:
+    """Do the work; tell whether it is to be taken back. What fails all of a batch is raised."""
     try:
         job.result = job.work(connection)
     except Exception as error:
         if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
             raise
         job.error = error
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
+    return job.error is not None
 
 
 def _settle(batch: list[_Job]) -> None:
