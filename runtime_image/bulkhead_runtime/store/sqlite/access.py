@@ -9,7 +9,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +29,7 @@ class FileAccess:
         self._reader = database.connect_reader(directory)
         self.corrupt = False
         """True once SQLite said that the file is damaged; only a restart helps."""
-        self.writer = GroupWriter(partial(database.connect_writer, directory), self._failed)
+        self.writer = GroupWriter(database.connect_writer(directory), self._failed)
 
     async def close(self) -> None:
         """Finish what is being written and let go of the file."""

@@ -11,6 +11,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,12 +35,15 @@ class _Job:
 
 
 class GroupWriter:
-    """Runs work against the database in the order it came; belongs to one event loop."""
+    """Runs work against the database in the order it came; belongs to one event loop.
+
+    The connection is the thread's own from now on, which closes it in the end.
+    """
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], failed: Callable[[BaseException], None]
+        self, connection: sqlite3.Connection, failed: Callable[[BaseException], None]
     ) -> None:
-        self._connect = connect
+        self._connection = connection
         self._failed = failed
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
@@ -70,11 +74,10 @@ class GroupWriter:
         self._queue.put(job)
 
     def _run(self) -> None:
-        connection = self._connect()
         while (batch := self._next_batch()) is not None:
-            self._commit(connection, batch)
+            self._commit(self._connection, batch)
             self._loop.call_soon_threadsafe(_settle, batch)
-        connection.close()
+        self._connection.close()
 
     def _next_batch(self) -> list[_Job] | None:
         first = self._queue.get()
@@ -103,7 +106,9 @@ class GroupWriter:
                 _run_beside_others(connection, job)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                # Where even this fails, the next one finds the transaction open, and is refused
+                # and tries again: without this thread everybody would wait for ever.
                 connection.execute("ROLLBACK")
             self._failed(error)
             problem = as_problem(error)
