@@ -9,7 +9,7 @@ import ipaddress
 import logging
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -36,9 +36,12 @@ _CLUSTER_SUFFIXES: Final = (".svc", ".svc.cluster.local")
 class KeySet:
     """Finds keys by their id."""
 
-    def __init__(self, issuer: OidcIssuer, ca_file: Path) -> None:
+    def __init__(
+        self, issuer: OidcIssuer, ca_file: Path, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._issuer = issuer
         self._ca_file = ca_file
+        self._clock = clock
         self._keys: Mapping[str | None, Any] = {}
         self._fetched_at = self._tried_at = -FRESH_SECONDS
         self._failed = False
@@ -46,7 +49,7 @@ class KeySet:
 
     async def find(self, jwt: ModuleType, key_id: str | None) -> Any:
         """Return the PyJWK of an id; raise a 401 `Problem` for none, a 503 when that is unknown."""
-        now = time.monotonic()
+        now = self._clock()
         if key_id not in self._keys:
             if now - self._tried_at > RETRY_SECONDS or self._in_flight:
                 await asyncio.shield(self._fetch(jwt))
@@ -72,7 +75,7 @@ class KeySet:
 
     def _fetch(self, jwt: ModuleType) -> "asyncio.Task[None]":
         if self._fetching is None or self._fetching.done():
-            self._tried_at = time.monotonic()
+            self._tried_at = self._clock()
             self._fetching = asyncio.create_task(self._follow(jwt))
         return self._fetching
 
@@ -87,7 +90,7 @@ class KeySet:
             )
         else:
             self._failed = False
-            self._fetched_at = time.monotonic()
+            self._fetched_at = self._clock()
 
     async def _download(self) -> Any:
         import aiohttp  # noqa: PLC0415 (shared with the models; not before it is needed)
@@ -138,11 +141,19 @@ def _is_near(host: str) -> bool:
 
 def _usable(jwt: ModuleType, document: Any) -> Mapping[str | None, Any]:
     """Return public keys for signatures by their id; a set of one needs no id."""
-    listed = [key for key in document["keys"][:_MAX_KEYS] if _is_for_signatures(key)]
-    keys = {key.get("kid"): jwt.PyJWK(key) for key in listed}
+    keys = dict(_signing(jwt, document["keys"][:_MAX_KEYS]))
     if len(keys) == 1:
         keys[None] = next(iter(keys.values()))
     return keys
+
+
+def _signing(jwt: ModuleType, listed: list[Any]) -> Iterator[tuple[str | None, Any]]:
+    """Yield the keys that can prove a token; one that cannot is no reason to do without others."""
+    for key in filter(_is_for_signatures, listed):
+        try:
+            yield key.get("kid"), jwt.PyJWK(key)
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
+            log.info("OIDC key left out", extra={"reason": type(error).__name__})
 
 
 def _is_for_signatures(key: Any) -> bool:
@@ -150,4 +161,5 @@ def _is_for_signatures(key: Any) -> bool:
         isinstance(key, dict)
         and key.get("kty") in {"RSA", "EC", "OKP"}
         and key.get("use", "sig") == "sig"
+        and isinstance(key.get("kid"), str | None)
     )

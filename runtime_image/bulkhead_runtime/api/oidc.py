@@ -1,19 +1,20 @@
 """Tokens of OIDC issuers: signature, issuer, audience and expiry proven before a claim is believed.
 
 PyJWT and cryptography are imported by the first such token. A token that was proven is remembered
-by its fingerprint until it expires, so that a signature is verified once and not per request.
+by its fingerprint, so that a signature is not verified per request: until it expires, and no longer
+than keys are, so that one whose key was withdrawn ends.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from bulkhead_api.v1alpha1.authentication import OidcIssuer
-from bulkhead_runtime.api.jwks import KeySet
+from bulkhead_runtime.api.jwks import FRESH_SECONDS, KeySet
 from bulkhead_runtime.api.keyring import Fingerprint
 from bulkhead_runtime.api.scopes import SCOPES
 from bulkhead_runtime.errors import Problem
@@ -39,18 +40,19 @@ def looks_like_jwt(token: bytes) -> bool:
 class Issuers:
     """The issuers that spec.authentication.oidc names."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._directory = directory
-        self._issuers: Mapping[str, tuple[OidcIssuer, KeySet]] = {}
+        self._clock = clock
+        self._issuers: tuple[tuple[OidcIssuer, KeySet], ...] = ()
         self._proven: OrderedDict[Fingerprint, tuple[float, Principal]] = OrderedDict()
         self._jwt: ModuleType | None = None
 
     def configure(self, issuers: tuple[OidcIssuer, ...]) -> None:
         """Follow a new configuration; what was proven under the old one is forgotten."""
-        self._issuers = {
-            issuer.issuer: (issuer, KeySet(issuer, self._directory / f"{issuer.name}.pem"))
+        self._issuers = tuple(
+            (issuer, KeySet(issuer, self._directory / f"{issuer.name}.pem", self._clock))
             for issuer in issuers
-        }
+        )
         self._proven.clear()
 
     async def principal_of(self, token: bytes, fingerprint: Fingerprint) -> Principal | None:
@@ -61,22 +63,23 @@ class Issuers:
         """
         if not self._issuers:
             return None
-        expires, principal = self._proven.get(fingerprint, (0.0, None))
-        if principal is None or expires <= time.time():
+        until, principal = self._proven.get(fingerprint, (0.0, None))
+        if principal is None or until <= self._clock():
             if len(token) > MAX_TOKEN_BYTES:
                 raise _refused(f"it has more than {MAX_TOKEN_BYTES} bytes")
-            expires, principal = await self._prove(token.decode("latin-1"))
-            self._remember(fingerprint, expires, principal)
+            seconds, principal = await self._prove(token.decode("latin-1"))
+            self._remember(fingerprint, self._clock() + seconds, principal)
         return principal
 
     async def _prove(self, token: str) -> tuple[float, Principal]:
+        """Return for how many seconds a token need not be proven again, and whom it stands for."""
         jwt = self._jwt or await self._import()
         try:
             header = jwt.get_unverified_header(token)
             claimed = jwt.decode(token, options={"verify_signature": False})
         except jwt.PyJWTError as error:
             raise _refused("it is not a well-formed JWT") from error
-        issuer, keys = self._issuer_of(claimed.get("iss"))
+        issuer, keys = self._issuer_of(claimed)
         key = await keys.find(jwt, header.get("kid"))
         try:
             claims = jwt.decode(
@@ -92,20 +95,24 @@ class Issuers:
             raise Problem(401, "token_expired", "The token has expired. Get a new one.") from error
         except jwt.PyJWTError as error:
             raise _refused(_reason(jwt, error)) from error
-        return float(claims["exp"]) + CLOCK_SKEW_SECONDS, _principal(issuer, claims)
+        left = int(claims["exp"]) + CLOCK_SKEW_SECONDS - int(time.time())
+        return min(left, FRESH_SECONDS), _principal(issuer, claims)
 
-    def _issuer_of(self, claimed: object) -> tuple[OidcIssuer, KeySet]:
-        found = self._issuers.get(claimed) if isinstance(claimed, str) else None
-        if found is None:
+    def _issuer_of(self, claimed: Mapping[str, Any]) -> tuple[OidcIssuer, KeySet]:
+        """Return the entry that a token is for; an issuer may stand in several, by audience."""
+        found = [one for one in self._issuers if one[0].issuer == claimed.get("iss")]
+        if not found:
             raise _refused("no issuer of spec.authentication.oidc has made it (claim `iss`)")
-        return found
+        audiences = claimed.get("aud")
+        meant = audiences if isinstance(audiences, list) else [audiences]
+        return next((one for one in found if one[0].audience in meant), found[0])
 
     async def _import(self) -> ModuleType:
         self._jwt = await asyncio.to_thread(_import_jwt)
         return self._jwt
 
-    def _remember(self, fingerprint: Fingerprint, expires: float, principal: Principal) -> None:
-        self._proven[fingerprint] = (expires, principal)
+    def _remember(self, fingerprint: Fingerprint, until: float, principal: Principal) -> None:
+        self._proven[fingerprint] = (until, principal)
         self._proven.move_to_end(fingerprint)
         if len(self._proven) > MAX_REMEMBERED:
             self._proven.popitem(last=False)
@@ -135,7 +142,9 @@ def _is_name(subject: str) -> bool:
 def _scopes(issuer: OidcIssuer, claims: Mapping[str, Any]) -> frozenset[str]:
     value = claims.get(issuer.scopes_claim, "")
     named = value.split() if isinstance(value, str) else value
-    return SCOPES.intersection(named) if isinstance(named, list) else frozenset()
+    if not isinstance(named, list):
+        return frozenset()
+    return frozenset(scope for scope in SCOPES if scope in named)
 
 
 def _reason(jwt: ModuleType, error: Exception) -> str:

@@ -45,6 +45,14 @@ class OidcIssuer:
             "use": "sig",
         }
 
+    def publish(self, key: dict[str, Any]) -> None:
+        """Name one more key, of which tokens know nothing."""
+        self._public[key["kid"]] = key
+
+    def withdraw(self, key_id: str) -> None:
+        """Name a key no more, which may still sign."""
+        del self._public[key_id]
+
     def token(
         self, *, key_id: str = "first", algorithm: str = "RS256", named: str = "", **claims: Any
     ) -> str:

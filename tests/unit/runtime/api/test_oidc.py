@@ -7,7 +7,7 @@ import jwt
 import pytest
 
 from bulkhead_api.v1alpha1.authentication import OidcIssuer as IssuerConfig
-from bulkhead_runtime.api.jwks import require_safe
+from bulkhead_runtime.api.jwks import FRESH_SECONDS, require_safe
 from bulkhead_runtime.api.keyring import fingerprint_of_token
 from bulkhead_runtime.api.oidc import Issuers, looks_like_jwt
 from bulkhead_runtime.errors import Problem
@@ -22,13 +22,15 @@ def issuer() -> Iterator[OidcIssuer]:
         yield served
 
 
+def _config(issuer: OidcIssuer, **fields: Any) -> IssuerConfig:
+    # Without its checks: the API server demands https outside of a cluster, the loopback is none.
+    given = {"name": "corp", "issuer": issuer.url, "audience": AUDIENCE, **fields}
+    return IssuerConfig.model_construct(**given)
+
+
 def _issuers(issuer: OidcIssuer, directory: Path, **fields: Any) -> Issuers:
     issuers = Issuers(directory)
-    # Without its checks: the API server demands https outside of a cluster, the loopback is none.
-    config = IssuerConfig.model_construct(
-        name="corp", issuer=issuer.url, audience=AUDIENCE, **fields
-    )
-    issuers.configure((config,))
+    issuers.configure((_config(issuer, **fields),))
     return issuers
 
 
@@ -50,7 +52,7 @@ async def test_claims_of_other_names_are_read_where_the_spec_says_so(
     issuer: OidcIssuer, tmp_path: Path
 ) -> None:
     issuers = _issuers(issuer, tmp_path, principal_claim="email", scopes_claim="roles")
-    token = issuer.token(email="a@example.org", roles=["agents:run", 7, None])
+    token = issuer.token(email="a@example.org", roles=["agents:run", 7, None, ["*"], {}])
     principal = await _principal(issuers, token)
     assert principal == Principal("corp:a@example.org", frozenset({"agents:run"}), "corp")
 
@@ -106,6 +108,81 @@ async def test_neither_unsigned_nor_wrongly_signed_tokens_prove_anything(
             await _principal(issuers, token)
         assert refusal.value.status == 401, what
     assert await _principal(issuers, good) is not None
+
+
+async def test_an_expiry_beyond_all_times_is_one(issuer: OidcIssuer, tmp_path: Path) -> None:
+    token = issuer.token(exp=10**400)
+    assert await _principal(_issuers(issuer, tmp_path), token) is not None
+
+
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "a curve that nothing here knows": {"kty": "OKP", "crv": "X448", "x": "AAAA"},
+    "a key to encrypt with, which does not say so": {"kty": "RSA", "alg": "RSA-OAEP"},
+    "half a key": {"kty": "EC", "crv": "P-256"},
+    "a key of numbers where texts belong": {"kty": "RSA", "n": 5, "e": []},
+    "a shared secret": {"kty": "oct", "k": "c2VjcmV0"},
+    "no key at all": {},
+}
+
+
+@pytest.mark.parametrize("key", UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_the_issuers_other_keys_prove_tokens_beside(
+    issuer: OidcIssuer, tmp_path: Path, key: dict[str, Any]
+) -> None:
+    issuer.publish({**key, "kid": "unusable"})
+    issuers = _issuers(issuer, tmp_path)
+    assert await _principal(issuers, issuer.token()) is not None
+    with pytest.raises(Problem) as refusal:
+        await _principal(issuers, issuer.token(named="unusable"))
+    assert refusal.value.code == "invalid_token"
+
+
+async def test_one_issuer_may_make_tokens_for_several_audiences(
+    issuer: OidcIssuer, tmp_path: Path
+) -> None:
+    issuers = Issuers(tmp_path)
+    issuers.configure((_config(issuer), _config(issuer, name="robots", audience="batch")))
+    principals = [
+        await _principal(issuers, issuer.token(aud=audience))
+        for audience in (AUDIENCE, "batch", ["other", "batch"])
+    ]
+    assert [one.name if one else "" for one in principals] == [
+        "corp:alice",
+        "robots:alice",
+        "robots:alice",
+    ]
+    with pytest.raises(Problem, match="audience"):
+        await _principal(issuers, issuer.token(aud="other"))
+
+
+class _Clock:
+    """A clock that a test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_token_that_was_proven_ends_with_the_key_that_its_issuer_withdrew(
+    issuer: OidcIssuer, tmp_path: Path
+) -> None:
+    clock = _Clock()
+    issuers = Issuers(tmp_path, clock)
+    issuers.configure((_config(issuer),))
+    stolen = issuer.token(exp=int(time.time()) + 10 * 365 * 86_400)
+    assert await _principal(issuers, stolen) is not None
+
+    issuer.withdraw("first")
+    issuer.add_key("second")
+    clock.now += FRESH_SECONDS + 1
+    assert await _principal(issuers, stolen) is not None, "the keys are fetched beside"
+    assert await _principal(issuers, issuer.token(key_id="second")) is not None, "and here now"
+    clock.now += FRESH_SECONDS + 1
+    with pytest.raises(Problem) as refusal:
+        await _principal(issuers, stolen)
+    assert refusal.value.code == "invalid_token"
 
 
 async def test_a_new_key_of_the_issuer_is_found_by_its_first_token(
