@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from bulkhead_runtime.identifiers import new_id
 from bulkhead_runtime.kernel.accounts import price_must_be_known, price_unknown
 from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
+from bulkhead_runtime.kernel.captured import Captured
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.reports import Reports
 from bulkhead_runtime.models.errors import ModelError
@@ -117,7 +118,7 @@ class ModelCalls:
             count.follow(call)
 
             async def counted(frames: bytes) -> None:
-                count.part(None)
+                count.part(frames)
                 await write(frames)
 
             await call.run(counted)
@@ -151,6 +152,7 @@ class _Count:
         "_answers",
         "_call",
         "_calls",
+        "_captured",
         "_execution",
         "_kind",
         "_request",
@@ -174,6 +176,7 @@ class _Count:
         self._kind = kind
         self._span_context = span_context
         self._span: Span
+        self._captured: Captured | None = None
         self._call: ModelCall | ByteCall | None = None
         self._started = time.monotonic()
         self._answers = False
@@ -182,6 +185,8 @@ class _Count:
     def __enter__(self) -> Self:
         """Open the span."""
         self._span = self._span_context.__enter__()
+        if self._span.captures_content:
+            self._captured = Captured(self._span, self._request)
         return self
 
     def __exit__(
@@ -193,6 +198,8 @@ class _Count:
         """Count the rest, then close the span."""
         self._ended("ok" if error is None else getattr(error, "kind", "ended"))
         self._call = None  # which knows this object: nothing of a turn waits for the collector
+        if self._captured is not None:
+            self._captured.ended()
         if error is not None:
             self._span.failed(getattr(error, "code", None) or type(error).__name__)
         self._span_context.__exit__(kind, error, trace)
@@ -210,17 +217,19 @@ class _Count:
         """Count this call."""
         self._call = call
 
-    def part(self, part: Part | None) -> None:
-        """See a part of the answer, or bytes of it."""
+    def part(self, part: Part | bytes) -> None:
+        """See a part of the answer, or frames of it."""
         if not self._answers:
             self._answers = True
             model = self._call.model if self._call is not None else self._request.model
             self._calls.reports.first_part(model, time.monotonic() - self._started)
-        if not self._execution.spoken and (part is None or isinstance(part, TextDelta)):
+        if not self._execution.spoken and isinstance(part, bytes | TextDelta):
             self._execution.spoken = True
             self._calls.reports.first_text(self._execution)
         if isinstance(part, Finished):
             self._span.set({"gen_ai.response.finish_reasons": (part.reason,)})
+        if self._captured is not None:
+            self._captured.said(part)
 
     async def switched(self, switch: Switch) -> int:
         """Count the model that failed and reserve for the next."""

@@ -14,6 +14,7 @@ from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.accounts import price_must_be_known
 from bulkhead_runtime.kernel.bounds import CallNeed, Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls, Planned, Request, Take, ledger_line
+from bulkhead_runtime.kernel.captured import Captured
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.grants import Grants
 from bulkhead_runtime.kernel.reports import Reports
@@ -105,6 +106,7 @@ class AgentCalls(ModelCalls):
     ) -> None:
         name, started, meter, outcome = _name(version), time.monotonic(), Meter(), "ended"
         with self._spans.model(name, PROVIDER, {}) as span:
+            captured = Captured(span, request) if span.captures_content else None
             traceparent = span.traceparent or execution.context.trace.traceparent
             client = self._images.client(version.endpoint, about)
             stream = client.stream(replace(request, traceparent=traceparent), meter)
@@ -115,6 +117,8 @@ class AgentCalls(ModelCalls):
                         if first:
                             self.reports.first_part(name, time.monotonic() - started)
                             first = False
+                        if captured is not None:
+                            captured.said(part)
                         await take(part)
                 outcome = "ok"
             except BaseException as error:
@@ -122,6 +126,8 @@ class AgentCalls(ModelCalls):
                 raise
             finally:
                 self.reports.model_called(name, outcome, time.monotonic() - started)
+                if captured is not None:
+                    captured.ended()
                 if meter.usage is not None:
                     _count(execution, version, meter.usage)
 

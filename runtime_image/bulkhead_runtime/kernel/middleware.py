@@ -189,9 +189,12 @@ def _figures(
 
 
 def _attributes(execution: Execution) -> dict[str, Attribute | None]:
-    context = execution.context
+    context, model = execution.context, execution.model or None
     return {
+        "gen_ai.agent.version": execution.version or None,
         "gen_ai.conversation.id": context.session_id,
+        "gen_ai.provider.name": model and model.partition("/")[0],
+        "gen_ai.request.model": model,
         "bulkhead.request.id": context.request_id,
         "bulkhead.run.id": context.run_id,
         "bulkhead.principal": context.principal.name,

@@ -29,10 +29,16 @@ from opentelemetry.trace import (
 )
 
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
-from bulkhead_runtime.telemetry.spans import Attribute, Content, Kind, Span, TracingSettings
+from bulkhead_runtime.telemetry.spans import (
+    MAX_CONTENT_CHARACTERS,
+    Attribute,
+    Content,
+    Kind,
+    Span,
+    TracingSettings,
+)
 from bulkhead_runtime.telemetry.trace import Trace
 
-MAX_CONTENT_CHARACTERS: Final = 32_768
 _QUEUED_SPANS: Final = 4_096
 _BATCH_SPANS: Final = 64
 """Encoded at once, by Python, beside the turns that run: 512 of them take some 30 ms of a core."""

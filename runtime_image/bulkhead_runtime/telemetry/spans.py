@@ -16,11 +16,13 @@ from typing import Final, Literal, Protocol
 
 from bulkhead_runtime.telemetry.trace import Trace
 
+MAX_CONTENT_CHARACTERS: Final = 32_768
+"""Of one attribute."""
+
 Attribute = str | int | float | bool | tuple[str, ...]
 Content = Literal[
     "gen_ai.input.messages",
     "gen_ai.output.messages",
-    "gen_ai.system_instructions",
     "gen_ai.tool.call.arguments",
     "gen_ai.tool.call.result",
 ]
