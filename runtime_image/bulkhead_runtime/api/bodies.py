@@ -1,6 +1,7 @@
 """Decodes request bodies, and says what is wrong with one in terms of its fields."""
 
 import re
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Final, TypeVar
 
@@ -41,6 +42,16 @@ def decode(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         raise Problem(
             400, "malformed_json", f"The body is not valid JSON: {error}."[:_MAX_REASON_CHARACTERS]
         ) from error
+
+
+def refuse_unsupported(body: msgspec.Struct, reasons: Mapping[str, str]) -> None:
+    """Raise a 422 `Problem` for the first of these fields by which a client asks for something.
+
+    null, false, 0 and an empty list ask for nothing.
+    """
+    for field, reason in reasons.items():
+        if getattr(body, field) not in (None, False, []):
+            raise Problem(422, "not_supported", f"`{field}`: {reason}", field=field)
 
 
 def refuse_unusable(body: bytes) -> None:

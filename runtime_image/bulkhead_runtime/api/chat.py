@@ -8,24 +8,25 @@ are involved.
 from collections.abc import Awaitable
 from functools import partial
 
-import msgspec
-import orjson
-
 from bulkhead_runtime.api import answers, idempotency
 from bulkhead_runtime.api.answers import Ending, Listener, Work, agent_answer, model_answer
-from bulkhead_runtime.api.bodies import decode
+from bulkhead_runtime.api.asked_of_agents import (
+    messages_for_agent,
+    options_for_agent,
+    refuse_for_agents,
+)
 from bulkhead_runtime.api.chat_body import (
     DEFAULT_OUTPUT_TOKENS,
     ChatBody,
+    body_of_bytes,
     conversation,
-    for_agent,
     options,
+    read,
     tool_specs,
 )
 from bulkhead_runtime.api.chat_format import DONE, ChatFormat
 from bulkhead_runtime.api.events import KeepAlive
 from bulkhead_runtime.api.exchange import Exchange
-from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.requests import (
     Caller,
     DirectRequest,
@@ -34,8 +35,6 @@ from bulkhead_runtime.kernel.requests import (
 )
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
-
-decoder = msgspec.json.Decoder(ChatBody)
 
 
 async def complete(exchange: Exchange, runtime: Runtime) -> None:
@@ -47,7 +46,7 @@ async def complete(exchange: Exchange, runtime: Runtime) -> None:
 
 def _answered(exchange: Exchange, runtime: Runtime, raw: bytes) -> Awaitable[None]:
     """Return the answering of a body."""
-    body = decode(decoder, raw)
+    body = read(raw)
     messages = conversation(body)
     if "/" not in body.model:
         work = _agent_work(runtime, body, messages)
@@ -55,7 +54,7 @@ def _answered(exchange: Exchange, runtime: Runtime, raw: bytes) -> Awaitable[Non
         answer = ChatFormat(body.model)
         request = PassthroughRequest(
             model=body.model,
-            body=orjson.loads(raw),
+            body=body_of_bytes(body, raw),
             answer_id=answer.id,
             include_usage=body.include_usage,
             messages=messages,
@@ -66,7 +65,7 @@ def _answered(exchange: Exchange, runtime: Runtime, raw: bytes) -> Awaitable[Non
     else:
         work = _model_work(runtime, body, messages)
     answer = ChatFormat(body.model, include_usage=body.include_usage)
-    return answers.send(exchange, raw, answer, work, stream=body.stream)
+    return answers.send(exchange, raw, answer, work, stream=body.stream is True)
 
 
 def _passes_through(exchange: Exchange, runtime: Runtime, body: ChatBody) -> bool:
@@ -77,11 +76,16 @@ def _passes_through(exchange: Exchange, runtime: Runtime, body: ChatBody) -> boo
 
 
 def _agent_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, ...]) -> Work:
-    _refuse_for_agents(body, messages)
+    refuse_for_agents(body, messages, "messages")
 
     async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
         request = StatelessRequest(
-            body.model, for_agent(messages), caller, body.output_limit, body.temperature
+            body.model,
+            messages_for_agent(messages),
+            caller,
+            max_output_tokens=body.output_limit,
+            temperature=body.temperature,
+            options=options_for_agent(options(body)),
         )
         await agent_answer(listener, ending, partial(runtime.turns.answer, request))
 
@@ -98,24 +102,6 @@ def _model_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, 
     return work
 
 
-def _refuse_for_agents(body: ChatBody, messages: tuple[ModelMessage, ...]) -> None:
-    if body.tools:
-        raise Problem(
-            422,
-            "tools_not_allowed",
-            "`tools` cannot be given for an agent, which has its own. Leave them out, or address "
-            "a model as PROVIDER/MODEL.",
-            field="tools",
-        )
-    if messages[-1].role != "user":
-        raise Problem(
-            422,
-            "invalid_body",
-            "The last of `messages` must have the role `user` when an agent answers.",
-            field="messages",
-        )
-
-
 def model_request(body: ChatBody, messages: tuple[ModelMessage, ...]) -> ModelRequest:
     """Return the call of a model that a body asks for; its deadline is the kernel's to set."""
     return ModelRequest(
@@ -123,7 +109,7 @@ def model_request(body: ChatBody, messages: tuple[ModelMessage, ...]) -> ModelRe
         messages=messages,
         max_output_tokens=body.output_limit or DEFAULT_OUTPUT_TOKENS,
         deadline=0.0,
-        tools=tool_specs(body),
+        tools=tool_specs(tool.function for tool in body.tools or ()),
         temperature=body.temperature,
         options=options(body),
     )
@@ -138,7 +124,7 @@ async def _pass_through(
             keep_alive.touch()
             if not exchange.started:
                 await exchange.start_events()
-            await exchange.write(frames, last=frames.endswith(DONE))
+            await exchange.write(frames, held=frames.endswith(DONE))
 
         try:
             await exchange.until_gone(runtime.direct.pass_through(request, write))

@@ -1,11 +1,16 @@
-"""What a chat completion's body may hold, and how it becomes messages for a model."""
+"""What a chat completion's body may hold, and how it becomes messages for a model.
 
-from collections.abc import Mapping
+What is not listed here is refused and never sent on: providers know parameters by which a caller
+would choose another model, a dearer service or what is to be stored.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec.structs import replace
+import orjson
 
+from bulkhead_runtime.api.bodies import decode, refuse_unsupported
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.models.port import ModelMessage, Role, ToolCall, ToolSpec
 
@@ -16,6 +21,11 @@ TOOL_NAME: Final = r"^[a-zA-Z0-9_-]{1,64}$"
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 TokenLimit = Annotated[int, msgspec.Meta(ge=1, le=MAX_OUTPUT_TOKENS)]
 ShortText = Annotated[str, msgspec.Meta(max_length=256)]
+Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
+Effort = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,16}$")]
+ToolChoice = Literal["none", "auto", "required"] | dict[str, Any]
+StandardTier = Literal["auto", "default"]
+"""What budgets and the ledger have prices for."""
 
 
 class CalledFunction(msgspec.Struct):
@@ -37,16 +47,18 @@ class ChatMessage(msgspec.Struct):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
     tool_calls: Annotated[list[ChatToolCall], msgspec.Meta(max_length=128)] | None = None
     tool_call_id: ShortText | None = None
 
 
 class OfferedFunction(msgspec.Struct):
-    """A function that the client offers to the model."""
+    """A function that the client offers to the model and runs itself."""
 
     name: Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
-    description: str = ""
-    parameters: dict[str, Any] = {}
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class OfferedTool(msgspec.Struct):
@@ -62,12 +74,12 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool = False
 
 
-class ChatBody(msgspec.Struct):
-    """The body of POST /v1/chat/completions; what is not listed here is ignored."""
+class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /v1/chat/completions: OpenAI's parameters, those that are refused too."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
     messages: Annotated[list[ChatMessage], msgspec.Meta(min_length=1, max_length=2048)]
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
@@ -79,9 +91,32 @@ class ChatBody(msgspec.Struct):
     seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Bias], msgspec.Meta(max_length=1024)] | None = None
     response_format: dict[str, Any] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    reasoning_effort: Effort | None = None
+    verbosity: Effort | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    modalities: list[Literal["text"]] | None = None
+    service_tier: StandardTier | None = None
+
+    # Taken and not sent on: nothing of the answer depends on them.
+    metadata: Any = None
+    prompt_cache_key: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: Any = None
+    user: Any = None
+
+    audio: Any = None
+    function_call: Any = None
+    functions: Any = None
+    logprobs: Any = None
+    moderation: Any = None
+    prediction: Any = None
+    store: Any = None
+    top_logprobs: Any = None
+    web_search_options: Any = None
 
     @property
     def include_usage(self) -> bool:
@@ -100,10 +135,33 @@ _OPTIONS: Final = (
     "seed",
     "presence_penalty",
     "frequency_penalty",
+    "logit_bias",
     "response_format",
+    "reasoning_effort",
+    "verbosity",
     "tool_choice",
     "parallel_tool_calls",
 )
+_NOT_BROUGHT: Final = "Answers do not bring it. Leave it out."
+_UNSUPPORTED: Final = {
+    "audio": _NOT_BROUGHT,
+    "function_call": "It became `tool_choice`.",
+    "functions": "They became `tools`.",
+    "logprobs": _NOT_BROUGHT,
+    "moderation": "Your platform team switches moderation on. Leave it out.",
+    "prediction": "What is predicted in vain would not be bounded. Leave it out.",
+    "store": "Chat completions are not stored. Leave it out, or use /v1/responses.",
+    "top_logprobs": _NOT_BROUGHT,
+    "web_search_options": "Nothing is searched. Leave it out.",
+}
+_decoder: Final = msgspec.json.Decoder(ChatBody)
+
+
+def read(raw: bytes) -> ChatBody:
+    """Return the decoded body; raise a 400 or 422 `Problem` for what cannot be done."""
+    body = decode(_decoder, raw)
+    refuse_unsupported(body, _UNSUPPORTED)
+    return body
 
 
 def options(body: ChatBody) -> Mapping[str, Any]:
@@ -112,11 +170,16 @@ def options(body: ChatBody) -> Mapping[str, Any]:
     return {name: value for name, value in values if value is not None}
 
 
-def tool_specs(body: ChatBody) -> tuple[ToolSpec, ...]:
-    """Return the tools that the client offers."""
+def tool_specs(functions: Iterable[OfferedFunction]) -> tuple[ToolSpec, ...]:
+    """Return the functions that the client offers, as a model is told of them."""
     return tuple(
-        ToolSpec(tool.function.name, tool.function.description, tool.function.parameters)
-        for tool in body.tools or ()
+        ToolSpec(
+            function.name,
+            function.description or "",
+            function.parameters or {"type": "object", "properties": {}},
+            function.strict,
+        )
+        for function in functions
     )
 
 
@@ -125,31 +188,33 @@ def conversation(body: ChatBody) -> tuple[ModelMessage, ...]:
     return tuple(_message(index, message) for index, message in enumerate(body.messages))
 
 
-def for_agent(messages: tuple[ModelMessage, ...]) -> tuple[ModelMessage, ...]:
-    """Return the messages as an agent takes them: only its package instructs it, no client."""
-    return tuple(
-        replace(message, role="user") if message.role == "system" else message
-        for message in messages
-    )
+def body_of_bytes(body: ChatBody, raw: bytes) -> dict[str, Any]:
+    """Return what is sent on where bytes go through: the messages are as they came."""
+    sent: dict[str, Any] = {**options(body), "messages": orjson.loads(raw)["messages"]}
+    if body.temperature is not None:
+        sent["temperature"] = body.temperature
+    return sent
 
 
 def _message(index: int, message: ChatMessage) -> ModelMessage:
-    if message.content is None and not message.tool_calls:
-        raise Problem(
-            422,
-            "invalid_body",
-            f"`messages[{index}].content` must be text or a list of parts.",
-            field=f"messages[{index}].content",
-        )
+    content = message.refusal if message.content is None else message.content
+    if content is None and not message.tool_calls:
+        raise _invalid(f"messages[{index}].content", "must be text or a list of parts")
+    if message.role == "tool" and message.tool_call_id is None:
+        raise _invalid(f"messages[{index}].tool_call_id", "must name the call that is answered")
     role: Role = "system" if message.role == "developer" else message.role
     calls = tuple(
         ToolCall(call.id, call.function.name, call.function.arguments)
         for call in message.tool_calls or ()
     )
-    if isinstance(message.content, list):
-        raw = tuple(message.content)
+    if isinstance(content, list):
+        raw = tuple(content)
         return ModelMessage(role, _text(raw), calls, message.tool_call_id, raw)
-    return ModelMessage(role, message.content or "", calls, message.tool_call_id)
+    return ModelMessage(role, content or "", calls, message.tool_call_id)
+
+
+def _invalid(field: str, reason: str) -> Problem:
+    return Problem(422, "invalid_body", f"`{field}` {reason}.", field=field)
 
 
 def _text(parts: tuple[Mapping[str, Any], ...]) -> str:

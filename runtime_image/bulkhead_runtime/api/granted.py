@@ -6,9 +6,8 @@ from typing import Final
 from bulkhead_runtime.api import answers
 from bulkhead_runtime.api.answers import Ending, Listener, model_answer
 from bulkhead_runtime.api.authentication import shown_token
-from bulkhead_runtime.api.bodies import decode
-from bulkhead_runtime.api.chat import decoder, model_request
-from bulkhead_runtime.api.chat_body import conversation
+from bulkhead_runtime.api.chat import model_request
+from bulkhead_runtime.api.chat_body import conversation, read
 from bulkhead_runtime.api.chat_format import ChatFormat
 from bulkhead_runtime.api.exchange import Exchange
 from bulkhead_runtime.errors import Problem
@@ -25,7 +24,7 @@ async def complete(exchange: Exchange, runtime: Runtime) -> None:
     grant = runtime.grants.find((shown_token(exchange) or b"").decode(errors="replace"))
     exchange.principal = grant.principal
     raw = await exchange.read_json(runtime.holder.require().max_body_bytes)
-    body = decode(decoder, raw)
+    body = read(raw)
     if "/" not in body.model:
         raise Problem(
             404,
@@ -39,4 +38,4 @@ async def complete(exchange: Exchange, runtime: Runtime) -> None:
         await model_answer(listener, ending, partial(grant.call, request))
 
     answer = ChatFormat(body.model, include_usage=body.include_usage)
-    await answers.send(exchange, raw, answer, work, stream=body.stream)
+    await answers.send(exchange, raw, answer, work, stream=body.stream is True)

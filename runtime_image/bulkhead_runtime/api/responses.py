@@ -1,8 +1,9 @@
 """POST /v1/responses, OpenAI's newer API, after the Open Responses specification.
 
 `model` names an agent, or a model as PROVIDER/MODEL with tools that the client runs. What an agent
-answers is stored as a turn of a session unless `store` is false or the input brings a conversation
-of its own; `previous_response_id` goes on with that session. Direct models store nothing.
+answers is stored as a turn of a session unless `store` is false or the input brings what sessions
+do not keep: a conversation of its own, or images. `previous_response_id` goes on with that session.
+Direct models store nothing.
 """
 
 import re
@@ -10,20 +11,16 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
-
 from bulkhead_runtime.api import answers
 from bulkhead_runtime.api.answers import Ending, Listener, Work, agent_answer, model_answer
-from bulkhead_runtime.api.bodies import decode
-from bulkhead_runtime.api.chat_body import DEFAULT_OUTPUT_TOKENS, for_agent
-from bulkhead_runtime.api.exchange import Exchange
-from bulkhead_runtime.api.responses_body import (
-    ResponseBody,
-    conversation,
-    options,
-    refuse_what_cannot_be_done,
-    tool_specs,
+from bulkhead_runtime.api.asked_of_agents import (
+    messages_for_agent,
+    options_for_agent,
+    refuse_for_agents,
 )
+from bulkhead_runtime.api.chat_body import DEFAULT_OUTPUT_TOKENS, tool_specs
+from bulkhead_runtime.api.exchange import Exchange
+from bulkhead_runtime.api.responses_body import ResponseBody, conversation, options, read
 from bulkhead_runtime.api.responses_format import ResponseFormat
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Emit, Event, Started
@@ -38,7 +35,6 @@ from bulkhead_runtime.models.port import ModelMessage, ModelRequest
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
 
-_decoder = msgspec.json.Decoder(ResponseBody)
 _SESSION_PREFIX: Final = "ses_"
 _RESPONSE_ID: Final = re.compile(r"resp_(?P<session>[0-9a-f]{32})_(?P<turn>[0-9]{1,9})")
 
@@ -46,15 +42,14 @@ _RESPONSE_ID: Final = re.compile(r"resp_(?P<session>[0-9a-f]{32})_(?P<turn>[0-9]
 async def create(exchange: Exchange, runtime: Runtime) -> None:
     """Answer one response."""
     raw = await exchange.read_json(runtime.holder.require().max_body_bytes)
-    body = decode(_decoder, raw)
-    refuse_what_cannot_be_done(body)
+    body = read(raw)
     messages = conversation(body)
     answer = ResponseFormat(body)
     if "/" in body.model:
         work = _model_work(runtime, body, messages)
     else:
-        _refuse_for_agents(body, messages)
-        if body.store is not False and all(message.role == "user" for message in messages):
+        refuse_for_agents(body, messages, "input")
+        if body.store is not False and all(map(_can_be_kept, messages)):
             work = await _turn_work(exchange, runtime, body, messages, answer)
         else:
             work = _stateless_work(runtime, body, messages)
@@ -69,7 +64,7 @@ def _model_work(runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessa
         messages=messages,
         max_output_tokens=body.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
         deadline=0.0,
-        tools=tool_specs(body),
+        tools=tool_specs(body.tools or ()),
         temperature=body.temperature,
         options=options(body),
     )
@@ -85,11 +80,16 @@ def _stateless_work(
     runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessage, ...]
 ) -> Work:
     if body.previous_response_id is not None:
-        raise _not_continuable("the input may only have messages of the role `user`")
+        raise _not_continuable("the input may only have messages of the role `user`, as text")
 
     async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
         request = StatelessRequest(
-            body.model, for_agent(messages), caller, body.max_output_tokens, body.temperature
+            body.model,
+            messages_for_agent(messages),
+            caller,
+            max_output_tokens=body.max_output_tokens,
+            temperature=body.temperature,
+            options=options_for_agent(options(body)),
         )
         await agent_answer(listener, ending, partial(runtime.turns.answer, request))
 
@@ -116,6 +116,7 @@ async def _turn_work(
             metadata,
             max_output_tokens=body.max_output_tokens,
             temperature=body.temperature,
+            options=options_for_agent(options(body)),
         )
 
         async def run(emit: Emit) -> TurnResult:
@@ -157,22 +158,9 @@ def _response_id(session_id: str, number: int) -> str:
     return f"resp_{session_id.removeprefix(_SESSION_PREFIX)}_{number}"
 
 
-def _refuse_for_agents(body: ResponseBody, messages: tuple[ModelMessage, ...]) -> None:
-    if body.tools:
-        raise Problem(
-            422,
-            "tools_not_allowed",
-            "`tools` cannot be given for an agent, which has its own. Leave them out, or address "
-            "a model as PROVIDER/MODEL.",
-            field="tools",
-        )
-    if messages[-1:] and messages[-1].role != "user":
-        raise Problem(
-            422,
-            "invalid_body",
-            "The last item of `input` must be a message of the role `user` when an agent answers.",
-            field="input",
-        )
+def _can_be_kept(message: ModelMessage) -> bool:
+    """Tell whether a session keeps all of a message that a client sends."""
+    return message.role == "user" and message.raw_content is None
 
 
 def _not_continuable(reason: str) -> Problem:

@@ -1,7 +1,7 @@
 """What the body of POST /v1/responses may hold, and how it becomes messages for a model.
 
-After the Open Responses specification; what is not listed here is ignored, what would change the
-answer and cannot be done is refused.
+After the Open Responses specification; what would change the answer and cannot be done is refused,
+and so is what is not listed here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,15 +9,35 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from bulkhead_runtime.api.chat_body import MAX_OUTPUT_TOKENS, TOOL_NAME, Penalty, ShortText
+from bulkhead_runtime.api.bodies import decode, refuse_unsupported
+from bulkhead_runtime.api.chat_body import (
+    MAX_OUTPUT_TOKENS,
+    Effort,
+    OfferedFunction,
+    Penalty,
+    ShortText,
+    StandardTier,
+    ToolChoice,
+)
 from bulkhead_runtime.errors import Problem
-from bulkhead_runtime.models.port import ModelMessage, Role, ToolCall, ToolSpec
+from bulkhead_runtime.models.port import ModelMessage, Role, ToolCall
 
 MAX_ITEMS: Final = 2048
 MAX_PARTS: Final = 256
 
 Text = Annotated[str, msgspec.Meta(max_length=10_485_760)]
 Part = dict[str, Any]
+Included = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+"""What of OpenAI's own tools and thoughts may be asked for; none of it is ever there."""
+
 Output = str | Annotated[list[Part], msgspec.Meta(max_length=MAX_PARTS)]
 
 
@@ -33,24 +53,28 @@ class Item(msgspec.Struct):
     output: Output | None = None
 
 
-class FunctionTool(msgspec.Struct):
-    """A function that the client offers to the model and runs itself."""
+class FunctionTool(OfferedFunction, kw_only=True):
+    """A function that the client offers, where it is said what kind of tool it is."""
 
     type: Literal["function"]
-    name: Annotated[str, msgspec.Meta(pattern=TOOL_NAME)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
 
 
-class TextOptions(msgspec.Struct):
+class TextOptions(msgspec.Struct, forbid_unknown_fields=True):
     """What the text of the answer should look like."""
 
     format: dict[str, Any] | None = None
+    verbosity: Effort | None = None
 
 
-class ResponseBody(msgspec.Struct):
-    """The body of POST /v1/responses."""
+class Reasoning(msgspec.Struct, forbid_unknown_fields=True):
+    """How much is thought before the answer; of thoughts no summary is brought."""
+
+    effort: Effort | None = None
+    summary: Literal["auto"] | None = None
+
+
+class ResponseBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /v1/responses: OpenAI's parameters, those that are refused too."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=320)]
     input: Text | Annotated[list[Item], msgspec.Meta(min_length=1, max_length=MAX_ITEMS)]
@@ -60,8 +84,9 @@ class ResponseBody(msgspec.Struct):
     stream: bool | None = None
     background: bool | None = None
     tools: Annotated[list[FunctionTool], msgspec.Meta(max_length=128)] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
     text: TextOptions | None = None
     metadata: (
         Annotated[
@@ -78,14 +103,50 @@ class ResponseBody(msgspec.Struct):
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    service_tier: StandardTier | None = None
+    truncation: Literal["disabled"] | None = None
+
+    # Taken and not sent on: nothing of the answer depends on them.
+    include: Annotated[list[Included], msgspec.Meta(max_length=16)] | None = None
+    prompt_cache_key: ShortText | None = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    safety_identifier: ShortText | None = None
+    stream_options: Any = None
+    user: ShortText | None = None
+
+    context_management: Any = None
+    conversation: Any = None
+    max_tool_calls: Any = None
+    moderation: Any = None
+    prompt: Any = None
+    top_logprobs: Any = None
 
 
-def refuse_what_cannot_be_done(body: ResponseBody) -> None:
-    """Raise a 422 `Problem` for options that would silently not hold."""
-    if body.background:
-        raise _unsupported("background", "Responses are made while the request waits")
+_UNSUPPORTED: Final = {
+    "background": "Responses are made while the request waits. Leave it out.",
+    "context_management": "Sessions of agents are compacted as their organization says.",
+    "conversation": "Use `previous_response_id` to go on with a session of an agent.",
+    "max_tool_calls": "How often an agent may call tools is said by its package.",
+    "moderation": "Your platform team switches moderation on. Leave it out.",
+    "prompt": "Prompts are not stored. Send `instructions` and `input`.",
+    "top_logprobs": "Answers do not bring them. Leave it out.",
+}
+_decoder: Final = msgspec.json.Decoder(ResponseBody)
+
+
+def read(raw: bytes) -> ResponseBody:
+    """Return the decoded body; raise a 400 or 422 `Problem` for what cannot be done."""
+    body = decode(_decoder, raw)
+    refuse_unsupported(body, _UNSUPPORTED)
     if body.previous_response_id is not None and body.store is False:
-        raise _unsupported("store", "A response that continues another one is stored with it")
+        raise Problem(
+            422,
+            "not_supported",
+            "`store`: A response that continues another one is stored with it. Leave it out.",
+            field="store",
+        )
+    return body
 
 
 def conversation(body: ResponseBody) -> tuple[ModelMessage, ...]:
@@ -99,20 +160,14 @@ def conversation(body: ResponseBody) -> tuple[ModelMessage, ...]:
     return (*instructions, *messages)
 
 
-def tool_specs(body: ResponseBody) -> tuple[ToolSpec, ...]:
-    """Return the tools that the client offers."""
-    return tuple(
-        ToolSpec(tool.name, tool.description or "", tool.parameters or {"type": "object"})
-        for tool in body.tools or ()
-    )
-
-
 def options(body: ResponseBody) -> Mapping[str, Any]:
     """Return the client's further parameters, under the names of chat completions."""
     chosen = {
         "top_p": body.top_p,
         "presence_penalty": body.presence_penalty,
         "frequency_penalty": body.frequency_penalty,
+        "reasoning_effort": body.reasoning and body.reasoning.effort,
+        "verbosity": body.text and body.text.verbosity,
         "parallel_tool_calls": body.parallel_tool_calls,
         "tool_choice": _tool_choice(body.tool_choice),
         "response_format": _response_format(body.text),
@@ -177,8 +232,12 @@ def _output(index: int, item: Item) -> ModelMessage:
         raise _incomplete(index, "call_id` and `output")
     if isinstance(item.output, str):
         return ModelMessage("tool", item.output, tool_call_id=item.call_id)
-    texts = [_part(index, part).get("text", "") for part in item.output]
-    return ModelMessage("tool", "\n".join(texts), tool_call_id=item.call_id)
+    parts = [_part(index, part) for part in item.output]
+    if any(part["type"] != "text" for part in parts):
+        field = f"input[{index}].output"
+        raise Problem(422, "not_supported", f"`{field}` can only be text.", field=field)
+    text = "\n".join(part["text"] for part in parts)
+    return ModelMessage("tool", text, tool_call_id=item.call_id)
 
 
 def _part(index: int, part: Part) -> dict[str, Any]:
@@ -194,9 +253,9 @@ def _part(index: int, part: Part) -> dict[str, Any]:
     raise Problem(
         422,
         "invalid_body",
-        f"`input[{index}].content` has a part that is neither input_text, output_text, refusal "
+        f"`input[{index}]` has a part that is neither input_text, output_text, refusal "
         "nor input_image with an `image_url`.",
-        field=f"input[{index}].content",
+        field=f"input[{index}]",
     )
 
 
@@ -207,7 +266,3 @@ def _incomplete(index: int, fields: str) -> Problem:
         f"`input[{index}]` must have `{fields}` for its type.",
         field=f"input[{index}]",
     )
-
-
-def _unsupported(field: str, reason: str) -> Problem:
-    return Problem(422, "not_supported", f"`{field}`: {reason}. Leave it out.", field=field)

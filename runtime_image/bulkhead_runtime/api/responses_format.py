@@ -6,7 +6,12 @@ from typing import Any, Final
 import orjson
 
 from bulkhead_runtime.api.answers import Ending
-from bulkhead_runtime.api.responses_body import ResponseBody
+from bulkhead_runtime.api.responses_body import (
+    FunctionTool,
+    Reasoning,
+    ResponseBody,
+    TextOptions,
+)
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.identifiers import random_hex
 from bulkhead_runtime.models.port import ToolCall
@@ -186,15 +191,15 @@ class ResponseFormat:
             "tools": [_tool(tool) for tool in body.tools or ()],
             "tool_choice": "auto" if body.tool_choice is None else body.tool_choice,
             "parallel_tool_calls": body.parallel_tool_calls is not False,
-            "text": {"format": (body.text and body.text.format) or {"type": "text"}},
+            "text": _text(body.text),
             "truncation": "disabled",
             "temperature": 1.0 if body.temperature is None else body.temperature,
             "top_p": 1.0 if body.top_p is None else body.top_p,
             "presence_penalty": body.presence_penalty or 0.0,
             "frequency_penalty": body.frequency_penalty or 0.0,
             "top_logprobs": 0,
-            "reasoning": None,
-            "user": None,
+            "reasoning": _reasoning(body.reasoning),
+            "user": body.user,
             "usage": usage,
             "max_output_tokens": body.max_output_tokens,
             "max_tool_calls": None,
@@ -202,8 +207,8 @@ class ResponseFormat:
             "background": False,
             "service_tier": "default",
             "metadata": body.metadata or {},
-            "safety_identifier": None,
-            "prompt_cache_key": None,
+            "safety_identifier": body.safety_identifier,
+            "prompt_cache_key": body.prompt_cache_key,
         }
 
 
@@ -226,7 +231,17 @@ def _part(text: str) -> Document:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _tool(tool: Any) -> Document:
+def _text(asked: TextOptions | None) -> Document:
+    chosen = (asked and asked.format) or {"type": "text"}
+    verbosity = asked and asked.verbosity
+    return {"format": chosen, **({"verbosity": verbosity} if verbosity else {})}
+
+
+def _reasoning(asked: Reasoning | None) -> Document | None:
+    return None if asked is None else {"effort": asked.effort, "summary": None}
+
+
+def _tool(tool: FunctionTool) -> Document:
     return {
         "type": "function",
         "name": tool.name,

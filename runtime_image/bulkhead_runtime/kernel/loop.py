@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.bounds import Wanted
@@ -41,6 +43,7 @@ class LoopState:
     max_iterations: int
     max_output_tokens: int
     temperature: float | None = None
+    options: Mapping[str, Any] | None = None
     cache: CacheScope | None = None
     repeats: int = 0
     iteration: int = 0
@@ -67,6 +70,7 @@ class LoopState:
             deadline=0.0,
             tools=self.tools,
             temperature=self.temperature,
+            options=self.options,
         )
 
 

@@ -54,7 +54,7 @@ class TurnRequest(Struct, frozen=True):
     """A message to an agent, in the session that `session_id` names or in a new one.
 
     `metadata`, `title` and `autonomy_level` belong to a new session; `max_output_tokens` only
-    lowers the agent's own.
+    lowers the agent's own, `options` are those of a `ModelRequest`.
     """
 
     agent: str
@@ -66,6 +66,7 @@ class TurnRequest(Struct, frozen=True):
     autonomy_level: AutonomyLevel = "L1"
     max_output_tokens: int | None = None
     temperature: float | None = None
+    options: Mapping[str, Any] | None = None
 
 
 class StatelessRequest(Struct, frozen=True):
@@ -76,6 +77,7 @@ class StatelessRequest(Struct, frozen=True):
     caller: Caller
     max_output_tokens: int | None = None
     temperature: float | None = None
+    options: Mapping[str, Any] | None = None
 
 
 class DirectRequest(Struct, frozen=True):

@@ -188,17 +188,16 @@ class _AgentWork:
         self, messages: tuple[ModelMessage, ...], added: int, asked: TurnRequest | StatelessRequest
     ) -> LoopState:
         """Return the loop's state; the last `added` messages are this turn's own."""
+        most = self._agent.max_output_tokens
         return LoopState(
             model=self._execution.model,
             messages=list(messages),
             known=len(messages) - added,
             tools=self._specs(),
             max_iterations=self._agent.max_iterations,
-            max_output_tokens=min(
-                self._agent.max_output_tokens,
-                asked.max_output_tokens or self._agent.max_output_tokens,
-            ),
+            max_output_tokens=min(most, asked.max_output_tokens or most),
             temperature=asked.temperature,
+            options=asked.options,
             repeats=self._agent.retries or 0,
         )
 

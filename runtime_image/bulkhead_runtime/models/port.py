@@ -45,11 +45,15 @@ class ModelMessage(Struct, frozen=True):
 
 
 class ToolSpec(Struct, frozen=True):
-    """A tool as a model is told of it; `parameters` is a JSON schema."""
+    """A tool as a model is told of it; `parameters` is a JSON schema.
+
+    `strict` is OpenAI's: whether the arguments will keep to the schema, None where nobody said.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    strict: bool | None = None
 
 
 class ModelRequest(Struct, frozen=True):

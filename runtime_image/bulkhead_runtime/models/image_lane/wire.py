@@ -106,6 +106,8 @@ def body_of(request: ModelRequest, about: About, seconds: float) -> dict[str, An
     }
     if request.temperature is not None:
         body["temperature"] = request.temperature
+    if request.options:
+        body["options"] = dict(request.options)
     if about.models is not None:
         body["models"] = {"base_url": about.models.base_url, "token": about.models.token}
     return body

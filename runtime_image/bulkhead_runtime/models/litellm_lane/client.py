@@ -39,7 +39,7 @@ OPTIONS: Final = frozenset(
         "stop",
         "tool_choice",
         "top_p",
-        "user",
+        "verbosity",
     }
 )
 """litellm takes addresses, keys and files by further names, which no caller may set."""
