@@ -77,14 +77,18 @@ class ToolContext(Struct, frozen=True):
 ToolHandler = Callable[[Mapping[str, Any], ToolContext], Awaitable[Any]]
 """Takes validated arguments, returns JSON values."""
 
+PeerOf = Callable[[Mapping[str, Any]], str]
+"""Tells whom a call with these arguments would reach; raises `ToolError` where it is nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool: what models are told of it, how risky it is, what it does.
 
     `source` is where it comes from: what is shared by its tools (places, circuit) is shared by
-    that name. `idempotent` says that a call may be repeated; `foreign_schema` that the schema was
-    written by somebody who may want to hurt.
+    that name; where the arguments decide who is called, `peer_of` names whose circuit it is.
+    `idempotent` says that a call may be repeated; `foreign_schema` that the schema was written by
+    somebody who may want to hurt.
     """
 
     name: str
@@ -96,6 +100,7 @@ class Tool:
     source: str = BUILT_IN
     idempotent: bool = False
     foreign_schema: bool = False
+    peer_of: PeerOf | None = None
 
     @property
     def untrusted(self) -> bool:

@@ -71,8 +71,9 @@ class ToolRunner:
         with self._reports.call(tool, arguments, context, rule) as call:
             envelope = await self._bounded(tool, arguments, context)
             call.ended(envelope)
-        if tool.untrusted and envelope.data is not None:
-            self._reports.flagged(tool, context, flags_in(envelope.data))
+        if tool.untrusted:
+            told = envelope.error.message if envelope.error else envelope.data
+            self._reports.flagged(tool, context, flags_in(told))
         return envelope
 
     async def _bounded(
@@ -96,10 +97,10 @@ class ToolRunner:
     ) -> Awaitable[Any]:
         if tool.source == BUILT_IN:
             return tool.handler(arguments, context)
-        source = self._sources.get(tool.source)
+        peer = tool.peer_of(arguments) if tool.peer_of else tool.source
 
         async def attempt() -> Any:
-            async with source.call(deadline):
+            async with self._sources.call(tool.source, peer, deadline):
                 return await tool.handler(arguments, context)
 
         return _repeated(attempt) if tool.idempotent else attempt()

@@ -23,6 +23,8 @@ MAX_PAGE_CHARACTERS: Final = 1_048_576
 MAX_TEXT_CHARACTERS: Final = 15_000
 """Of one answer, so that a page never fills a model's context; the rest is read by `start`."""
 
+MAX_PEER_CHARACTERS: Final = 256
+
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _ACCEPT: Final = "text/html, text/*;q=0.9, application/json;q=0.9, application/xml;q=0.8"
 _TEXT_TYPES: Final = frozenset(
@@ -70,7 +72,13 @@ def web_fetch_tool(client: GuardedClient, settings: WebFetch) -> Tool:
         timeout_seconds=settings.timeout_seconds,
         source="web",
         idempotent=True,
+        peer_of=_peer,
     )
+
+
+def _peer(arguments: Mapping[str, Any]) -> str:
+    """Return the host of the page: one that is down says nothing of the others."""
+    return f"web:{parse_target(str(arguments['url'])).raw_host}"[:MAX_PEER_CHARACTERS]
 
 
 async def _follow(

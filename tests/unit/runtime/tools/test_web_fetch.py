@@ -27,6 +27,7 @@ def web() -> Iterator[WebServer]:
 def names(web: WebServer) -> Names:
     return Names(
         news_example=[web.address],
+        other_example=[web.address],
         inside_example=[INSIDE],
         both_example=[f"{INSIDE},{web.address}"],
         turning_example=[web.address, INSIDE],
@@ -186,6 +187,17 @@ async def test_a_page_that_is_not_there_is_said_and_one_that_is_busy_tried_again
     assert code(envelope) == "http_error"
     assert str(status) in str(envelope)
     assert len(web.requests) == calls
+
+
+async def test_a_host_that_fails_is_left_alone_and_costs_no_other(
+    home: ToolHome, web: WebServer
+) -> None:
+    busy, path = web.put("busy", b"", status=503), web.put("a", b"here")
+    assert code(await fetch(home, at(web, busy))) == "http_error"
+    assert code(await fetch(home, at(web, busy))) == "source_down"
+    assert code(await fetch(home, at(web, path))) == "source_down"
+    assert home.heard.data("tool.circuit_open") == [{"source": "web:news.example"}]
+    assert code(await fetch(home, at(web, path, "other.example"))) == "ok"
 
 
 async def test_a_page_that_never_comes_ends_in_time(home: ToolHome, web: WebServer) -> None:
