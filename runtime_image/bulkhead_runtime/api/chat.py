@@ -124,7 +124,7 @@ async def _pass_through(
             keep_alive.touch()
             if not exchange.started:
                 await exchange.start_events()
-            await exchange.write(frames, held=frames.endswith(DONE))
+            await exchange.write(frames, last=frames.endswith(DONE))
 
         try:
             await exchange.until_gone(runtime.direct.pass_through(request, write))
