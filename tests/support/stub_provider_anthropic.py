@@ -25,6 +25,10 @@ async def answer_messages(call: Call, exchange: Exchange) -> None:
             await exchange.write(_event("message_start", message=_message(call)))
             for data in _text_blocks(call)[:2]:
                 await exchange.write(data)
+        case "ends-early":
+            await exchange.stream()
+            await exchange.write(_event("message_start", message=_message(call)))
+            await exchange.end(b"".join(_text_blocks(call)))
         case "rate-limited":
             wait = (b"retry-after", b"30")
             await _refuse(exchange, 429, "rate_limit_error", "slow down", wait)

@@ -123,23 +123,23 @@ def frame(call: Call, delta: dict[str, Any], finish: str | None = None, **extra:
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-def usage_frame(call: Call, output_tokens: int) -> bytes:
+def usage_frame(call: Call, output_tokens: int, input_tokens: int = INPUT_TOKENS) -> bytes:
     chunk = {
         "id": ID,
         "object": "chat.completion.chunk",
         "created": 1_700_000_000,
         "model": call.model,
         "choices": [],
-        "usage": usage(output_tokens),
+        "usage": usage(output_tokens, input_tokens),
     }
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-def usage(output_tokens: int) -> dict[str, int]:
+def usage(output_tokens: int, input_tokens: int = INPUT_TOKENS) -> dict[str, int]:
     return {
-        "prompt_tokens": INPUT_TOKENS,
+        "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,
-        "total_tokens": INPUT_TOKENS + output_tokens,
+        "total_tokens": input_tokens + output_tokens,
     }
 
 
@@ -193,7 +193,7 @@ async def slow(call: Call, exchange: Exchange) -> None:
 
 
 async def tools(call: Call, exchange: Exchange) -> None:
-    """Calls the first tool offered, arguments in pieces; words once a tool has answered."""
+    """Calls the first tool offered, `calls` times at once, arguments in pieces; then words."""
     offered = call.body.get("tools")
     if not offered or call.body["messages"][-1]["role"] == "tool":
         await words(call, exchange)
@@ -201,15 +201,16 @@ async def tools(call: Call, exchange: Exchange) -> None:
     name = offered[0]["function"]["name"]
     await exchange.stream()
     await exchange.write(frame(call, {"role": "assistant", "content": None}))
-    opening = {"index": 0, "id": "call_up", "type": "function"}
-    await exchange.write(
-        frame(call, {"tool_calls": [{**opening, "function": {"name": name, "arguments": ""}}]})
-    )
-    for piece in ('{"expres', 'sion": "6', ' * 7"}'):
-        await exchange.pause(call.delay)
+    for index in range(int(call.parameters.get("calls", 1))):
+        opening = {"index": index, "id": f"call_up{index or ''}", "type": "function"}
         await exchange.write(
-            frame(call, {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
+            frame(call, {"tool_calls": [{**opening, "function": {"name": name, "arguments": ""}}]})
         )
+        for piece in ('{"expres', 'sion": "6', ' * 7"}'):
+            await exchange.pause(call.delay)
+            await exchange.write(
+                frame(call, {"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+            )
     await exchange.write(frame(call, {}, "tool_calls"))
     await exchange.write(usage_frame(call, 9))
     await exchange.end(DONE)
@@ -228,6 +229,16 @@ async def no_usage(call: Call, exchange: Exchange) -> None:
     await exchange.stream()
     for data in _word_frames(call.model, call.chunks):
         await exchange.write(data)
+    await exchange.end(DONE)
+
+
+async def miscounts(call: Call, exchange: Exchange) -> None:
+    """Five words, and a count of `input` and `output` tokens, whatever they are."""
+    told = (int(call.parameters["output"]), int(call.parameters["input"]))
+    await exchange.stream()
+    for data in _word_frames(call.model, call.chunks):
+        await exchange.write(data)
+    await exchange.write(usage_frame(call, *told))
     await exchange.end(DONE)
 
 
@@ -392,8 +403,8 @@ async def refuse(
 MODES: dict[str, Mode] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        words, slow, tools, busy_after_tools, no_usage, no_done, duplicate_finish, garbage,
-        wrong_shape, error_frame, cut, ends_early, hang, silent, oversized, endless, html,
-        redirect, rate_limited, busy_once, error, unauthorized, unknown, context,
+        words, slow, tools, busy_after_tools, no_usage, miscounts, no_done,
+        duplicate_finish, garbage, wrong_shape, error_frame, cut, ends_early, hang, silent,
+        oversized, endless, html, redirect, rate_limited, busy_once, error, unauthorized, unknown, context,
     )
 }  # fmt: skip

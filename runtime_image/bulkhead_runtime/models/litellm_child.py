@@ -75,6 +75,8 @@ def _import_litellm() -> Any:
     litellm.disable_streaming_logging = True
     litellm.turn_off_message_logging = True
     litellm.drop_params = True
+    # Where a provider does not count, litellm would, and fetch a tokenizer for it from afar.
+    litellm.disable_token_counter = True
     return litellm
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from bulkhead_runtime.models.accounting import Counts, counts_of
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.events import DONE, data_of_each
 from bulkhead_runtime.models.port import FinishReason, TextDelta, ToolCall
@@ -47,7 +48,7 @@ class AnswerReader:
         self.output_bytes = 0
         self._failures = failures
         self._finish: str | None = None
-        self._usage: tuple[int, int] | None = None
+        self._usage: Counts | None = None
         self._calls: list[_OpenCall] = []
         self._calls_by_index: dict[int, _OpenCall] = {}
 
@@ -57,7 +58,7 @@ class AnswerReader:
         return self.done or self._finish is not None
 
     @property
-    def usage(self) -> tuple[int, int] | None:
+    def usage(self) -> Counts | None:
         """Return input and output tokens, None where the provider did not count."""
         return self._usage
 
@@ -149,14 +150,12 @@ def require_bounded(output_bytes: int, max_output_tokens: int, failures: Failure
         )
 
 
-def usage_of(chunk: dict[str, Any]) -> tuple[int, int] | None:
+def usage_of(chunk: dict[str, Any]) -> Counts | None:
     """Return the input and output tokens that a chunk tells, if it does and they make sense."""
     usage = chunk.get("usage")
     if not isinstance(usage, dict):
         return None
-    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-    sane = all(isinstance(count, int) and 0 <= count < 2**31 for count in counts)
-    return (int(counts[0] or 0), int(counts[1] or 0)) if sane else None
+    return counts_of(usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
 
 def bytes_of_delta(delta: dict[str, Any]) -> int:

@@ -5,14 +5,13 @@ from contextlib import closing
 
 from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_runtime.models.accounting import Accounting
-from bulkhead_runtime.models.counting import input_bound
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.answer import AnswerReader
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.moderation import FastLaneModerator
 from bulkhead_runtime.models.fast_lane.passthrough import FastLanePassthrough
 from bulkhead_runtime.models.fast_lane.upstream import Upstream, UpstreamStream
-from bulkhead_runtime.models.port import Finished, Meter, ModelRequest, Part, Usage
+from bulkhead_runtime.models.port import Finished, Meter, ModelRequest, Part
 from bulkhead_runtime.models.prices import PriceBook
 from bulkhead_runtime.models.request_body import limit_field, request_body
 
@@ -25,7 +24,7 @@ class FastLaneClient:
     ) -> None:
         self._upstream = Upstream(provider, key, connections)
         self._limit_name = limit_field(provider)
-        self.accounting = Accounting(provider, prices)
+        self.accounting = Accounting(prices)
         self.passthrough = FastLanePassthrough(self._upstream, self.accounting, self._limit_name)
         self.moderator = FastLaneModerator(provider, key, connections)
 
@@ -47,7 +46,7 @@ class FastLaneClient:
                     raise self._upstream.failures.unavailable("it ended its answer early")
                 stream.settle()
         finally:
-            usage = self._usage(request, answer)
+            usage = self.accounting.usage(request, answer.usage, answer.output_bytes)
             if meter.sent:
                 meter.usage = usage
         for call in answer.tool_calls():
@@ -55,14 +54,6 @@ class FastLaneClient:
             yield call
         yield usage
         yield Finished(answer.reason(), answer.model or body["model"])
-
-    def _usage(self, request: ModelRequest, answer: AnswerReader) -> Usage:
-        model = request.model.partition("/")[2]
-        if answer.usage is not None:
-            return self.accounting.counted(model, answer.usage)
-        return self.accounting.bounded(
-            model, input_bound(request), answer.output_bytes, request.max_output_tokens
-        )
 
 
 async def _next(stream: UpstreamStream, answer: AnswerReader) -> bytes | None:

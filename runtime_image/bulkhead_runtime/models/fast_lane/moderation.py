@@ -7,6 +7,7 @@ import aiohttp
 import orjson
 
 from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_runtime.models.accounting import counts_of
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.connections import Connections
 from bulkhead_runtime.models.fast_lane.failures import broken, refused
@@ -64,8 +65,8 @@ class FastLaneModerator:
 
 def _counted(judged: dict[str, Any]) -> int | None:
     usage = judged.get("usage")
-    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+    counts = counts_of(usage.get("prompt_tokens"), 0) if isinstance(usage, dict) else None
+    return None if counts is None else counts[0]
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

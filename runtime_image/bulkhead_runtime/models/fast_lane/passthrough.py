@@ -4,11 +4,10 @@ from contextlib import closing
 from typing import Any
 
 from bulkhead_runtime.models.accounting import Accounting
-from bulkhead_runtime.models.counting import input_bound
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.reframing import Reframing
 from bulkhead_runtime.models.fast_lane.upstream import Upstream, UpstreamStream
-from bulkhead_runtime.models.port import ByteRequest, Meter, Usage, Write
+from bulkhead_runtime.models.port import ByteRequest, Meter, Write
 
 
 class FastLanePassthrough:
@@ -28,7 +27,7 @@ class FastLanePassthrough:
                 await _forward(stream, frames, write, meter)
         finally:
             if meter.sent:
-                meter.usage = self._usage(request, frames)
+                meter.usage = self._accounting.usage(request, frames.usage, frames.output_bytes)
         if not frames.done:
             raise self._upstream.failures.unavailable("it ended its answer early")
 
@@ -44,14 +43,6 @@ class FastLanePassthrough:
         body.pop("max_tokens", None)
         body[self._limit_name] = request.max_output_tokens
         return body
-
-    def _usage(self, request: ByteRequest, frames: Reframing) -> Usage:
-        name = request.model.partition("/")[2]
-        if frames.usage is not None:
-            return self._accounting.counted(name, frames.usage)
-        return self._accounting.bounded(
-            name, input_bound(request), frames.output_bytes, request.max_output_tokens
-        )
 
 
 async def _forward(stream: UpstreamStream, frames: Reframing, write: Write, meter: Meter) -> None:

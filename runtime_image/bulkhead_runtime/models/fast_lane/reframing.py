@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from bulkhead_runtime.models.accounting import Counts
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.fast_lane.answer import (
     bytes_of_delta,
@@ -130,7 +131,7 @@ class Reframing:
     def __init__(self, request: ByteRequest, failures: Failures) -> None:
         self.finished = False
         self.done = False
-        self.usage: tuple[int, int] | None = None
+        self.usage: Counts | None = None
         self.output_bytes = 0
         self._model = request.model
         self._id = request.answer_id

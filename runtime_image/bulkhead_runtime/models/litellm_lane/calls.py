@@ -86,6 +86,9 @@ class Call:
                 await self._take(chunk)
         finally:
             await _close(stream)
+        if not _is_whole(stream):
+            await self._send(wire.Failed(self._start.id, "unavailable", "", None))
+            return
         for index, (identifier, name) in self._named.items():
             arguments = "".join(self._pieces[index])
             await self._part(wire.Called(self._start.id, identifier, name, arguments))
@@ -141,6 +144,12 @@ def _retry_after(error: Exception) -> float | None:
     """Return the seconds that the provider asks to wait, where litellm kept its answer."""
     headers = getattr(error, "litellm_response_headers", None)
     return retry_after(headers) if isinstance(headers, Mapping) else None
+
+
+def _is_whole(stream: Any) -> bool:
+    """Tell whether the provider said that its answer ended: litellm says "stop" of any other."""
+    reasons = (stream.received_finish_reason, stream.intermittent_finish_reason)
+    return any(reason is not None for reason in reasons)
 
 
 async def _close(stream: Any) -> None:

@@ -8,8 +8,7 @@ from typing import Final
 import msgspec
 
 from bulkhead_api.runtime_config import ProviderConfig
-from bulkhead_runtime.models.accounting import Accounting
-from bulkhead_runtime.models.counting import input_bound
+from bulkhead_runtime.models.accounting import Accounting, counts_of
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.failures import Failures
 from bulkhead_runtime.models.litellm_lane import wire
@@ -59,7 +58,7 @@ class LiteLLMClient:
         self._key = key
         self._process = process
         self._failures = Failures(provider.name, key)
-        self._accounting = Accounting(provider, prices)
+        self._accounting = Accounting(prices)
 
     async def stream(self, request: ModelRequest, meter: Meter) -> AsyncGenerator[Part, None]:
         """Yield the parts of the answer as they arrive; raise `ModelError` when it fails.
@@ -129,14 +128,10 @@ class LiteLLMClient:
                 raise ModelError("garbage", "The translating process broke its protocol.")
 
     def _usage(self, request: ModelRequest, last: wire.OfCall | None, output_bytes: int) -> Usage:
-        model = request.model.partition("/")[2]
-        match last:
-            case wire.Ended(input_tokens=int(read), output_tokens=int(written)):
-                return self._accounting.counted(model, (read, written))
-            case _:
-                return self._accounting.bounded(
-                    model, input_bound(request), output_bytes, request.max_output_tokens
-                )
+        counts = None
+        if isinstance(last, wire.Ended):
+            counts = counts_of(last.input_tokens, last.output_tokens)
+        return self._accounting.usage(request, counts, output_bytes)
 
 
 def _bytes_of(part: TextDelta | ToolCall) -> int:

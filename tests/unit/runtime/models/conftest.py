@@ -14,6 +14,15 @@ KEY = "sk-canary-0123456789abcdef"
 NO_PRICES = PriceBook(ModelsConfig(default="offline/echo"))
 CALCULATE = ToolSpec("calculate", "Calculates.", {"type": "object"})
 
+UNCOUNTED = (
+    pytest.param("no-usage", id="a provider that does not count"),
+    pytest.param("miscounts;input=0;output=0", id="a provider that counts nothing"),
+    pytest.param("miscounts;input=7;output=0", id="one that counts the input alone"),
+    pytest.param("miscounts;input=-7;output=5", id="less than nothing"),
+    pytest.param("miscounts;input=7;output=9999999999", id="more than there can be"),
+)
+"""Models whose usage nobody told, or not as it can be."""
+
 MakeClient = Callable[..., FastLaneClient]
 
 

@@ -24,7 +24,7 @@ from bulkhead_runtime.models.port import (
 from bulkhead_runtime.models.prices import PriceBook
 from bulkhead_runtime.models.request_body import limit_field
 from tests.support.stub_provider import StubProvider
-from tests.unit.runtime.models.conftest import CALCULATE, KEY, MakeClient, request
+from tests.unit.runtime.models.conftest import CALCULATE, KEY, UNCOUNTED, MakeClient, request
 
 FIVE_WORDS = "word0 word1 word2 word3 word4 "
 _HELLO = (
@@ -61,10 +61,11 @@ async def test_usage_is_what_the_provider_counted(make_client: MakeClient) -> No
     assert parts[-2] == Usage(input_tokens=7, output_tokens=20, cost=None, estimated=False)
 
 
+@pytest.mark.parametrize("model", UNCOUNTED)
 async def test_usage_that_nobody_counted_is_bounded_by_bytes_and_says_so(
-    make_client: MakeClient,
+    make_client: MakeClient, model: str
 ) -> None:
-    parts = await parts_of(make_client(), "no-usage")
+    parts = await parts_of(make_client(), model)
     usage = parts[-2]
     assert isinstance(usage, Usage)
     assert usage.estimated
@@ -353,7 +354,7 @@ async def test_a_known_seller_is_paid_in_exact_decimals(stub: StubProvider) -> N
     )
     prices = PriceBook(ModelsConfig(default="gpt/gpt-4o", providers=(provider,)))
     client = FastLaneClient(provider, None, connections, prices)
-    usage = client.accounting.counted("gpt-4o", (1_000, 100))
+    usage = client.accounting.usage(request("gpt/gpt-4o"), (1_000, 100), 400)
     assert usage == Usage(1_000, 100, Decimal("0.0035"))
     await connections.aclose()
 

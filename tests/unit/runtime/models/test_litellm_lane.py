@@ -30,7 +30,7 @@ from bulkhead_runtime.models.port import (
 )
 from tests.support.deadline import until
 from tests.support.stub_provider import StubProvider
-from tests.unit.runtime.models.conftest import CALCULATE, KEY, NO_PRICES, request
+from tests.unit.runtime.models.conftest import CALCULATE, KEY, NO_PRICES, UNCOUNTED, request
 
 FIVE_WORDS = "word0 word1 word2 word3 word4 "
 STARTING = 300.0
@@ -73,8 +73,10 @@ def ask(model: str, tools: tuple[ToolSpec, ...] = ()) -> ModelRequest:
     return request(model, seconds=STARTING, tools=tools)
 
 
-async def parts_of(client: LiteLLMClient, asked: ModelRequest) -> list[Part]:
-    return [part async for part in client.stream(asked, Meter())]
+async def parts_of(
+    client: LiteLLMClient, asked: ModelRequest, meter: Meter | None = None
+) -> list[Part]:
+    return [part async for part in client.stream(asked, meter or Meter())]
 
 
 def text(parts: list[Part]) -> str:
@@ -189,6 +191,35 @@ async def test_the_meter_tells_whether_the_provider_may_want_to_be_paid_for(
             pass
     assert meter.sent == sent
     assert (meter.usage is not None) == sent
+
+
+@pytest.mark.parametrize(
+    "model",
+    [*UNCOUNTED, pytest.param("no-usage;llama-3=1", id="a model whose tokenizer is not here")],
+)
+async def test_usage_that_nobody_counted_is_bounded_by_bytes_and_says_so(
+    process: LiteLLMProcess, stub: StubProvider, model: str
+) -> None:
+    client = client_of(process, stub, name="groq")
+    *_, usage, _ = await parts_of(client, ask(f"groq/{model}"))
+    assert isinstance(usage, Usage)
+    assert usage.estimated
+    assert usage.input_tokens >= len("Hello")
+    assert len(FIVE_WORDS) <= usage.output_tokens <= 64
+
+
+@pytest.mark.parametrize(
+    "model", ["anthropic/cut", "anthropic/ends-early", "openai/cut", "openai/ends-early"]
+)
+async def test_an_answer_without_its_end_is_none(
+    process: LiteLLMProcess, stub: StubProvider, model: str
+) -> None:
+    client = client_of(process, stub, name=model.partition("/")[0])
+    meter = Meter()
+    with pytest.raises(ModelError) as failed:
+        await parts_of(client, ask(model), meter)
+    assert failed.value.kind == "unavailable"
+    assert meter.begun
 
 
 async def test_the_callers_trace_is_continued_at_the_provider(

@@ -86,6 +86,12 @@ async def test_a_provider_that_counts_tokens_is_believed(router: ModelRouter) ->
     assert judged.input_tokens == 9
 
 
+@pytest.mark.parametrize("counted", ["0", "-9", "9000000000000000000"])
+async def test_a_count_that_cannot_be_is_none(router: ModelRouter, counted: str) -> None:
+    judged = await judge(router, "I like trees", model=f"words;counted={counted}")
+    assert judged.input_tokens is None
+
+
 @pytest.mark.parametrize(
     ("counted", "tokens", "estimated"),
     [

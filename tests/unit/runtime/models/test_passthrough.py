@@ -10,7 +10,7 @@ from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.fast_lane.client import FastLaneClient
 from bulkhead_runtime.models.port import ByteRequest, Meter, Usage
 from tests.support.stub_provider import StubProvider
-from tests.unit.runtime.models.conftest import KEY, MakeClient
+from tests.unit.runtime.models.conftest import KEY, UNCOUNTED, MakeClient
 
 
 @dataclass
@@ -139,10 +139,11 @@ async def test_nothing_follows_done(make_client: MakeClient) -> None:
     assert "ghost" not in caller.text
 
 
+@pytest.mark.parametrize("model", UNCOUNTED)
 async def test_usage_that_nobody_counted_is_what_was_asked_for_at_most(
-    make_client: MakeClient,
+    make_client: MakeClient, model: str
 ) -> None:
-    usage = await pass_through(make_client(), Client(), "no-usage")
+    usage = await pass_through(make_client(), Client(), model)
     assert usage.estimated
     assert usage.output_tokens == 9
     assert usage.input_tokens >= len("Hello")
