@@ -1,7 +1,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.store.port import Summary
 from bulkhead_runtime.store.postgres.pool import Pool
 from bulkhead_runtime.store.postgres.signals import claim_topic, session_topic
-from bulkhead_runtime.store.redis.link import ANSWER_SECONDS, Link
+from bulkhead_runtime.store.redis.link import ANSWER_SECONDS, Link, RedisAwayError
 from bulkhead_runtime.store.redis.signals import LOOK_AGAIN_SECONDS
 from bulkhead_runtime.store.redis.store import CachedStore
 from tests.support.deadline import until
@@ -110,6 +110,7 @@ async def test_a_session_is_read_from_redis_and_postgresql_is_not_asked(
     replicas: tuple[Wired, Wired],
 ) -> None:
     one, other = replicas
+    await _connect(other)
     await say(one.store, "hello", new=True)
     await one.store.close()
     await other.store.create(new_session("ses_other"), BOUNDS)
@@ -120,6 +121,12 @@ async def test_a_session_is_read_from_redis_and_postgresql_is_not_asked(
     assert other.postgres.questions == before
     with pytest.raises(Problem, match="no such session"):
         await other.store.session("ses_1", "somebody else", BOUNDS)
+
+
+async def _connect(wired: Wired) -> None:
+    """Let a replica ask Redis, which it believes about nothing that is older than that."""
+    await wired.store.create(new_session("ses_before"), BOUNDS)
+    await wired.store.session("ses_before", "me", BOUNDS)
 
 
 async def test_a_read_that_finds_nothing_in_redis_fills_it(
@@ -324,6 +331,85 @@ async def test_what_redis_kept_through_a_partition_is_not_believed_after_it(
     # The other replica, for whom Redis was there all the time, asks PostgreSQL for anything.
     await other.store.create(new_session("ses_2"), BOUNDS)
     assert (await other.store.session("ses_1", "me", BOUNDS)).turns == 2
+
+
+async def test_what_a_redis_that_started_again_had_on_disk_is_not_believed(
+    replicas: tuple[Wired, Wired], own_redis: Redis
+) -> None:
+    one, other = replicas
+    for session_id in ("ses_1", "ses_gone"):
+        await say(one.store, "one", session_id, new=True)
+        assert (await other.store.session(session_id, "me", BOUNDS)).turns == 1
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.save()
+    await say(one.store, "two")
+    await one.store.delete("ses_gone", "me")
+    own_redis.kill()
+    own_redis.start()
+    own_redis.restore_users()
+    with redis.Redis.from_url(own_redis.url) as client:
+        assert client.dbsize()
+    for wired in replicas:
+        assert (await wired.store.session("ses_1", "me", BOUNDS)).turns == 2
+        with pytest.raises(Problem, match="no such session"):
+            await wired.store.session("ses_gone", "me", BOUNDS)
+
+
+async def test_a_replica_believes_nothing_that_redis_had_before_it_was_there(
+    replicas: tuple[Wired, Wired], postgres: Postgres, cached: SharedHome
+) -> None:
+    one, other = replicas
+    await say(one.store, "one", new=True)
+    postgres.administer(
+        f"UPDATE bulkhead.sessions SET turns = 7 WHERE organization = '{cached.name('acme')}'"
+    )
+    await other.store.create(new_session("ses_2"), BOUNDS)
+    assert (await other.store.session("ses_1", "me", BOUNDS)).turns == 7
+
+
+async def test_a_connection_that_broke_amid_a_question_counts_as_a_new_one(
+    cached: SharedHome, own_redis: Redis
+) -> None:
+    folder = await cached.mounted(cached.name("acme"))
+    link = Link((folder / names.REDIS_URL_FILE).read_text, cached.name("acme"))
+
+    async def asked() -> bool:
+        with suppress(RedisAwayError):
+            await link.ask("PING")
+            return True
+        return False
+
+    await until(asked, "Redis answers")
+    since = link.connected_since
+    own_redis.hang()
+    assert not await asked()
+    own_redis.resume()
+    await until(asked, "Redis answers again")
+    assert since is not None
+    assert link.connected_since is not None
+    assert link.connected_since > since
+    await link.close()
+
+
+async def test_a_deleted_session_is_gone_where_another_replica_began_an_epoch(
+    hasty: tuple[Wired, Wired],
+) -> None:
+    one, other = hasty
+    await say(one.store, "one", new=True)
+    other.redis.silence()
+    await say(other.store, "unheard", "ses_2", new=True)
+    other.redis.resume()
+    await say(other.store, "ends the epoch", "ses_2")
+
+    async def cached() -> bool:
+        before = other.postgres.questions
+        await other.store.session("ses_1", "me", BOUNDS)
+        return other.postgres.questions == before
+
+    await until(cached, "the session is cached in the new epoch")
+    await one.store.delete("ses_1", "me")
+    with pytest.raises(Problem, match="no such session"):
+        await other.store.session("ses_1", "me", BOUNDS)
 
 
 async def test_redis_is_used_again_after_it_was_away(

@@ -63,6 +63,12 @@ class Link:
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._failures = 0
         self._rest_until = 0.0
+        self.connected_since: int | None = None
+        """Redis's time in microseconds; from then on no connection was seen to break.
+
+        What is older may be what a Redis that was started again had on disk, or what one had that
+        took over from another and was behind.
+        """
 
     @property
     def away(self) -> bool:
@@ -121,10 +127,15 @@ class Link:
             if connection.is_connected and await connection.can_read():
                 # Its end: nothing else comes unasked.
                 await connection.disconnect(nowait=True)
-            await connection.send_command(*command)
-            return await connection.read_response()
+                self.connected_since = None
+            if self.connected_since is None:
+                seconds, microseconds = await _said(connection, "TIME")
+                self.connected_since = int(seconds) * 1_000_000 + int(microseconds)
+            return await _said(connection, *command)
         finally:
             # Where it failed it is closed, and is opened again by the next command.
+            if not connection.is_connected:
+                self.connected_since = None
             if idle is self._idle:
                 idle.append(connection)
             else:
@@ -160,6 +171,11 @@ class Link:
             log.warning("Redis is away", extra={"reason": type(error).__name__})
         rest = FIRST_REST_SECONDS * 2 ** min(self._failures - FAILURES, 10)
         self._rest_until = time.monotonic() + min(rest, LONGEST_REST_SECONDS)
+
+
+async def _said(connection: AbstractConnection, *command: bytes | str | int) -> Any:
+    await connection.send_command(*command)
+    return await connection.read_response()
 
 
 @cache

@@ -1,8 +1,10 @@
 """Sessions as readers see them, kept for a day: the head, and the tail that the next turn needs.
 
 An entry carries the revision of its session and gives way to a newer one only, so a reader that
-was slow to refill never puts an old row over a new one. The tail carries the number of messages
-that it was read at; messages are only ever appended, so the number tells whether it is whole.
+was slow to refill never puts an old row over a new one. It carries the time at which it was put:
+who was not connected then does not believe it, for Redis may have forgotten a newer one since. The
+tail carries the number of messages that it was read at; messages are only ever appended, so the
+number tells whether it is whole.
 """
 
 from collections.abc import Sequence
@@ -31,7 +33,10 @@ local held = redis.call('HGET', KEYS[1], 'revision')
 if held and tonumber(held) > tonumber(ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'revision', ARGV[1])
 if ARGV[2] == '' then redis.call('HDEL', KEYS[1], 'head')
-else redis.call('HSET', KEYS[1], 'head', ARGV[2]) end
+else
+    local now = redis.call('TIME')
+    redis.call('HSET', KEYS[1], 'head', ARGV[2], 'at', string.format('%s%06d', now[1], now[2]))
+end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'tail', ARGV[3]) end
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], '') end
@@ -69,8 +74,9 @@ class SessionCache:
 
     async def get(self, session_id: str) -> Entry | None:
         """Return what is cached, None where nothing is; raise `RedisAwayError`."""
-        head, tail = await self._link.ask("HMGET", self._key(session_id), "head", "tail")
-        if head is None:
+        head, tail, at = await self._link.ask("HMGET", self._key(session_id), "head", "tail", "at")
+        since = self._link.connected_since
+        if head is None or since is None or int(at or 0) < since:
             return None
         return Entry(orjson.loads(head), tail or b"")
 

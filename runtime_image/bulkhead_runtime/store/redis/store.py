@@ -93,8 +93,12 @@ class CachedStore(PostgresStore):
     async def delete(self, session_id: str, principal: str | None) -> None:
         """Archive a session: it reads as none from now on, whatever turn it is in."""
         conversations.visible(await self._head(session_id), principal, _ANY_AGE)
+        epoch = self._epoch.number
         await self._hide(session_id, GONE)
         await super().delete(session_id, principal)
+        if self._epoch.number != epoch:
+            # Another replica may have cached it since, in an epoch unheard of before.
+            await self._hide(session_id, GONE)
 
     async def begin(
         self, request: Begin, bounds: PoolBounds
