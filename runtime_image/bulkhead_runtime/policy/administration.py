@@ -1,5 +1,6 @@
 """Policies that a client adds, lists and removes through the API; they take effect at once."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -31,14 +32,17 @@ class PolicyAdministration:
         self._engine = engine
         self._changed = changed
         self._followed: tuple[StoredPolicy, ...] | None = None
+        self._loading = asyncio.Lock()
         engine.follow_added((added.closed("tool", UNREAD), added.closed("model", UNREAD)))
 
     async def load(self) -> None:
         """Follow what the store holds; at the start, and when another replica changed it."""
-        stored = await self._store.policies()
-        if stored != self._followed:
-            self._engine.follow_added(_read(policy) for policy in stored)
-            self._followed = stored
+        # One at a time: what was read before a change must not be followed after it.
+        async with self._loading:
+            stored = await self._store.policies()
+            if stored != self._followed:
+                self._engine.follow_added(_read(policy) for policy in stored)
+                self._followed = stored
 
     async def list(self, kind: PolicyKind) -> tuple[StoredPolicy, ...]:
         """Return the added policies of one kind, ordered by name."""

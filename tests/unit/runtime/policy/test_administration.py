@@ -1,5 +1,6 @@
 """Policies that clients add: what is taken, what is refused, and when it is in force."""
 
+import asyncio
 import json
 from typing import Any, Literal
 
@@ -11,19 +12,34 @@ from bulkhead_runtime.policy.administration import PolicyAdministration
 from bulkhead_runtime.policy.engine import CompiledPolicies
 from bulkhead_runtime.store.records import StoredPolicy
 from tests.support.contexts import execution_context
+from tests.support.deadline import until
 
 CLOSED = {"name": "closed", "effect": "Deny"}
 NO_CALCULATOR = {"name": "quiet", "rules": [CLOSED]}
 
 
 class Shelf:
-    """Keeps policies in memory, as a store does in a table."""
+    """Keeps policies in memory, as a store does in a table.
+
+    The next answer waits for `slow` and says what was there when it was asked.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], StoredPolicy] = {}
+        self.slow: asyncio.Event | None = None
 
     async def policies(self) -> tuple[StoredPolicy, ...]:
-        return tuple(self.kept[key] for key in sorted(self.kept))
+        found = tuple(self.kept[key] for key in sorted(self.kept))
+        if (slow := self.slow) is not None:
+            self.slow = None
+            await slow.wait()
+        return found
+
+    async def was_asked(self) -> bool:
+        return self.slow is None
+
+    async def holds_any(self) -> bool:
+        return bool(self.kept)
 
     async def put_policy(self, policy: StoredPolicy) -> None:
         self.kept[policy.kind, policy.name] = policy
@@ -83,6 +99,20 @@ async def test_an_added_policy_is_in_force_at_once_and_gone_when_it_is_removed(
     await administration.remove("tool", "quiet", "bob")
     assert may_calculate(engine)
     assert changes == [("tool", "quiet", "ann"), ("tool", "quiet", "bob")]
+
+
+async def test_a_slow_answer_of_the_store_never_undoes_what_was_added_meanwhile(
+    administration: PolicyAdministration, engine: CompiledPolicies, shelf: Shelf
+) -> None:
+    await administration.load()
+    shelf.slow = arrived = asyncio.Event()
+    reading = asyncio.create_task(administration.load())
+    await until(shelf.was_asked, "the store was asked")
+    adding = asyncio.create_task(administration.put("tool", document(), "ann"))
+    await until(shelf.holds_any, "the policy is stored")
+    arrived.set()
+    await asyncio.gather(reading, adding)
+    assert not may_calculate(engine)
 
 
 async def test_what_was_added_before_a_restart_is_in_force_after_it(
