@@ -21,7 +21,15 @@ PRIVATE: Final = _networks(
 """Networks of clusters and companies, which the platform may open by name."""
 
 _METADATA: Final = _networks(
-    "100.100.100.200/32", "168.63.129.16/32", "192.0.0.0/24", "fd00:ec2::/32"
+    "100.100.100.200/32",  # Alibaba Cloud
+    "168.63.129.16/32",  # Azure's platform service
+    "192.0.0.0/24",  # Oracle Cloud, and the protocols' own
+    "fd00:ec2::/32",  # AWS
+    "fd20:ce::254/128",  # Google Cloud
+    "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud
+    "fd00:42::42/128",  # Scaleway
+    "fd00:a9fe:a9fe::1/128",  # Akamai
+    "fd00:100::100:200/128",  # Alibaba Cloud
 )
 """Where clouds tell machines their credentials, outside the link-local network too."""
 
