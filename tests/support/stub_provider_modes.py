@@ -405,6 +405,7 @@ MODES: dict[str, Mode] = {
     for function in (
         words, slow, tools, busy_after_tools, no_usage, miscounts, no_done,
         duplicate_finish, garbage, wrong_shape, error_frame, cut, ends_early, hang, silent,
-        oversized, endless, html, redirect, rate_limited, busy_once, error, unauthorized, unknown, context,
+        oversized, endless, html, redirect, rate_limited, busy_once, error, unauthorized, unknown,
+        context,
     )
 }  # fmt: skip

@@ -98,7 +98,7 @@ def refusal(refused: BudgetRefused, now: float | None = None) -> Problem:
     """Return the answer when an account has no room."""
     account, dimension = refused.account, refused.dimension
     limit = account.limits[dimension]
-    field = f"spec.budgets.{_FIELDS[account.scope]}.{dimension}"
+    field = f"spec.budgets.{_FIELDS[account.scope]}.{_field_of(dimension)}"
     seconds = _seconds_until_renewal(account, time.time() if now is None else now)
     renewal = "It renews at 00:00 UTC." if seconds is not None else "It does not renew by itself."
     return Problem(
@@ -114,12 +114,13 @@ def refusal(refused: BudgetRefused, now: float | None = None) -> Problem:
 def request_refusal(allowance: Allowance, dimension: Dimension) -> Problem:
     """Return the answer when a request has used what one request may."""
     left = allowance.left(dimension) or Decimal(0)
+    field = f"spec.budgets.request.{_field_of(dimension)}"
     return Problem(
         402,
         "budget_exceeded",
         f"This request has {_shown(left)} {_unit(dimension)} left, which is less than its next "
-        f"step needs (spec.budgets.request.{dimension} or the agent's budget). Ask for less at "
-        "once, or have the budget raised.",
+        f"step needs ({field} or the agent's budget). Ask for less at once, or have the budget "
+        "raised.",
     )
 
 
@@ -158,6 +159,10 @@ def _named(account: Account) -> str:
         "day": "organization's day",
         "total": "organization",
     }[account.scope]
+
+
+def _field_of(dimension: Dimension) -> str:
+    return RequestBudget.model_fields[dimension].alias or dimension
 
 
 def _unit(dimension: Dimension) -> str:

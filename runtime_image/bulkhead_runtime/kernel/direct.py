@@ -2,6 +2,8 @@
 
 from typing import Generic, TypeVar
 
+from msgspec.structs import replace
+
 from bulkhead_runtime.config.holder import ConfigurationHolder
 from bulkhead_runtime.kernel.bounds import Wanted
 from bulkhead_runtime.kernel.calls import ModelCalls, Planned, Request, Take
@@ -36,7 +38,10 @@ class DirectModels:
 
     def can_pass_through(self, model: str) -> bool:
         """Tell whether every model that may have to answer can stream byte for byte."""
-        return self._router.has_byte_lane(model)
+        cheaper = self._holder.require().source.budgets.cheaper_model
+        return self._router.has_byte_lane(model) and (
+            cheaper is None or self._router.has_byte_lane(cheaper)
+        )
 
     async def call(self, request: DirectRequest, take: Take) -> UsageTotal:
         """Hand every part of the answer to `take`; raise `Problem` when the model fails."""
@@ -87,6 +92,12 @@ class _DirectWork(Generic[Asked, Taker]):
         self.planned = self.calls.planned(self.execution, self.asked)
         return Opening(Wanted(self.planned.need, seconds=self.execution.seconds()))
 
+    def follow_steps(self) -> None:
+        """Plan anew where a step of the budget has changed the model meanwhile."""
+        if self.execution.model != self.asked.model:
+            self.asked = replace(self.asked, model=self.execution.model)
+            self.planned = self.calls.planned(self.execution, self.asked)
+
     def remembered(self) -> Remembered:
         """Return nothing."""
         return Remembered()
@@ -107,6 +118,7 @@ class _Call(_DirectWork[ModelRequest, Take]):
 
     async def run(self, _: Turn | None) -> UsageTotal:
         """Call the model."""
+        self.follow_steps()
         await self.calls.stream(self.execution, self.asked, self.take, planned=self.planned)
         return self.completed()
 
@@ -118,5 +130,6 @@ class _PassThrough(_DirectWork[ByteRequest, Write]):
 
     async def run(self, _: Turn | None) -> UsageTotal:
         """Pass the model's bytes on."""
+        self.follow_steps()
         await self.calls.bytes(self.execution, self.asked, self.take, planned=self.planned)
         return self.completed()

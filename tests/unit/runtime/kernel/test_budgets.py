@@ -10,7 +10,7 @@ import pytest
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets, BudgetStep, RequestBudget
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Event, Started
-from bulkhead_runtime.kernel.requests import DirectRequest, TurnRequest
+from bulkhead_runtime.kernel.requests import DirectRequest, PassthroughRequest, TurnRequest
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, Part
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
@@ -26,6 +26,22 @@ COST = Decimal("0.000017")
 TOTAL = Account("total", "", {})
 FRUGAL = document("1.0.0", agent(max_output_tokens=8))
 """Its calls are so cheap at most that several have room at once."""
+
+
+HI = ModelRequest("stub/words", (ModelMessage("user", "hi"),), 100, 0.0)
+STREAM = PassthroughRequest(
+    model="stub/words",
+    body={"messages": [{"role": "user", "content": "hi"}]},
+    answer_id="chatcmpl-1",
+    include_usage=False,
+    messages=HI.messages,
+    max_output_tokens=100,
+    caller=caller(),
+)
+
+
+async def _forget(_: Part | bytes) -> None:
+    """Take an answer that nobody looks at."""
 
 
 async def _balance(runtime: Runtime, account: Account = TOTAL) -> Balance:
@@ -191,6 +207,7 @@ async def test_no_room_for_tools_is_told_the_model_which_answers_without_them(
         told = provider.requests[-1].body["messages"][-1]["content"]
         balance = await _balance(runtime)
     assert "budget_exceeded" in told
+    assert "spec.budgets.total.toolCalls" in told
     assert balance.used["tool_calls"] == 1
 
 
@@ -255,19 +272,40 @@ async def test_a_step_changes_to_the_cheaper_model(tmp_path: Path, provider: Stu
     assert (first.model, second.model) == ("stub/words", "offline/echo")
 
 
+@pytest.mark.parametrize("way", ["part by part", "byte for byte"])
+async def test_a_step_changes_the_model_that_a_client_addresses(
+    tmp_path: Path, provider: StubProvider, way: str
+) -> None:
+    budgets = Budgets(
+        total=Allowance(turns=10),
+        steps=(BudgetStep(percent=10, action="CheaperModel"),),
+        cheaper_model="stub/words;chunks=1",
+    )
+    async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
+        await say(runtime, "hello")
+        assert runtime.direct.can_pass_through("stub/words")
+        if way == "byte for byte":
+            await runtime.direct.pass_through(STREAM, _forget)
+        else:
+            await runtime.direct.call(DirectRequest(HI, caller()), _forget)
+        assert provider.requests[-1].body["model"] == "words;chunks=1"
+
+
+async def test_nothing_goes_byte_for_byte_while_the_cheaper_model_cannot(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    budgets = Budgets(cheaper_model="offline/echo")
+    async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
+        assert not runtime.direct.can_pass_through("stub/words")
+
+
 async def test_direct_calls_and_agents_draw_on_the_same_account(
     tmp_path: Path, provider: StubProvider
 ) -> None:
     budgets = Budgets(total=Allowance(turns=2))
-    parts: list[Part] = []
-
-    async def take(part: Part) -> None:
-        parts.append(part)
-
     async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
         await say(runtime, "hello")
-        request = ModelRequest("stub/words", (ModelMessage("user", "hi"),), 100, 0.0)
-        usage = await runtime.direct.call(DirectRequest(request, caller()), take)
+        usage = await runtime.direct.call(DirectRequest(HI, caller()), _forget)
         refused = await _refusal(runtime)
     assert usage.output_tokens == 5
     assert refused.code == "budget_exceeded"
