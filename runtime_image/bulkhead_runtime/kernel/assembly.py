@@ -94,7 +94,7 @@ def assemble(near: Neighbours) -> Entries:
         calls=agent_calls,
         tools=near.tools,
         window=window,
-        compactor=Compactor(calls, executions, near.background, near.reports),
+        compactor=Compactor(calls, window, executions, near.background, near.reports),
         heads=SessionHeads(),
         reports=near.reports,
     )

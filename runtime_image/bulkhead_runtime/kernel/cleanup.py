@@ -39,14 +39,9 @@ def clean(
         return Cleaned(tuple(messages), 0, tokens)
     last = _first_kept(messages, keep, pinned)
     position = pinned
-    while position < last and tokens > target:
-        end = _group_end(messages, position)
-        tokens -= sum(sizes[position:end])
-        position = end
-    while position < last and messages[position].role != "user":
-        end = _group_end(messages, position)
-        tokens -= sum(sizes[position:end])
-        position = end
+    while position < last and (tokens > target or messages[position].role != "user"):
+        tokens -= sizes[position]
+        position += 1
     kept = (*messages[:pinned], *messages[position:])
     return Cleaned(kept, position - pinned, tokens)
 
@@ -61,11 +56,3 @@ def _first_kept(messages: Sequence[ModelMessage], keep: int, pinned: int) -> int
     while first > pinned and first < len(messages) and messages[first].role == "tool":
         first -= 1
     return first
-
-
-def _group_end(messages: Sequence[ModelMessage], start: int) -> int:
-    """Return the end of the message at `start` with the tools' results that belong to it."""
-    end = start + 1
-    while end < len(messages) and messages[end].role == "tool":
-        end += 1
-    return end

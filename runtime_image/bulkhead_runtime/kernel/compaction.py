@@ -27,13 +27,19 @@ MESSAGE_CHARACTERS: Final = 4000
 TRANSCRIPT_CHARACTERS: Final = 100_000
 """What it is told in all; beyond that the longest messages are cut further."""
 
+LEAST_CHARACTERS: Final = 64
+"""Less of each message says nothing."""
+
+_MARKS_CHARACTERS: Final = 32
+"""What JSON puts around one message."""
+
 LEAST_TAIL: Final = 50
 MOST_TAIL: Final = 1000
 SPARE_MESSAGES: Final = 10
 """Room for the turn that is not summarized in time."""
 
 CHARACTERS_PER_TOKEN: Final = 2
-"""A summary of so many characters is given at least enough tokens in any language."""
+"""Less than in most languages, so that what is counted in characters has tokens enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,9 @@ def older_turns(
 ) -> Older | None:
     """Return what is to be summarized once there are too many turns or messages, None before.
 
-    Half stays word for word, so that a summary is written every so many turns and not with each.
-    `first_sequence` is the sequence of the first message.
+    Half stays word for word, so that a summary is written every so many turns and not with each;
+    the newest turn stays unless it alone is too much. `first_sequence` is the sequence of the first
+    message.
     """
     most = tail_of(settings) - SPARE_MESSAGES
     starts = [at for at, message in enumerate(messages) if message.role == "user"]
@@ -64,21 +71,28 @@ def older_turns(
         return None
     ends = [*starts, len(messages)]
     kept = min(len(starts), max(1, settings.turns // 2))
-    while kept and len(messages) - ends[-1 - kept] > most // 2:
+    while kept > 1 and len(messages) - ends[-1 - kept] > most // 2:
         kept -= 1
+    if len(messages) - ends[-1 - kept] > most:
+        kept = 0
     end = ends[-1 - kept]
     if end == 0:
         return None
     return Older(tuple(messages[:end]), first_sequence + end - 1, len(starts) - kept)
 
 
-def prompt(summary: str | None, older: Older, characters: int) -> tuple[ModelMessage, ...]:
-    """Return what the summarizing model is told, bounded."""
-    each = min(MESSAGE_CHARACTERS, max(1, TRANSCRIPT_CHARACTERS // len(older.messages)))
+def prompt(
+    summary: str | None, older: Older, characters: int, room: int
+) -> tuple[ModelMessage, ...] | None:
+    """Return what the summarizing model is told; None where its `room` of tokens is too little."""
+    left = room * CHARACTERS_PER_TOKEN - len(_INSTRUCTIONS) - len(summary or "")
+    each = min(left, TRANSCRIPT_CHARACTERS) // len(older.messages) - _MARKS_CHARACTERS
+    if each < LEAST_CHARACTERS:
+        return None
     document = {
         "earlier": summary or "",
         "messages": [
-            {"role": message.role, "text": _cut(message.content, each)}
+            {"role": message.role, "text": _cut(message.content, min(each, MESSAGE_CHARACTERS))}
             for message in older.messages
             if message.content
         ],

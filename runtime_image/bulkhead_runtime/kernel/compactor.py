@@ -14,6 +14,7 @@ from bulkhead_runtime.kernel.compaction import Older
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.window import ContextWindow
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, Part, TextDelta
 from bulkhead_runtime.store.port import PoolBounds, Summary, Turn
@@ -28,9 +29,15 @@ class Compactor:
     """Compacts sessions in the background, one summary per session at a time."""
 
     def __init__(
-        self, calls: ModelCalls, executions: Executions, background: Background, reports: Reports
+        self,
+        calls: ModelCalls,
+        window: ContextWindow,
+        executions: Executions,
+        background: Background,
+        reports: Reports,
     ) -> None:
         self._calls = calls
+        self._window = window
         self._executions = executions
         self._background = background
         self._reports = reports
@@ -88,10 +95,15 @@ class Compactor:
             if isinstance(part, TextDelta):
                 texts.append(part.text)
 
+        output = max(1, characters // compaction.CHARACTERS_PER_TOKEN)
+        room = self._window.room(execution.model, output)
+        messages = compaction.prompt(turn.summary, older, characters, room)
+        if messages is None:
+            return None
         request = ModelRequest(
             model=execution.model,
-            messages=compaction.prompt(turn.summary, older, characters),
-            max_output_tokens=max(1, characters // compaction.CHARACTERS_PER_TOKEN),
+            messages=messages,
+            max_output_tokens=output,
             deadline=execution.deadline,
         )
         need = self._calls.planned(execution, request).need

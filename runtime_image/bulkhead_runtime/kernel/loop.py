@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ MAX_CALLS_PER_ROUND = 32
 class LoopState:
     """Where a loop stands; `messages` grows from `known` on with what this turn adds.
 
-    `repeats` is how often its first call may still be made again.
+    The first `pinned` messages are told with every call. `repeats` is how often its first call may
+    still be made again.
     """
 
     model: str
@@ -45,6 +46,7 @@ class LoopState:
     temperature: float | None = None
     options: Mapping[str, Any] | None = None
     cache: CacheScope | None = None
+    pinned: int = 0
     repeats: int = 0
     iteration: int = 0
     answer: str = ""
@@ -74,6 +76,10 @@ class LoopState:
         )
 
 
+Fit = Callable[[LoopState], None]
+"""Leaves out of a state what the next call of its model would not take."""
+
+
 @dataclass(slots=True)
 class _Reply:
     texts: list[str] = field(default_factory=list)
@@ -88,10 +94,11 @@ class AgentLoop:
         self._calls = calls
         self._tools = tools
 
-    async def run(self, execution: Execution, state: LoopState, emit: Emit) -> None:
+    async def run(self, execution: Execution, state: LoopState, fit: Fit, emit: Emit) -> None:
         """Bring `state` to its end; raise `ModelError` when the model fails."""
         context = tool_context(execution)
         while state.iteration < state.max_iterations:
+            fit(state)
             state.iteration += 1
             reply = await self._ask_repeatedly(execution, state, emit)
             text = "".join(reply.texts)

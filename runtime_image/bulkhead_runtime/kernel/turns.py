@@ -222,6 +222,9 @@ class _AgentWork:
         )
         return CacheScope(self._agent.cache_seconds, parts)
 
+    def _fit(self, state: LoopState) -> None:
+        """Leave it as it is: what a client brings is the client's to shorten."""
+
     async def _drive(self, state: LoopState) -> TurnResult:
         execution = self._execution
         await self._parts.tools.prepare(self._agent.tools)
@@ -236,7 +239,7 @@ class _AgentWork:
                 tuple(execution.warnings),
             )
         )
-        await self._parts.loop.run(execution, state, self._emit)
+        await self._parts.loop.run(execution, state, self._fit, self._emit)
         execution.outcome = state.outcome
         return TurnResult(
             status=state.outcome,
@@ -285,21 +288,11 @@ class _SessionTurn(_AgentWork):
         """Tell the model what it needs to know, and bring its loop to an end."""
         assert turn is not None
         self._turn = turn
-        execution = self._execution
         conversation = Conversation(
             self._agent.instructions, turn.summary, turn.history, self._pending
         )
-        fitted = self._parts.window.fit(
-            conversation,
-            execution.model,
-            max_output_tokens=self._agent.max_output_tokens,
-            cleanup=execution.configuration.source.sessions.cleanup,
-            allowance=execution.context.allowance,
-        )
-        if fitted.removed:
-            self._parts.reports.cleaned(execution.context, fitted.removed, fitted.tokens)
-        self._context_tokens = fitted.tokens
-        state = self._state_of_loop = self._state(fitted.messages, 1, self._request)
+        state = self._state_of_loop = self._state(conversation.messages(), 1, self._request)
+        state.pinned = conversation.pinned
         state.cache = self._cache(first=turn.number == 1)
         return await self._drive(state)
 
@@ -318,15 +311,17 @@ class _SessionTurn(_AgentWork):
             told = self._parts.calls.planned(execution, state.request()).need.input_tokens
         self._parts.heads.put(
             turn.session_id,
-            Head(
-                self._owner,
-                execution.agent,
-                execution.package,
-                execution.version,
-                told,
-            ),
+            Head(self._owner, execution.agent, execution.package, execution.version, told),
         )
         self._parts.compactor.after(execution, turn, state.added)
+
+    def _fit(self, state: LoopState) -> None:
+        fitted = self._parts.window.fit(self._execution, state)
+        if fitted.removed:
+            self._parts.reports.cleaned(self._execution.context, fitted.removed, fitted.tokens)
+            state.messages = list(fitted.messages)
+            state.known -= fitted.removed
+        self._context_tokens = fitted.tokens
 
     def _with_history(self, need: CallNeed, tokens: int) -> CallNeed:
         """Return the need with the history, of which more than the request may use is left out."""

@@ -6,8 +6,9 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from bulkhead_api.v1alpha1.sessions import Cleanup
-from bulkhead_runtime.kernel.allowance import Allowance
 from bulkhead_runtime.kernel.cleanup import Cleaned, clean
+from bulkhead_runtime.kernel.execution import Execution
+from bulkhead_runtime.kernel.loop import LoopState
 from bulkhead_runtime.models.port import ModelMessage, Router
 
 ContextUse = Literal["normal", "warning", "critical"]
@@ -49,28 +50,31 @@ class ContextWindow:
     def __init__(self, router: Router) -> None:
         self._router = router
 
-    def fit(
-        self,
-        conversation: Conversation,
-        model: str,
-        *,
-        max_output_tokens: int,
-        cleanup: Cleanup,
-        allowance: Allowance,
-    ) -> Cleaned:
-        """Return what is told; the oldest messages are left out once there is too much."""
-        messages = conversation.messages()
-        window = max(1, self._router.context_window(model) - max_output_tokens)
-        sizes = self._router.count(model, messages)
-        cleaned = clean(
+    def fit(self, execution: Execution, state: LoopState) -> Cleaned:
+        """Return what the next call of a loop is told; the oldest messages leave what is too much.
+
+        The newest of the configured number stay while the others can make room.
+        """
+        cleanup = execution.configuration.source.sessions.cleanup
+        model, messages = state.model, tuple(state.messages)
+        beside = state.max_output_tokens + self._router.count_tools(model, state.tools)
+        most = self.room(model, beside)
+        cleaned = _within(
             messages,
-            sizes,
-            start=window * cleanup.start_percent // 100,
-            target=window * cleanup.target_percent // 100,
-            keep=cleanup.keep_messages,
-            pinned=conversation.pinned,
+            self._router.count(model, messages),
+            start=most * cleanup.start_percent // 100,
+            most=most,
+            cleanup=cleanup,
+            pinned=state.pinned,
         )
-        return self._affordable(cleaned, conversation, max_output_tokens, cleanup, allowance)
+        left = execution.context.allowance.left("tokens")
+        if left is None:
+            return cleaned
+        return self._affordable(cleaned, int(left) - beside, cleanup, state)
+
+    def room(self, model: str, beside: int) -> int:
+        """Return the tokens of a model's window that are left for messages beside others."""
+        return max(1, self._router.context_window(model) - beside)
 
     def use(self, model: str, tokens: int) -> ContextUse:
         """Return how full a model's window is with so many tokens."""
@@ -80,30 +84,39 @@ class ContextWindow:
         return "warning" if percent >= WARNING_PERCENT else "normal"
 
     def _affordable(
-        self,
-        cleaned: Cleaned,
-        conversation: Conversation,
-        max_output_tokens: int,
-        cleanup: Cleanup,
-        allowance: Allowance,
+        self, cleaned: Cleaned, most: int, cleanup: Cleanup, state: LoopState
     ) -> Cleaned:
         """Leave more out where the worst case of the input is more than the request may use."""
-        left = allowance.left("tokens")
-        if left is None:
-            return cleaned
-        room = int(left) - max_output_tokens
         worst = worst_cases(cleaned.messages)
-        if sum(worst) <= room:
-            return cleaned
-        again = clean(
-            cleaned.messages,
-            worst,
-            start=room,
-            target=room * cleanup.target_percent // 100,
-            keep=cleanup.keep_messages,
-            pinned=conversation.pinned,
+        again = _within(
+            cleaned.messages, worst, start=most, most=most, cleanup=cleanup, pinned=state.pinned
         )
-        return Cleaned(again.messages, cleaned.removed + again.removed, cleaned.tokens)
+        if not again.removed:
+            return cleaned
+        tokens = sum(self._router.count(state.model, again.messages))
+        return Cleaned(again.messages, cleaned.removed + again.removed, tokens)
+
+
+def _within(
+    messages: Sequence[ModelMessage],
+    sizes: Sequence[int],
+    *,
+    start: int,
+    most: int,
+    cleanup: Cleanup,
+    pinned: int,
+) -> Cleaned:
+    """Clean from `start` tokens on; beyond `most` even the newest messages before the last turn.
+
+    A session whose newest messages alone are too much would be refused with each further message.
+    """
+    target = most * cleanup.target_percent // 100
+    cleaned = clean(
+        messages, sizes, start=start, target=target, keep=cleanup.keep_messages, pinned=pinned
+    )
+    if cleaned.tokens <= most:
+        return cleaned
+    return clean(messages, sizes, start=most, target=target, keep=1, pinned=pinned)
 
 
 def worst_cases(messages: Sequence[ModelMessage]) -> tuple[int, ...]:

@@ -83,6 +83,10 @@ class TokenMeasure:
         ratio = self._ratios.get(model, FIRST_TOKENS_PER_BYTE)
         return tuple(_MESSAGE_TOKENS + round(ratio * _bytes_of(message)) for message in messages)
 
+    def count_tools(self, model: str, tools: Iterable[ToolSpec]) -> int:
+        """Return about how many tokens it takes to tell a model of these tools."""
+        return round(self._ratios.get(model, FIRST_TOKENS_PER_BYTE) * bytes_of_tools(tools))
+
 
 def _bytes_of(message: ModelMessage) -> int:
     if not message.tool_calls:  # most of them; a conversation is counted several times a turn

@@ -331,6 +331,10 @@ class Router(Protocol):
         """Return about how many tokens each message is, in the measure of the last calls."""
         ...
 
+    def count_tools(self, model: str, tools: Sequence[ToolSpec]) -> int:
+        """Return about how many tokens it takes to tell a model of these tools."""
+        ...
+
     def call(
         self,
         request: ModelRequest,

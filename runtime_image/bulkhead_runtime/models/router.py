@@ -24,6 +24,7 @@ from bulkhead_runtime.models.port import (
     ModelRequest,
     Moderation,
     OnSwitch,
+    ToolSpec,
     Usage,
 )
 from bulkhead_runtime.models.providers import OnCircuit, Providers
@@ -96,6 +97,10 @@ class ModelRouter:
     def count(self, model: str, messages: Sequence[ModelMessage]) -> tuple[int, ...]:
         """Return about how many tokens each message is, in the measure of the last calls."""
         return self._measure.count(model, messages)
+
+    def count_tools(self, model: str, tools: Sequence[ToolSpec]) -> int:
+        """Return about how many tokens it takes to tell a model of these tools."""
+        return self._measure.count_tools(model, tools)
 
     def call(
         self,

@@ -20,7 +20,10 @@ def _called(draw: st.DrawFn) -> list[ModelMessage]:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[list[ModelMessage], int]:
-    """Return a conversation as turns make it, and how many messages are pinned at its front."""
+    """Return a conversation as turns make it, and how many messages are pinned at its front.
+
+    Its last turn waits for the model's first answer, or for one to what tools returned.
+    """
     pinned = draw(st.integers(0, 2))
     messages = [ModelMessage("system", "be kind"), ModelMessage("user", "summary")][:pinned]
     for _ in range(draw(st.integers(0, 6))):
@@ -29,6 +32,8 @@ def conversations(draw: st.DrawFn) -> tuple[list[ModelMessage], int]:
             messages.extend(called)
         messages.append(draw(ANSWER))
     messages.append(draw(USER))
+    for called in draw(st.lists(_called(), max_size=2)):
+        messages.extend(called)
     return messages, pinned
 
 
@@ -37,7 +42,7 @@ def _sizes(messages: list[ModelMessage]) -> list[int]:
 
 
 @given(conversations(), st.integers(1, 200), st.integers(1, 100), st.integers(1, 8))
-def test_what_stays_is_whole_and_ends_with_the_message_that_waits(
+def test_what_stays_is_whole_and_ends_with_the_turn_that_waits(
     conversation: tuple[list[ModelMessage], int], start: int, share: int, keep: int
 ) -> None:
     messages, pinned = conversation
@@ -49,7 +54,8 @@ def test_what_stays_is_whole_and_ends_with_the_message_that_waits(
     assert kept == messages[:pinned] + messages[len(messages) - len(kept) + pinned :]
     assert cleaned.removed == len(messages) - len(kept)
     assert cleaned.tokens == sum(_sizes(kept))
-    assert kept[-1] == messages[-1]
+    *_, waits = (at for at, message in enumerate(messages) if message.role == "user")
+    assert kept[waits - len(messages) :] == messages[waits:]
     assert kept[-keep:] == messages[-keep:] or len(kept) - pinned >= min(keep, len(messages))
     asked = {call.id for message in kept for call in message.tool_calls}
     assert all(message.tool_call_id in asked for message in kept if message.role == "tool")
@@ -74,7 +80,8 @@ def test_it_comes_down_to_the_target_unless_only_what_always_stays_is_left(
     messages, pinned = conversation
     sizes = _sizes(messages)
     cleaned = clean(messages, sizes, start=0, target=sum(sizes) // 2, keep=1, pinned=pinned)
-    assert cleaned.tokens <= sum(sizes) // 2 or cleaned.messages[pinned:] == (messages[-1],)
+    *_, waits = (at for at, message in enumerate(messages) if message.role == "user")
+    assert cleaned.tokens <= sum(sizes) // 2 or list(cleaned.messages[pinned:]) == messages[waits:]
 
 
 def test_the_oldest_turns_leave_first() -> None:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from bulkhead_api.v1alpha1.sessions import Compaction
 from bulkhead_runtime.kernel.compaction import (
+    CHARACTERS_PER_TOKEN,
+    LEAST_CHARACTERS,
     SPARE_MESSAGES,
     TRANSCRIPT_CHARACTERS,
     Older,
@@ -18,6 +20,9 @@ from bulkhead_runtime.kernel.compaction import (
 )
 from bulkhead_runtime.models.port import ModelMessage, ToolCall
 from tests.unit.runtime.kernel.test_cleanup import conversations
+
+ROOM = 100_000
+"""Tokens: of a model that holds more than it is ever told of."""
 
 
 @given(conversations(), st.integers(1, 50), st.integers(2, 6))
@@ -38,8 +43,9 @@ def test_only_whole_old_turns_are_summarized(
     kept = sum(message.role == "user" for message in rest)
     assert older.turns + kept == asked
     assert all(message.role == "user" for message in rest[:1])
-    assert len(rest) <= most // 2
-    assert kept == max(1, turns // 2) or _next_turn(older, rest) > most // 2
+    assert len(rest) <= (most if kept == 1 else most // 2)
+    bound = most if kept == 0 else most // 2
+    assert kept == max(1, turns // 2) or _next_turn(older, rest) > bound
 
 
 def _next_turn(older: Older, rest: list[ModelMessage]) -> int:
@@ -77,7 +83,7 @@ def test_what_users_wrote_is_data_for_the_model_that_summarizes() -> None:
     messages = [ModelMessage("user", evil), ModelMessage("assistant", "no")] * 3
     older = older_turns(messages, 1, Compaction(turns=2))
     assert older is not None
-    system, told = prompt("before", older, 500)
+    system, told = prompt("before", older, 500, ROOM) or ()
     assert (system.role, told.role) == ("system", "user")
     assert evil not in system.content
     document = orjson.loads(told.content)
@@ -95,7 +101,22 @@ def test_what_is_told_to_be_summarized_is_bounded() -> None:
     ] * 40
     older = older_turns(messages, 1, Compaction(turns=2))
     assert older is not None
-    assert len(prompt(None, older, 500)[1].content) < 2 * TRANSCRIPT_CHARACTERS
+    _, told = prompt(None, older, 500, ROOM) or ()
+    assert len(told.content) <= TRANSCRIPT_CHARACTERS
+
+
+@given(st.lists(st.text(min_size=1, max_size=3000), min_size=1, max_size=60), st.integers(1, 9000))
+def test_what_is_told_to_be_summarized_fits_the_model_that_is_told(
+    texts: list[str], room: int
+) -> None:
+    older = Older(tuple(ModelMessage("user", text) for text in texts), len(texts), len(texts))
+    told = prompt("before", older, 500, room)
+    if told is None:
+        assert room * CHARACTERS_PER_TOKEN < 1000 + len(texts) * 2 * LEAST_CHARACTERS
+        return
+    document = orjson.loads(told[1].content)
+    characters = len(told[0].content) + sum(len(one["text"]) for one in document["messages"])
+    assert characters <= room * CHARACTERS_PER_TOKEN
 
 
 def _turn(number: int, calls: int) -> list[ModelMessage]:
@@ -119,6 +140,14 @@ def test_few_turns_with_many_messages_are_summarized_before_the_tail_overflows()
     assert older is not None
     assert (older.turns, older.until) == (3, 39)
     assert len(many) <= tail_of(settings) + 13
+
+
+def test_the_newest_turn_stays_word_for_word_while_a_tail_has_room_for_it() -> None:
+    settings = Compaction(turns=20)
+    messages = [*_turn(0, 10), *_turn(1, 30)]
+    older = older_turns(messages, 1, settings)
+    assert older is not None
+    assert (older.turns, older.until) == (1, 13)
 
 
 def test_a_turn_that_alone_is_more_than_a_tail_is_summarized_too() -> None:

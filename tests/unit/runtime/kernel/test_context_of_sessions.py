@@ -1,16 +1,19 @@
 """Long conversations: summaries of old turns, and what leaves a full context window."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets, RequestBudget
 from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.sessions import Cleanup, Compaction, Sessions
+from bulkhead_runtime.kernel.compaction import CHARACTERS_PER_TOKEN
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds, Session
 from tests.support.metric_values import value_of
 from tests.support.runtime.in_process import heard, running, say, stubbed
+from tests.support.runtime_process import agent, document
 from tests.support.stub_provider import Seen, StubProvider
 
 SHORT = Sessions(compaction=Compaction(turns=4, summary_characters=300))
@@ -30,6 +33,13 @@ async def _talk(runtime: Runtime, turns: int, session: str | None = None, said: 
 async def _session(runtime: Runtime, session_id: str) -> Session:
     bounds = PoolBounds.configured(runtime.holder.require().source)
     return await runtime.store.session(session_id, "alice", bounds)
+
+
+async def _said(runtime: Runtime, session_id: str) -> list[str]:
+    """Return what the user said, as the history has it."""
+    bounds = PoolBounds.configured(runtime.holder.require().source)
+    page = await runtime.store.messages(session_id, "alice", bounds, limit=200, cursor=None)
+    return [item.message.content for item in page.items if item.message.role == "user"]
 
 
 def _answered(provider: StubProvider) -> list[Seen]:
@@ -114,6 +124,21 @@ async def test_a_summary_is_made_without_a_model_that_fails(
     assert len(session.summary) <= 300
 
 
+async def test_a_model_is_told_as_much_to_summarize_as_it_holds(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    provider.forget()
+    window, output = 1500, 150
+    fields = {**_windowed(provider, "words", window), "sessions": SHORT}
+    brief = document("1.0.0", agent(max_output_tokens=16))
+    async with running(tmp_path, brief, **fields) as runtime:
+        await _talk(runtime, 5, said=" " + "x" * 3000)
+        (event,) = await heard(runtime, "session.compacted")
+    (asked,) = (seen for seen in provider.requests if seen not in _answered(provider))
+    assert event.data["by"] == "model"
+    assert 500 < sum(map(len, _told(asked))) <= (window - output) * CHARACTERS_PER_TOKEN
+
+
 async def test_a_summary_that_no_budget_pays_is_made_without_a_model(
     tmp_path: Path, provider: StubProvider
 ) -> None:
@@ -131,9 +156,7 @@ async def test_the_history_keeps_what_was_summarized(
 ) -> None:
     async with running(tmp_path, **stubbed(provider, "words", sessions=SHORT)) as runtime:
         session_id = await _talk(runtime, 6)
-        bounds = PoolBounds.configured(runtime.holder.require().source)
-        page = await runtime.store.messages(session_id, "alice", bounds, limit=50, cursor=None)
-    said = [item.message.content for item in page.items if item.message.role == "user"]
+        said = await _said(runtime, session_id)
     assert said == [f"question {number}" for number in range(6)]
 
 
@@ -174,6 +197,81 @@ async def test_the_oldest_messages_leave_a_full_window_and_the_newest_five_stay(
     assert event.data["messages"] > 0
     assert use in {"normal", "warning", "critical"}
     assert session.messages == 40
+
+
+def _windowed(provider: StubProvider, mode: str, window: int, **fields: Any) -> dict[str, Any]:
+    """Configuration of a model that holds so many tokens, in sessions without summaries."""
+    price = {"model": f"stub/{mode}", "inputPerMillion": "0", "outputPerMillion": "0"}
+    small = (ModelPrice.model_validate({**price, "contextWindow": window}),)
+    sessions = Sessions(compaction=Compaction(enabled=False, turns=100))
+    return {**stubbed(provider, mode, sessions=sessions, **fields), "prices": small}
+
+
+async def test_what_tools_return_makes_the_oldest_messages_leave_before_the_model_reads_it(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    provider.forget()
+    busy = document("1.0.0", agent(tools=["calculate"], max_output_tokens=16))
+    fields = _windowed(provider, "tools;calls=30", 1000)
+    async with running(tmp_path, busy, **fields) as runtime:
+        session = await _session(runtime, await _talk(runtime, 4, said=" " + "x" * 1200))
+        said = await _said(runtime, session.id)
+    asked = [[text for text in _told(seen) if "question" in text] for seen in provider.requests]
+    both = list(zip(asked[::2], asked[1::2], strict=True))
+    assert [after[-1][:10] for _, after in both] == [f"question {number}" for number in range(4)]
+    assert any(len(after) < len(before) for before, after in both), "nothing left within a turn"
+    assert all(_whole(seen) for seen in provider.requests)
+    assert [text[:10] for text in said] == [f"question {number}" for number in range(4)]
+    assert session.messages == 4 * (3 + 30)
+
+
+async def test_the_newest_messages_leave_too_where_they_alone_are_more_than_the_model_holds(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    provider.forget()
+    brief = document("1.0.0", agent(max_output_tokens=500))
+    fields = _windowed(provider, "words;chunks=8000", 2000)
+    async with running(tmp_path, brief, **fields) as runtime:
+        await _talk(runtime, 2)
+    assert _told(provider.requests[-1]) == ["question 1"]
+
+
+async def test_tools_take_their_part_of_the_window(tmp_path: Path, provider: StubProvider) -> None:
+    tooled = document("1.0.0", agent(tools=["calculate"], max_output_tokens=16))
+    plain = document("1.0.0", agent(max_output_tokens=16))
+    told: list[int] = []
+    for served in (tooled, plain):
+        fields = _windowed(provider, "words", 256)
+        async with running(tmp_path, served, **fields) as runtime:
+            await _talk(runtime, 25, said=" " + "x" * 80)
+        told.append(max(len(_told(seen)) for seen in provider.requests))
+        provider.forget()
+    assert told[0] < told[1]
+
+
+async def test_a_session_goes_on_after_an_answer_that_no_request_may_tell_again(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    provider.forget()
+    budgets = Budgets(request=RequestBudget(tokens=6000))
+    fields = stubbed(provider, "words;chunks=1500", budgets=budgets)
+    async with running(tmp_path, **fields) as runtime:
+        session = await _session(runtime, await _talk(runtime, 3))
+    assert session.turns == 3
+    assert _told(provider.requests[-1]) == ["question 2"]
+
+
+def _whole(seen: Seen) -> bool:
+    """Tell whether every call that is told has its result, and every result its call."""
+    open_calls: list[str] = []
+    for message in seen.body["messages"]:
+        if message["role"] == "tool":
+            if not open_calls or message["tool_call_id"] != open_calls.pop(0):
+                return False
+        elif open_calls:
+            return False
+        open_calls += [call["id"] for call in message.get("tool_calls", ())]
+    return not open_calls
 
 
 async def test_a_history_beyond_the_requests_budget_is_cut_to_it_and_not_refused(
