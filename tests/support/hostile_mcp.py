@@ -24,14 +24,16 @@ def _tool(name: str, **fields: Any) -> dict[str, Any]:
 
 @dataclass
 class HostileMcp:
-    """The application; `lists` counts how often it was asked for its tools."""
+    """The application; `lists` counts how often it was asked for its tools, `shown` is a token."""
 
     url: str = ""
     mode: str = ""
     lists: int = 0
+    shown: str = ""
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         body = json.loads((await receive()).get("body") or b"{}")
+        self.shown = dict(scope["headers"]).get(b"authorization", b"").decode()
         match self.mode:
             case "garbage":
                 await _send(send, 200, b"<html>")
@@ -52,6 +54,8 @@ class HostileMcp:
         answer = {"jsonrpc": "2.0", "id": request.get("id")}
         if self.mode == "error":
             return {**answer, "error": {"code": -32000, "message": "no thanks"}}
+        if self.mode == "telltale":
+            return {**answer, "error": {"code": -32000, "message": f"what is {self.shown}?"}}
         complete = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
         if request.get("method") == "server/discover":
             found = {"supportedVersions": [_VERSION], "capabilities": {"tools": {}}}
@@ -70,6 +74,7 @@ class HostileMcp:
                 _tool("a name with spaces"),
                 _tool("n" * 64),
                 _tool("large", inputSchema=large),
+                _tool("beyond", inputSchema={"type": "object", "maxProperties": 2**70}),
             ]
         }
 

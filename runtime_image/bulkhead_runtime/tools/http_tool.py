@@ -7,6 +7,7 @@ that the platform names for it, encrypted unless the platform has opened the hos
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,6 +26,11 @@ from bulkhead_runtime.tools.web.targets import parse_target
 
 MAX_ANSWER_BYTES: Final = 49_152
 MAX_ERROR_CHARACTERS: Final = 1_000
+
+MIN_HIDDEN_CHARACTERS: Final = 8
+"""Shorter credentials are words that answers hold anyway."""
+
+HIDDEN: Final = b"[credential]"
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z0-9_-]{1,64})\}")
 _IN_QUERY: Final = frozenset({"GET", "DELETE"})
@@ -70,19 +76,24 @@ class _Call:
         in_query = self._declared.method in _IN_QUERY
         if in_query and rest:
             url = url.with_query(_query(rest))
+        credential = self._credential()
         answer = await self._client.request(
             self._declared.method,
             url,
             max_bytes=MAX_ANSWER_BYTES,
-            headers={"Accept": "application/json, text/*;q=0.9", **self._authorization()},
+            headers={
+                "Accept": "application/json, text/*;q=0.9",
+                **self._authorization(credential),
+            },
             body=None if in_query else orjson.dumps(rest),
         )
-        return _result(answer)
+        return _result(_without(credential, answer))
 
-    def _authorization(self) -> dict[str, str]:
+    def _credential(self) -> str:
+        """Return the credential that is sent along, empty for none."""
         declared = self._declared
         if declared.credential is None:
-            return {}
+            return ""
         if declared.credential not in self._host.credentials:
             raise ToolError(
                 "credential_refused",
@@ -93,9 +104,14 @@ class _Call:
             raise ToolError(
                 "credential_refused", "A credential is sent over https only: change the tool's url."
             )
-        value = self._credentials.value(declared.credential)
-        bearer = declared.header_name.lower() == "authorization"
-        return {declared.header_name: f"Bearer {value}" if bearer else value}
+        return self._credentials.value(declared.credential)
+
+    def _authorization(self, credential: str) -> dict[str, str]:
+        if not credential:
+            return {}
+        name = self._declared.header_name
+        bearer = name.lower() == "authorization"
+        return {name: f"Bearer {credential}" if bearer else credential}
 
 
 def http_tool(declared: HttpTool, settings: Tools, access: HttpAccess) -> Tool:
@@ -104,7 +120,7 @@ def http_tool(declared: HttpTool, settings: Tools, access: HttpAccess) -> Tool:
     return Tool(
         name=declared.name,
         description=declared.description,
-        parameters=declared.parameters,
+        parameters={"type": "object", **declared.parameters},
         risk=declared.risk,
         handler=call,
         timeout_seconds=declared.timeout_seconds,
@@ -161,6 +177,20 @@ def _query(arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         values = value if isinstance(value, list) else [value]
         pairs.extend((name, _plain(one)) for one in values if one is not None)
     return pairs
+
+
+def _without(credential: str, answer: Answer) -> Answer:
+    """Return the answer of a service without what it repeats of the credential.
+
+    Whoever declares a tool chooses the path, and many hosts have one that tells what it was sent.
+    """
+    if len(credential) < MIN_HIDDEN_CHARACTERS:
+        return answer
+    spellings = {credential.encode(), orjson.dumps(credential)[1:-1]}
+    body = answer.body
+    for spelling in spellings:
+        body = body.replace(spelling, HIDDEN)
+    return replace(answer, body=body)
 
 
 def _result(answer: Answer) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class ToolRegistry:
             await self._servers.prepare([name])
             tool = self._servers.get(name)
         if tool is None:
-            return failed("unknown_tool", self._unknown(name, context))
+            return self._unknown(name, context)
         return await self._runner.run(tool, arguments, context)
 
     async def probe(self, url: str) -> int:
@@ -166,15 +166,16 @@ class ToolRegistry:
             self._access = HttpAccess(self._surroundings)
         return self._access
 
-    def _unknown(self, name: str, context: ToolContext) -> str:
+    def _unknown(self, name: str, context: ToolContext) -> ToolEnvelope:
         server = name.partition("__")[0]
-        if server in self._servers.failures:
-            return f"Server {server!r} does not answer: {self._servers.failures[server]}"
+        if (failure := self._servers.failures.get(server)) is not None:
+            reason = f"Server {server!r} does not answer: {failure}"
+            return failed("unknown_tool", reason, untrusted=True)
         known = [*self._built_in, *(tool.name for tool in self._servers.tools)]
         owner = (context.package, context.version)
         known += self._packages.get(owner, {}) if context.package else self._unambiguous
         shown = ", ".join(sorted(known)[:MAX_NAMES_SHOWN]) or "none"
-        return f"There is no tool {name[:64]!r}; there are: {shown}."
+        return failed("unknown_tool", f"There is no tool {name[:64]!r}; there are: {shown}.")
 
 
 def _by_name(tools: Iterable[Tool]) -> Mapping[str, Tool]:

@@ -83,7 +83,8 @@ async def call_tool(
         # Not `client.call_tool`: it holds results against a schema that the server chose.
         result = await client.session.send_request(request, mcp_types.CallToolResult)
     if result.is_error:
-        raise ToolError("tool_error", tool_text(result) or "The tool failed and does not say why.")
+        said = _without(endpoint.token, tool_text(result))
+        raise ToolError("tool_error", said or "The tool failed and does not say why.")
     return tool_data(result)
 
 
@@ -110,7 +111,9 @@ async def _connected(endpoint: Endpoint) -> AsyncIterator[Client]:
         ):
             yield client
     except Exception as error:
-        raise _translated(endpoint.name, error, transport.refused) from error
+        failure = _translated(endpoint.name, error, transport.refused)
+        failure.message = _without(endpoint.token, failure.message)
+        raise failure from error
 
 
 @lru_cache
@@ -168,6 +171,11 @@ def _translated(server: str, error: Exception, refused: int | None) -> ToolError
         if isinstance(cause, MCPError | httpx2.DecodingError | ValidationError | ValueError):
             return ToolError("bad_answer", f"Server {server!r} answers with what is no MCP.")
     return TransientError("unreachable", f"Server {server!r} cannot be reached.")
+
+
+def _without(token: str | None, words: str) -> str:
+    """Return words of a server without the token, which it may repeat."""
+    return words.replace(token, "[credential]") if token else words
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

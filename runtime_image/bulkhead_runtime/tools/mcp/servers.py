@@ -98,8 +98,8 @@ class _Server:
     def _tool(self, offered: "mcp_types.Tool") -> Tool | None:
         """Return an offered tool under our name; None for one that no model could be given."""
         name = f"{self.configured.name}{SEPARATOR}{offered.name}"
-        schema = orjson.dumps(offered.input_schema)
-        if not _sayable(name) or len(schema) > MAX_PARAMETERS_BYTES:
+        schema = _json(offered.input_schema)
+        if not _sayable(name) or not 0 < len(schema) <= MAX_PARAMETERS_BYTES:
             _log.warning("MCP tool left out", extra={"server": self.configured.name})
             return None
         description = (offered.description or "")[:MAX_DESCRIPTION_CHARACTERS]
@@ -204,6 +204,14 @@ class McpServers:
 
 async def _sdk() -> Any:
     return await asyncio.to_thread(importlib.import_module, "bulkhead_runtime.tools.mcp.sdk")
+
+
+def _json(schema: Mapping[str, Any]) -> bytes:
+    """Return a schema as JSON, nothing for one that is none to others."""
+    try:
+        return orjson.dumps(schema)
+    except orjson.JSONEncodeError:
+        return b""
 
 
 def _sayable(name: str) -> bool:

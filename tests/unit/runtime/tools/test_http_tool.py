@@ -1,5 +1,6 @@
 """Tools that packages declare: where arguments and credentials get to, and where they never do."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from bulkhead_api.v1alpha1.tools import Tools
 from bulkhead_runtime.tools.errors import ToolError
 from bulkhead_runtime.tools.http_tool import fill_path
 from bulkhead_runtime.tools.port import ToolEnvelope
-from tests.support.tool_homes import ToolHome, tool_context, tool_home
+from tests.support.tool_homes import PACKAGE, ToolHome, tool_context, tool_home
 from tests.support.web_server import Names, WebServer, web_server
 
 KEY = "sk-very-secret"
@@ -124,11 +125,26 @@ async def test_a_credential_reaches_the_host_that_the_platform_names(
     home: ToolHome, web: WebServer
 ) -> None:
     declare(home, web, credential="crm-key")
-    envelope = await call(home)
-    assert envelope.data["body"]["headers"]["authorization"] == f"Bearer {KEY}"
+    await call(home)
     declare(home, web, credential="crm-key", headerName="X-Api-Key")
-    envelope = await call(home)
-    assert envelope.data["body"]["headers"]["x-api-key"] == KEY
+    await call(home)
+    first, second = (headers for _, _, headers in web.requests)
+    assert first["authorization"] == f"Bearer {KEY}"
+    assert second["x-api-key"] == KEY
+
+
+@pytest.mark.parametrize("status", [200, 401])
+@pytest.mark.parametrize("key", [KEY, 'sk-"quoted"'])
+async def test_a_service_that_repeats_the_credential_tells_it_to_nobody(
+    home: ToolHome, web: WebServer, tmp_path: Path, key: str, status: int
+) -> None:
+    (tmp_path / "secrets" / "tools" / "crm-key").write_text(key)
+    said = json.dumps({"error": f"key {key} is no good", "again": key}).encode()
+    declare(home, web, web.put("a", said, "application/json", status=status), credential="crm-key")
+    told = (await call(home)).for_model()
+    assert "key [credential] is no good" in told
+    assert key not in told
+    assert json.dumps(key)[1:-1] not in told
 
 
 async def test_a_rotated_credential_is_used_at_once(
@@ -137,8 +153,8 @@ async def test_a_rotated_credential_is_used_at_once(
     declare(home, web, credential="crm-key")
     await call(home)
     (tmp_path / "secrets" / "tools" / "crm-key").write_text("new")
-    envelope = await call(home)
-    assert envelope.data["body"]["headers"]["authorization"] == "Bearer new"
+    await call(home)
+    assert web.requests[-1][2]["authorization"] == "Bearer new"
 
 
 @pytest.mark.parametrize(
@@ -157,6 +173,13 @@ async def test_a_credential_is_sent_nowhere_else(
     assert code(envelope) == expected
     assert KEY not in str(envelope)
     assert web.requests == []
+
+
+def test_models_are_told_that_arguments_are_an_object(home: ToolHome, web: WebServer) -> None:
+    declare(home, web, parameters={"properties": {"a": {}}})
+    tool = home.registry.get("order", *PACKAGE)
+    assert tool is not None
+    assert tool.parameters == {"type": "object", "properties": {"a": {}}}
 
 
 async def test_a_credential_that_is_not_mounted_is_said(

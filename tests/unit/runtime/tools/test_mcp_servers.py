@@ -268,6 +268,19 @@ async def test_a_hostile_server_ends_in_a_reason(
     assert hint in home.registry.failures["crm"]
 
 
+async def test_what_a_server_repeats_of_the_token_is_told_to_nobody(
+    home: ToolHome, hostile: HostileMcp, caplog: pytest.LogCaptureFixture
+) -> None:
+    hostile.mode = "telltale"
+    follow(home, hostile.url)
+    envelope = await call(home, "any")
+    assert "what is Bearer [credential]?" in str(envelope)
+    assert envelope.untrusted
+    assert hostile.shown == f"Bearer {TOKEN}"
+    assert [record.reason for record in caplog.records if hasattr(record, "reason")]
+    assert TOKEN not in str(envelope) + str([vars(record) for record in caplog.records])
+
+
 async def test_of_a_list_without_an_end_only_so_much_is_taken(
     home: ToolHome, hostile: HostileMcp
 ) -> None:
