@@ -50,7 +50,7 @@ FAILURES = {
     "stub/ends-early": Failure(502, "model_unavailable", charged=True),
     "stub/error-frame": Failure(502, "model_unavailable", charged=True),
     "stub/html": Failure(502, "model_garbage"),
-    "stub/redirect": Failure(422, "model_refused"),
+    "stub/redirect": Failure(502, "model_unavailable"),
     "stub/error": Failure(502, "model_unavailable"),
     "stub/unauthorized": Failure(502, "model_unauthorized"),
     "stub/unknown": Failure(404, "unknown_model"),

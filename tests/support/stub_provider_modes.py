@@ -365,6 +365,11 @@ async def unauthorized(call: Call, exchange: Exchange) -> None:
     await refuse(exchange, 401, f"Incorrect API key provided: {call.key}", "invalid_api_key")
 
 
+async def unpaid(call: Call, exchange: Exchange) -> None:
+    """402 as of an account without credit."""
+    await refuse(exchange, 402, "Insufficient Balance", "unknown_error")
+
+
 async def unknown(call: Call, exchange: Exchange) -> None:
     """404 as for a model that does not exist."""
     await refuse(exchange, 404, f"The model {call.model} does not exist", "model_not_found")
@@ -405,7 +410,7 @@ MODES: dict[str, Mode] = {
     for function in (
         words, slow, tools, busy_after_tools, no_usage, miscounts, no_done,
         duplicate_finish, garbage, wrong_shape, error_frame, cut, ends_early, hang, silent,
-        oversized, endless, html, redirect, rate_limited, busy_once, error, unauthorized, unknown,
-        context,
+        oversized, endless, html, redirect, rate_limited, busy_once, error, unauthorized, unpaid,
+        unknown, context,
     )
 }  # fmt: skip

@@ -3,7 +3,9 @@
 The provider's own words are shown only where they help a person, and then redacted.
 """
 
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from bulkhead_runtime.models.errors import ModelError, ModelErrorKind
@@ -19,6 +21,9 @@ _REMEDIES: Final[dict[ModelErrorKind, str]] = {
     "timeout": "did not answer in time: try again later",
     "unavailable": "failed: try again later",
 }
+_UNPAID: Final = "wants to be paid: fill up the account that its API key belongs to"
+_MOVED: Final = "redirects, which is not followed: write the final address as baseURL"
+_BY_STATUS: Final = {402: _UNPAID, **dict.fromkeys(range(300, 400), _MOVED)}
 
 
 class Failures:
@@ -38,9 +43,7 @@ class Failures:
         retry_after: float | None = None,
     ) -> ModelError:
         """Return the error of a kind; `said` are the provider's own words, not yet redacted."""
-        remedy = _REMEDIES.get(kind)
-        if remedy is None and status is not None and 300 <= status < 400:  # noqa: PLR2004
-            remedy = "redirects, which is not followed: write the final address as baseURL"
+        remedy = _BY_STATUS.get(status or 0) or _REMEDIES.get(kind)
         words = redacted(said, self._key) or "without a reason"
         # The provider's own words are never a template.
         told = remedy.format(model=model[:128]) if remedy else f"refused the request: {words}"
@@ -87,9 +90,18 @@ class Failures:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a provider asks to wait; dates and nonsense are as good as none."""
+    """Return the seconds that a provider asks to wait, an hour at most; None for nonsense."""
+    told = headers.get("Retry-After", "")
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(told)
     except ValueError:
-        return None
-    return seconds if 0 <= seconds <= MAX_RETRY_AFTER_SECONDS else None
+        seconds = _seconds_until(told)
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
+
+
+def _seconds_until(date: str) -> float:
+    """Return the seconds until an HTTP date, less than none where it is no date."""
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return -1.0

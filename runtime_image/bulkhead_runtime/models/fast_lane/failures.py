@@ -12,6 +12,7 @@ from bulkhead_runtime.models.failures import Failures, retry_after
 _KINDS: Final[dict[int, ModelErrorKind]] = {
     400: "invalid_request",
     401: "unauthorized",
+    402: "unauthorized",
     403: "unauthorized",
     404: "unknown_model",
     408: "timeout",
@@ -26,7 +27,7 @@ def refused(
     failures: Failures, model: str, status: int, headers: Mapping[str, str], body: bytes
 ) -> ModelError:
     """Return the error for an answer that is not 200."""
-    kind = _KINDS.get(status, "unavailable" if status >= 500 else "refused")  # noqa: PLR2004
+    kind = _KINDS.get(status, "refused" if 400 <= status < 500 else "unavailable")  # noqa: PLR2004
     return failures.of_kind(
         kind, model, status=status, said=_said(body), retry_after=retry_after(headers)
     )

@@ -45,6 +45,8 @@ FAILURES_BEFORE_THE_FIRST_TOKEN = {
     "does not answer in time": "up/silent",
     "answers a web page": "up/html",
     "refuses the key": "up/unauthorized",
+    "has an account without credit": "up/unpaid",
+    "redirects": "up/redirect",
     "is not there": "dead/words",
     "is not configured": "gone/words",
 }
@@ -200,6 +202,8 @@ async def test_a_provider_that_is_busy_for_a_moment_is_asked_again(
         pytest.param("silent", 2, 1, id="a timeout may still be paid for"),
         pytest.param("unauthorized", 2, 1, id="a wrong key stays wrong"),
         pytest.param("context", 2, 1, id="a refused request stays refused"),
+        pytest.param("unpaid", 2, 1, id="an empty account stays empty"),
+        pytest.param("redirect", 2, 1, id="who has moved has moved"),
         pytest.param("cut", 2, 1, id="an answer that has begun is not begun again"),
         pytest.param("html", 2, 1, id="garbage is not asked for twice"),
     ],
