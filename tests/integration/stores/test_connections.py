@@ -367,6 +367,36 @@ async def test_the_end_of_a_turn_outlives_a_restart_of_postgresql(
     await home.close()
 
 
+async def test_the_end_of_a_turn_outlives_a_postgresql_that_only_reads(
+    own_postgres: Postgres, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = SharedHome(tmp_path, own_postgres)
+    store = await home.open()
+    asked = begin(turn=begin_turn(new=True))
+    begun = await started(store, asked)
+    assert begun.turn is not None
+    own_postgres.administer("ALTER DATABASE bulkhead SET default_transaction_read_only = on")
+    own_postgres.administer(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'bulkhead_acme%'"
+    )
+    with pytest.raises(Problem) as refused:
+        await store.create(new_session("ses_2"), BOUNDS)
+    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+    caplog.clear()
+    end = finish(asked, turn=remembered(begun.turn, "kept"), lines=(line(),))
+    ending = asyncio.create_task(store.finish(end, BOUNDS))
+
+    async def in_vain() -> bool:
+        return any(getattr(told, "state", None) == "25006" for told in caplog.records)
+
+    await until(in_vain, "the end of the turn is refused")
+    own_postgres.administer(
+        "ALTER DATABASE bulkhead RESET default_transaction_read_only", database="postgres"
+    )
+    assert (await ending).turn == "stored"
+    await home.close()
+
+
 async def test_every_acknowledged_turn_survives_the_death_of_postgresql(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:

@@ -37,6 +37,9 @@ IDLE_SECONDS = 2.0
 MAX_WAITING = 1000
 
 _DISK_FULL = "53100"
+_ONLY_READS = "25006"
+"""What a server says that has handed over to another; the next connection finds that one."""
+
 _NOT_THERE = frozenset({"3F000", "42P01", "42883", "42703"})
 """No such schema, table, function or column."""
 
@@ -230,7 +233,7 @@ def _problem(error: psycopg.Error) -> errors.Problem:
         "PostgreSQL failed",
         extra={"state": error.sqlstate, "reason": " ".join(str(error).split())},
     )
-    passes = isinstance(error, psycopg.OperationalError)
+    passes = isinstance(error, psycopg.OperationalError) or error.sqlstate == _ONLY_READS
     return errors.store_unavailable(
         "The conversation store could not be read or written.", retry_after=1 if passes else None
     )
