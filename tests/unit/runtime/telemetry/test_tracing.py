@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -138,16 +139,63 @@ async def test_headers_reach_the_collector_and_are_not_shown(collector: Collecto
     assert SECRET not in repr(settings)
 
 
-async def test_a_collector_that_refuses_harms_nobody(collector: CollectorServer) -> None:
+async def _trace(tracing: Tracing, runs: int) -> None:
+    for _ in range(runs):
+        with tracing.run(continue_trace(None), agent="assistant", attributes={}):
+            pass
+
+
+async def test_a_collector_that_refuses_harms_nobody_and_is_told_of_once(
+    collector: CollectorServer, caplog: pytest.LogCaptureFixture
+) -> None:
     collector.refuse(400)
     tracing = Tracing()
     await tracing.configure(_settings(collector))
-    for _ in range(10_000):
-        with tracing.run(continue_trace(None), agent="assistant", attributes={}):
-            pass
+    await _trace(tracing, 10_000)
     await tracing.aclose()
 
-    assert collector.headers
+    assert len(collector.headers) > 1
+    said = [record for record in caplog.records if "400" in record.getMessage()]
+    assert [record.levelname for record in said] == ["ERROR"]
+
+
+async def test_spans_that_find_no_room_are_told_of(
+    collector: CollectorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector.refuse(503)
+    tracing = Tracing()
+    await tracing.configure(_settings(collector))
+    await _trace(tracing, 10_000)
+    await tracing.aclose()
+
+    said = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert said
+    assert {record.getMessage() for record in said} == {"Queue full, dropping Span."}
+    assert len(said) < 100
+
+
+async def test_many_spans_leave_in_few_requests_so_that_a_distant_collector_keeps_up(
+    collector: CollectorServer,
+) -> None:
+    tracing = Tracing()
+    await tracing.configure(_settings(collector))
+    await _trace(tracing, 4_000)
+    await tracing.aclose()
+
+    assert len(collector.spans()) == 4_000
+    assert len(collector.headers) < 20
+
+
+async def test_a_collector_that_is_away_does_not_hold_up_the_end(
+    collector: CollectorServer,
+) -> None:
+    collector.refuse(503)
+    tracing = Tracing()
+    await tracing.configure(_settings(collector))
+    await _trace(tracing, 4_000)
+    # Trying every batch takes half a minute and more.
+    async with asyncio.timeout(20):
+        await tracing.aclose()
 
 
 def test_without_a_collector_nothing_of_opentelemetry_is_imported() -> None:
