@@ -85,8 +85,7 @@ class EventBus:
     def publish(self, event: Event) -> None:
         """Hand an event to the log; never blocks, never raises."""
         if len(self._pending) >= QUEUED_EVENTS:
-            self._lost += 1
-            self._count_lost(1)
+            self._lose(1)
             return
         self._pending.append(event)
         self._wanted.set()
@@ -140,12 +139,25 @@ class EventBus:
                     log.warning("Events wait for the store", extra={"reason": problem.message})
                 await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
                 failures += 1
+            except Exception:
+                log.exception("Events lost", extra={"events": len(batch)})
+                self._lose(len(batch))
+                self._written(batch)
+                return
             else:
                 return
 
-    async def _write(self, batch: tuple[Event, ...]) -> None:
-        await self._log.append_events(batch)
+    def _lose(self, events: int) -> None:
+        """Count events; the log of events is told of them with the next ones."""
+        self._lost += events
+        self._count_lost(events)
+
+    def _written(self, batch: tuple[Event, ...]) -> None:
         for _ in batch:
             self._pending.popleft()
+
+    async def _write(self, batch: tuple[Event, ...]) -> None:
+        await self._log.append_events(batch)
+        self._written(batch)
         for follower in self._followers:
             follower.hear(batch)

@@ -67,6 +67,27 @@ async def test_more_than_the_queue_holds_is_counted_and_told_and_never_blocks(
     assert await _numbers(store) == list(range(QUEUED_EVENTS))
 
 
+async def test_what_no_store_can_take_is_lost_with_a_count_and_what_follows_is_kept(
+    store: SqliteStore,
+) -> None:
+    counter = Counter()
+    bus = EventBus(store, lost=counter)
+    bus.start()
+    bus.publish(Event("evt_odd", "tool.denied", 0, data={"reason": "half a character: \ud800"}))
+
+    async def lost() -> bool:
+        return counter.lost == 1
+
+    await until(lost, "it is counted")
+    bus.publish(_event(1))
+    await bus.aclose()
+    assert await _numbers(store) == [1]
+    assert [stored.event.data for stored in await store.events(EventFilter(), limit=10)] == [
+        {"number": 1},
+        {"events": 1},
+    ]
+
+
 async def test_a_follower_gets_the_past_and_then_the_present_without_gap_or_double(
     store: SqliteStore,
 ) -> None:
