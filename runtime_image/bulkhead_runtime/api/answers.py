@@ -77,6 +77,10 @@ class Format(Protocol):
 class Listener(Protocol):
     """Hears an answer while it is made."""
 
+    def asking(self) -> None:
+        """Hear that nothing but the model is waited for any more."""
+        ...
+
     async def begin(self, warnings: tuple[str, ...] = ()) -> None:
         """Hear that the answer is about to come."""
         ...
@@ -171,6 +175,9 @@ def _kept(answer: Format, ending: Ending, stream: bool, result: object) -> Repea
 class _Deaf:
     """Hears nothing: the answer is sent when it is whole."""
 
+    def asking(self) -> None:
+        """Hear nothing."""
+
     async def begin(self, warnings: tuple[str, ...] = ()) -> None:
         """Hear nothing."""
 
@@ -189,8 +196,14 @@ class _Writer:
         self._answer = answer
         self._keep_alive = keep_alive
 
+    def asking(self) -> None:
+        """Begin the stream without an answer if that takes long."""
+        self._keep_alive.begin_by(self.begin)
+
     async def begin(self, warnings: tuple[str, ...] = ()) -> None:
-        """Begin the stream."""
+        """Begin the stream, once."""
+        if self._exchange.started:
+            return
         self._keep_alive.touch()
         note_warnings(self._exchange, warnings)
         await self._exchange.start_events()

@@ -97,7 +97,8 @@ def _model_work(runtime: Runtime, body: ChatBody, messages: tuple[ModelMessage, 
 
     async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
         request = DirectRequest(asked, caller)
-        await model_answer(listener, ending, partial(runtime.direct.call, request))
+        call = partial(runtime.direct.call, request, asking=listener.asking)
+        await model_answer(listener, ending, call)
 
     return work
 
@@ -120,14 +121,18 @@ async def _pass_through(
 ) -> None:
     with KeepAlive(exchange) as keep_alive:
 
-        async def write(frames: bytes) -> None:
-            keep_alive.touch()
+        async def begin() -> None:
             if not exchange.started:
                 await exchange.start_events()
+
+        async def write(frames: bytes) -> None:
+            keep_alive.touch()
+            await begin()
             await exchange.write(frames, last=frames.endswith(DONE))
 
         try:
-            await exchange.until_gone(runtime.direct.pass_through(request, write))
+            asking = partial(keep_alive.begin_by, begin)
+            await exchange.until_gone(runtime.direct.pass_through(request, write, asking))
         except Exception as error:  # noqa: BLE001 (ends in an answer or in the stream)
             await answers.end_failed(exchange, error, answer)
             return

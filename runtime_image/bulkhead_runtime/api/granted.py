@@ -35,6 +35,7 @@ async def complete(exchange: Exchange, runtime: Runtime) -> None:
     request = model_request(body, conversation(body))
 
     async def work(listener: Listener, ending: Ending, _: Caller) -> None:
+        listener.asking()
         await model_answer(listener, ending, partial(grant.call, request))
 
     answer = ChatFormat(body.model, include_usage=body.include_usage)

@@ -71,7 +71,8 @@ def _model_work(runtime: Runtime, body: ResponseBody, messages: tuple[ModelMessa
 
     async def work(listener: Listener, ending: Ending, caller: Caller) -> None:
         request = DirectRequest(model_request, caller)
-        await model_answer(listener, ending, partial(runtime.direct.call, request))
+        call = partial(runtime.direct.call, request, asking=listener.asking)
+        await model_answer(listener, ending, call)
 
     return work
 

@@ -1,5 +1,6 @@
 """Models addressed by name, without an agent: decoded part by part, or byte for byte."""
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from msgspec.structs import replace
@@ -17,6 +18,13 @@ from bulkhead_runtime.store.port import Turn
 
 Asked = TypeVar("Asked", bound=Request)
 Taker = TypeVar("Taker")
+
+Asking = Callable[[], object]
+"""Is called when nothing but the model is waited for any more."""
+
+
+def _unheard() -> None:
+    """Do nothing."""
 
 
 class DirectModels:
@@ -43,7 +51,9 @@ class DirectModels:
             cheaper is None or self._router.has_byte_lane(cheaper)
         )
 
-    async def call(self, request: DirectRequest, take: Take) -> UsageTotal:
+    async def call(
+        self, request: DirectRequest, take: Take, asking: Asking = _unheard
+    ) -> UsageTotal:
         """Hand every part of the answer to `take`; raise `Problem` when the model fails."""
         asked = request.model_request
         execution = self._executions.direct(
@@ -53,9 +63,11 @@ class DirectModels:
             model=asked.model,
             texts=tuple(message.content for message in asked.messages),
         )
-        return await self._kernel.run(execution, _Call(self._calls, execution, asked, take))
+        return await self._kernel.run(execution, _Call(self._calls, execution, asked, take, asking))
 
-    async def pass_through(self, request: PassthroughRequest, write: Write) -> UsageTotal:
+    async def pass_through(
+        self, request: PassthroughRequest, write: Write, asking: Asking = _unheard
+    ) -> UsageTotal:
         """Write the answer's frames; raise `Problem` when the model fails or ends it early."""
         execution = self._executions.direct(
             self._holder.require(),
@@ -72,15 +84,24 @@ class DirectModels:
             max_output_tokens=request.max_output_tokens,
             deadline=execution.deadline,
         )
-        return await self._kernel.run(execution, _PassThrough(self._calls, execution, asked, write))
+        work = _PassThrough(self._calls, execution, asked, write, asking)
+        return await self._kernel.run(execution, work)
 
 
 class _DirectWork(Generic[Asked, Taker]):
     """One call of a model."""
 
-    __slots__ = ("asked", "calls", "execution", "planned", "take")
+    __slots__ = ("asked", "asking", "calls", "execution", "planned", "take")
 
-    def __init__(self, calls: ModelCalls, execution: Execution, asked: Asked, take: Taker) -> None:
+    def __init__(
+        self,
+        calls: ModelCalls,
+        execution: Execution,
+        asked: Asked,
+        take: Taker,
+        asking: Asking,
+    ) -> None:
+        self.asking = asking
         self.calls = calls
         self.execution = execution
         self.asked = asked
@@ -119,6 +140,7 @@ class _Call(_DirectWork[ModelRequest, Take]):
     async def run(self, _: Turn | None) -> UsageTotal:
         """Call the model."""
         self.follow_steps()
+        self.asking()
         await self.calls.stream(self.execution, self.asked, self.take, planned=self.planned)
         return self.completed()
 
@@ -131,5 +153,6 @@ class _PassThrough(_DirectWork[ByteRequest, Write]):
     async def run(self, _: Turn | None) -> UsageTotal:
         """Pass the model's bytes on."""
         self.follow_steps()
+        self.asking()
         await self.calls.bytes(self.execution, self.asked, self.take, planned=self.planned)
         return self.completed()
