@@ -139,7 +139,7 @@ def seller_of(provider: ProviderConfig) -> str | None:
 
 def facts_of(seller: str | None, model: str) -> ModelFacts:
     """Return what the table knows of a seller's model."""
-    row = _table().get(seller, {}).get(model) if seller is not None else None
+    row = _models_of(seller).get(model)
     if row is None:
         return UNKNOWN
     long_from, long_input, long_output = row[5:8] if len(row) > 5 else (None, 0, 0)  # noqa: PLR2004
@@ -159,7 +159,7 @@ def _moderator(seller: str | None) -> str | None:
 
 def names_of(seller: str | None) -> tuple[str, ...]:
     """Return the names of a seller's models."""
-    return tuple(_table().get(seller, ())) if seller is not None else ()
+    return tuple(_models_of(seller))
 
 
 def _with_told(facts: ModelFacts, told: ModelPrice) -> ModelFacts:
@@ -172,6 +172,14 @@ def _with_told(facts: ModelFacts, told: ModelPrice) -> ModelFacts:
         context_window=told.context_window or facts.context_window,
         max_output=told.max_output or facts.max_output,
     )
+
+
+def _models_of(seller: str | None) -> dict[str, list[Any]]:
+    """Return a seller's models; a provider's name has a dash where litellm's has an underscore."""
+    if seller is None:
+        return {}
+    table = _table()
+    return table.get(seller) or table.get(seller.replace("-", "_"), {})
 
 
 @cache

@@ -5,7 +5,7 @@ nothing but its own process may import it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from bulkhead_runtime.models.errors import ModelErrorKind
@@ -71,7 +71,7 @@ class Call:
     async def _stream(self) -> None:
         stream = await self._litellm.acompletion(
             **self._start.body,
-            model=self._start.model,
+            model=_litellm_name(self._start.model, self._litellm.provider_list),
             api_key=self._start.key,
             api_base=self._start.base_url,
             timeout=self._start.seconds,
@@ -138,6 +138,15 @@ class Call:
             status=status if isinstance(status, int) else None,
             retry_after=_retry_after(error),
         )
+
+
+def _litellm_name(model: str, known: Iterable[str]) -> str:
+    """Return litellm's name for PROVIDER/MODEL: where ours has a dash, its may have an underscore.
+
+    Our providers' names are DNS labels, most of litellm's of several words are none.
+    """
+    provider, _, name = model.partition("/")
+    return model if provider in known else f"{provider.replace('-', '_')}/{name}"
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -130,6 +130,22 @@ async def test_the_request_carries_key_limit_tools_and_history(
     ]
 
 
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [
+        pytest.param("/openai/v1", "/openai/v1/chat/completions", id="as Azure's"),
+        pytest.param("/v1beta/openai/", "/v1beta/openai/chat/completions", id="as Gemini's"),
+        pytest.param("", "/chat/completions", id="of a host alone"),
+    ],
+)
+async def test_a_call_goes_below_the_address_of_its_provider(
+    make_client: MakeClient, stub: StubProvider, base: str, path: str
+) -> None:
+    await parts_of(make_client(stub.base_url.removesuffix("/v1") + base), "words")
+    assert stub.requests[0].path == path
+    assert stub.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
 async def test_a_tool_call_is_held_back_until_it_is_complete(make_client: MakeClient) -> None:
     asked = request("up/tools;delay_ms=5", tools=(CALCULATE,))
     parts = [part async for part in make_client().stream(asked, Meter())]

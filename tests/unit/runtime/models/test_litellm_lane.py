@@ -84,7 +84,12 @@ def text(parts: list[Part]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "path"), [("anthropic", "/v1/messages"), ("openai", "/v1/chat/completions")]
+    ("name", "path"),
+    [
+        ("anthropic", "/v1/messages"),
+        ("openai", "/v1/chat/completions"),
+        pytest.param("together-ai", "/v1/chat/completions", id="together_ai, as a DNS label"),
+    ],
 )
 async def test_a_conversation_is_translated_into_the_providers_own_words(
     process: LiteLLMProcess, stub: StubProvider, name: str, path: str
@@ -99,6 +104,44 @@ async def test_a_conversation_is_translated_into_the_providers_own_words(
     (seen,) = stub.requests
     assert seen.path == path
     assert KEY in (seen.headers.get("x-api-key"), seen.headers.get("authorization", "")[7:])
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "header", "shown"),
+    [
+        pytest.param(
+            "azure/mine",
+            "/openai/deployments/mine/chat/completions",
+            "api-key",
+            KEY,
+            id="Azure's deployments",
+        ),
+        pytest.param(
+            "gemini/gemini-2.0-flash",
+            "/models/gemini-2.0-flash:streamGenerateContent",
+            "x-goog-api-key",
+            KEY,
+            id="Gemini's own API",
+        ),
+        pytest.param(
+            "bedrock/amazon.nova-lite-v1:0",
+            "/model/amazon.nova-lite-v1:0/converse-stream",
+            "authorization",
+            f"Bearer {KEY}",
+            id="Bedrock with an API key of its own",
+        ),
+    ],
+)
+async def test_a_seller_is_asked_where_and_with_the_key_as_it_wants(
+    process: LiteLLMProcess, stub: StubProvider, model: str, path: str, *, header: str, shown: str
+) -> None:
+    name = model.partition("/")[0]
+    address = stub.base_url.removesuffix("/v1")
+    provider = ProviderConfig(name=name, type="LiteLLM", base_url=address)
+    with pytest.raises(ModelError):  # the stub speaks none of these dialects
+        await parts_of(LiteLLMClient(provider, KEY, process, NO_PRICES), ask(model))
+    assert stub.requests[0].path == path
+    assert stub.requests[0].headers[header] == shown
 
 
 async def test_the_serving_process_never_imports_litellm(

@@ -12,6 +12,7 @@ from bulkhead_runtime.models.prices import (
     Price,
     PriceBook,
     facts_of,
+    names_of,
     seller_of,
 )
 
@@ -134,6 +135,12 @@ def test_a_price_is_told_only_where_the_seller_is_certain(
     name: str, base_url: str | None, seller: str | None
 ) -> None:
     assert seller_of(provider(name, base_url)) == seller
+
+
+def test_a_provider_is_known_by_a_dns_label_for_litellms_name() -> None:
+    assert names_of("together-ai") == names_of("together_ai") != ()
+    (model, *_) = names_of("together_ai")
+    assert facts_of("together-ai", model).price is not None
 
 
 @pytest.mark.parametrize(
