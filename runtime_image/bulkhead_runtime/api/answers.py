@@ -206,8 +206,7 @@ class _Writer:
             return
         self._keep_alive.touch()
         note_warnings(self._exchange, warnings)
-        await self._exchange.start_events()
-        await self._exchange.write(self._answer.begin())
+        await self._exchange.start_events(self._answer.begin())
 
     async def text(self, text: str) -> None:
         """Write text."""

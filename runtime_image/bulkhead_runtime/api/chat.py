@@ -128,7 +128,7 @@ async def _pass_through(
         async def write(frames: bytes) -> None:
             keep_alive.touch()
             await begin()
-            await exchange.write(frames, last=frames.endswith(DONE))
+            await exchange.write(frames, held=frames.endswith(DONE))
 
         try:
             asking = partial(keep_alive.begin_by, begin)

@@ -192,13 +192,18 @@ class Exchange:
         await self._start(304, headers)
         await self.finish()
 
-    async def start_events(self) -> None:
-        """Begin a stream of server-sent events."""
+    async def start_events(self, first: bytes = b"") -> None:
+        """Begin a stream of server-sent events, whose first part is held back with its head."""
         await self._start(200, [], _EVENT_LINES)
+        if first:
+            await self.write(first, held=True)
 
-    async def write(self, body: bytes, *, last: bool = False) -> None:
-        """Send a part of a stream; the last goes out with the end where that follows at once."""
-        if last:
+    async def write(self, body: bytes, *, held: bool = False) -> None:
+        """Send a part of a stream; what is held goes out with what follows before the task rests.
+
+        So the last part goes out with the end, and the first only once the model is asked.
+        """
+        if held:
             self._connection.hold()
         await self.send({"type": "http.response.body", "body": body, "more_body": True})
 

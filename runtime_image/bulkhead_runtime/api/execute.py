@@ -61,8 +61,7 @@ async def execute_stream(exchange: Exchange, runtime: Runtime, agent: str) -> No
                 await exchange.write(frame("token", {"text": event.text}))
                 return
             note_warnings(exchange, event.warnings)
-            await exchange.start_events()
-            await exchange.write(frame("meta", _meta(event)))
+            await exchange.start_events(frame("meta", _meta(event)))
 
         try:
             result = await exchange.until_gone(runtime.turns.execute(request, emit))

@@ -92,10 +92,10 @@ async def test_an_answer_goes_out_whole() -> None:
 
 async def test_a_stream_begins_with_its_first_words_and_ends_with_its_last() -> None:
     async def answer(exchange: Exchange) -> None:
-        await exchange.start_events()
-        await exchange.write(b"first")
+        await exchange.start_events(b"first")
+        await _round()
         await exchange.write(b"second")
-        await exchange.write(b"third", last=True)
+        await exchange.write(b"third", held=True)
         await exchange.finish()
 
     first, second, third = await Client(answer).ask()
@@ -179,24 +179,26 @@ async def test_what_is_held_waits_no_longer_than_the_loop_takes_to_come_round() 
     written: list[list[bytes]] = []
 
     async def answer(exchange: Exchange) -> None:
-        await exchange.start_events()
+        await exchange.start_events(b"meta")
+        written.append([*client.socket.pieces])
         await _round()
         written.append([*client.socket.pieces])
-        await exchange.write(b"words", last=True)
+        await exchange.write(b"words", held=True)
         await _round()
         written.append([*client.socket.pieces])
         await exchange.finish()
 
     client = Client(answer)
     head, words, end = await client.ask()
-    assert written == [[head], [head, words]]
+    assert written == [[], [head], [head, words]]
+    assert head.endswith(b"\r\n\r\n4\r\nmeta\r\n")
     assert (words, end) == (b"5\r\nwords\r\n", b"0\r\n\r\n")
 
 
 async def test_what_is_held_is_written_before_a_connection_is_closed() -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.start_events()
-        await exchange.write(b"words", last=True)
+        await exchange.write(b"words", held=True)
         client.protocol.cycle.transport.close()
 
     client = Client(answer)
