@@ -77,13 +77,12 @@ async def test_a_key_may_do_what_its_scopes_say_and_is_told_what_it_lacks(
         assert (status, problem["code"]) == (403, "missing_scope"), path
         assert f"`{scope}`" in problem["detail"]
     for model, scope in (("assistant", "agents:run"), ("offline/echo", "models:call")):
-        body: dict[str, Any] = {
-            "model": model,
-            "messages": [{"role": "user", "content": "x"}],
-            "input": "x",
+        asked_by: dict[str, dict[str, Any]] = {
+            "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}]},
+            "/v1/responses": {"input": "x"},
         }
-        for path in ("/v1/chat/completions", "/v1/responses"):
-            status, answer = await _ask(runtime, READ, "POST", path, json=body)
+        for path, words in asked_by.items():
+            status, answer = await _ask(runtime, READ, "POST", path, json={"model": model, **words})
             assert (status, answer["error"]["type"]) == (403, "permission_error"), path
             assert f"`{scope}`" in answer["error"]["message"]
 
