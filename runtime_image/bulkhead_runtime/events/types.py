@@ -6,10 +6,10 @@ from typing import Final
 
 EVENT_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "request.start": "An execution was accepted (agent, model).",
+        "request.start": "An execution was accepted (agent, model, request_id).",
         "request.complete": (
             "An execution ended well (agent, version, outcome, input_tokens, output_tokens, "
-            "seconds)."
+            "seconds, request_id)."
         ),
         "request.error": (
             "An execution failed or was refused (as request.complete, and code, status)."

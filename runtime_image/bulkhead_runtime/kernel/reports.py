@@ -47,7 +47,11 @@ class Reports:
 
     def accepted(self, execution: Execution) -> None:
         """Say that an execution came in."""
-        data = {"agent": execution.agent, "model": execution.model}
+        data = {
+            "agent": execution.agent,
+            "model": execution.model,
+            "request_id": execution.context.request_id,
+        }
         self.publish("request.start", execution.context, data)
 
     def ended(self, execution: Execution, error: BaseException | None, seconds: float) -> None:
@@ -63,6 +67,7 @@ class Reports:
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
             "seconds": round(seconds, 4),
+            "request_id": execution.context.request_id,
         }
         if error is None:
             self.publish("request.complete", execution.context, data)

@@ -85,6 +85,19 @@ async def test_a_turns_events_are_listed_in_order_and_filtered(runtime: RuntimeP
     assert first["data"] + rest["data"] == events
 
 
+async def test_what_a_client_has_in_hand_finds_the_events_of_its_request(
+    runtime: RuntimeProcess,
+) -> None:
+    async with client(runtime) as http:
+        asked = {"X-Request-Id": "gateway-17"}
+        async with http.post(EXECUTE, json={"message": "hello"}, headers=asked) as response:
+            trace_id = response.headers["traceparent"].split("-")[1]
+    events = await _events(runtime, trace_id=trace_id)
+    told = {event["type"]: event["data"].get("request_id") for event in events}
+    assert told["request.start"] == told["request.complete"] == "gateway-17"
+    assert len({event["run_id"] for event in events}) == 1
+
+
 async def test_everybody_sees_their_own_events_and_nobody_elses(runtime: RuntimeProcess) -> None:
     session_id = await _turn(runtime, "key-of-ada")
     await _events(runtime, "key-of-ada", session_id=session_id)
