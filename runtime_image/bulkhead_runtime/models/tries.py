@@ -5,6 +5,7 @@ is kept, so that nothing is spent unseen.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ _OF_THE_PROVIDER: Final[frozenset[ModelErrorKind]] = frozenset(
 
 FAIR_SECONDS: Final = 5.0
 """Silence for so long is the provider's failure, even where the caller's deadline ended it."""
+
+_log = logging.getLogger(__name__)
 
 Request = TypeVar("Request", ModelRequest, ByteRequest)
 ByteLane = Callable[[ByteRequest, Write, Meter], Awaitable[None]]
@@ -151,6 +154,7 @@ class Tries(Generic[Request]):
             self._retries += 1
             await asyncio.sleep(wait)
             return
+        _tell(attempt.request.model, error)
         self._tell_circuit(attempt, error)
         if attempt.meter.begun:
             raise error
@@ -264,6 +268,20 @@ def _fitting(request: Request, target: Target) -> Request:
         return request
     fitting: Request = replace(request, max_output_tokens=target.max_output)
     return fitting
+
+
+def _tell(model: str, error: ModelError) -> None:
+    """Log what another model may hide; a request that was refused is its caller's to know."""
+    if error.kind in SWITCHING:
+        _log.warning(
+            "Model call failed",
+            extra={
+                "provider": model.partition("/")[0],
+                "model": model,
+                "kind": error.kind,
+                "status": error.status,
+            },
+        )
 
 
 def _circuit_is_open(model: str, wait: float) -> ModelError:

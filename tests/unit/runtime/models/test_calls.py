@@ -64,6 +64,21 @@ async def test_the_next_model_answers_when_the_first_ones_provider(
     assert heard.spent[-1] == Spent("other/words", Usage(7, 5))
 
 
+async def test_a_failure_that_another_model_hides_is_in_the_log_with_its_status(
+    router: ModelRouter, caplog: pytest.LogCaptureFixture
+) -> None:
+    await hear(router, "up/unauthorized", "other/words")
+    (told,) = [record for record in caplog.records if record.message == "Model call failed"]
+    assert told.levelname == "WARNING"
+    fields = {name: vars(told)[name] for name in ("provider", "model", "kind", "status")}
+    assert fields == {
+        "provider": "up",
+        "model": "up/unauthorized",
+        "kind": "unauthorized",
+        "status": 401,
+    }
+
+
 async def test_a_provider_that_was_silent_may_have_to_be_paid_for_the_input(
     router: ModelRouter,
 ) -> None:
