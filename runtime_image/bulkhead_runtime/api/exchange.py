@@ -112,12 +112,11 @@ class Exchange:
 
     def caller(self, repeatable: Repeatable | None = None) -> Caller:
         """Return who asks, for the kernel; raise a 400 `Problem` for bad headers."""
-        selected = self.headers.get(_POLICIES)
         return Caller(
             self.principal,
             self.request_id.decode(),
             self.trace,
-            policies=() if selected is None else _selected(selected),
+            policies=self._policies(),
             repeatable=repeatable,
         )
 
@@ -251,6 +250,13 @@ class Exchange:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _policies(self) -> tuple[str, ...]:
+        if _POLICIES not in self.headers:
+            return ()
+        # Sent twice it narrows twice: a gateway's own must not give way to the client's.
+        sent = [value for name, value in self.scope["headers"] if name == _POLICIES]
+        return _selected(b",".join(sent))
 
     def _own_request_id(self) -> bytes:
         given = self.headers.get(b"x-request-id", b"")

@@ -5,16 +5,20 @@ from typing import Any
 
 import pytest
 
+from bulkhead_api.v1alpha1.policies import NamedToolPolicy, ToolPolicy, ToolRule
+from bulkhead_api.v1alpha1.tools import Tools
 from tests.support.runtime_process import KEY, RuntimeFiles, RuntimeProcess, client, document
 
 RUN = "/v1/tools/run"
+CLOSED = NamedToolPolicy(name="closed", rules=(ToolRule(name="nothing", effect="Deny"),))
+OPEN = NamedToolPolicy(name="open", rules=(ToolRule(name="all", effect="Allow"),))
 SIX_TIMES_SEVEN = {"tool": "calculate", "arguments": {"expression": "6*7"}}
 
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeProcess]:
     files = RuntimeFiles(tmp_path_factory.mktemp("runtime"))
-    files.follow((document(), 100))
+    files.follow((document(), 100), tools=Tools(policy=ToolPolicy(named=(CLOSED, OPEN))))
     with RuntimeProcess(files) as process:
         yield process
 
@@ -112,3 +116,10 @@ async def test_a_request_that_selects_a_policy_nobody_knows_is_denied(
     headers = {"Bulkhead-Policies": "Not A Name"}
     status, problem = await _ask(runtime, "POST", RUN, json=SIX_TIMES_SEVEN, headers=headers)
     assert (status, problem["code"]) == (400, "invalid_policies")
+
+
+async def test_a_header_that_is_sent_twice_narrows_twice(runtime: RuntimeProcess) -> None:
+    twice = [("Bulkhead-Policies", "closed"), ("Bulkhead-Policies", "open")]
+    for order in (twice, twice[::-1]):
+        _, envelope = await _ask(runtime, "POST", RUN, json=SIX_TIMES_SEVEN, headers=order)
+        assert "rule 'nothing' of policy 'closed' denies it" in str(envelope)
