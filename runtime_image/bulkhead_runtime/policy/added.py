@@ -17,6 +17,7 @@ from bulkhead_api.v1alpha1.policies import (
     ToolRule,
 )
 from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.policy.port import ORGANIZATION
 
 PolicyKind = Literal["tool", "model"]
 
@@ -47,8 +48,12 @@ def parse(kind: PolicyKind, document: str | bytes) -> AddedPolicy:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise _invalid(".".join(map(str, first["loc"])), first["msg"]) from None
+    if policy.name == ORGANIZATION:
+        raise _invalid("name", f"{ORGANIZATION!r} stands for the organization's own policy")
     _check_names(policy.rules)
     for number, rule in enumerate(policy.rules):
+        if not rule.match:
+            raise _invalid(f"rules.{number}.match", "names nothing: leave it out for every name")
         if isinstance(rule, ToolRule):
             _check_conditions(f"rules.{number}.arguments", rule.arguments)
     return AddedPolicy(kind, policy.name, policy.rules)

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bulkhead_api.v1alpha1.policies import Mode, ModelPolicy, ToolPolicy
 from bulkhead_runtime.policy.added import AddedPolicy
-from bulkhead_runtime.policy.port import Decision, Effect, RiskLevel
+from bulkhead_runtime.policy.port import ORGANIZATION, Decision, Effect, RiskLevel
 from bulkhead_runtime.policy.rules import Question, RuleList
 
 if TYPE_CHECKING:
     from bulkhead_runtime.kernel.context import ExecutionContext
-
-ORGANIZATION: Final = "organization"
-"""Stands for the organization's own policy in decisions."""
 
 _STRICTNESS: Final[Mapping[Effect, int]] = {"Allow": 0, "RequireApproval": 1, "Deny": 2}
 

@@ -4,7 +4,7 @@ A decision is made without waiting and without raising: what cannot be decided i
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from msgspec import Struct
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Effect = Literal["Allow", "Deny", "RequireApproval"]
 RiskLevel = Literal["low", "medium", "high"]
+
+ORGANIZATION: Final = "organization"
+"""Stands for the organization's own policy in decisions."""
 
 
 class Decision(Struct, frozen=True):

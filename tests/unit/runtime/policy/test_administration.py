@@ -162,6 +162,14 @@ async def test_a_stored_policy_that_cannot_be_read_denies_everything(
             "two rules named 'closed'",
             id="two rules of one name",
         ),
+        pytest.param(
+            document(match=[]), "rules.0.match: names nothing", id="a rule that would never hold"
+        ),
+        pytest.param(
+            json.dumps({"name": "organization", "rules": [CLOSED]}),
+            "stands for the organization's own",
+            id="the name of the organization's own policy",
+        ),
         pytest.param('"' + "x" * 70_000 + '"', "more than 65536 bytes", id="an oversized document"),
     ],
 )
