@@ -59,7 +59,3 @@ class SessionHeads:
         self._heads.move_to_end(session_id)
         if len(self._heads) > _REMEMBERED:
             self._heads.popitem(last=False)
-
-    def forget(self, session_id: str) -> None:
-        """Forget a session that is gone."""
-        self._heads.pop(session_id, None)

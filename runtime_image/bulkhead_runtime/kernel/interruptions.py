@@ -36,7 +36,7 @@ class Wishes(Protocol):
         ...
 
     async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
-        """Return the sessions among those of `turns` whose turn is to end."""
+        """Return the sessions of `turns` that were asked to end, or that were deleted."""
         ...
 
 

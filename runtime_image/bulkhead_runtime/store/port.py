@@ -272,7 +272,7 @@ class SessionStore(Protocol):
         ...
 
     async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
-        """Return the sessions among those of running `turns` whose end was asked for."""
+        """Return the sessions of running `turns` that were asked to end, or that were deleted."""
         ...
 
     async def sweep(self, bounds: PoolBounds) -> Swept:

@@ -138,6 +138,7 @@ async def test_a_deleted_session_reads_as_none_and_its_ledger_stays(store: Store
 async def test_deleting_a_session_in_a_turn_takes_it_from_the_turn(store: StoreOfRecord) -> None:
     asked, turn = await turn_of(store, begin_turn(new=True))
     await store.delete("ses_1", "me")
+    assert await store.interrupted((turn,)) == {"ses_1"}
     finished = await store.finish(finish(asked, turn=remembered(turn, "late")), BOUNDS)
     assert finished.turn == "lost"
     assert (await store.usage()).sessions == 0

@@ -17,7 +17,9 @@ from bulkhead_runtime.store.port import NewSession, PoolBounds, Session
 
 _READ = [needs(scopes.SESSIONS_READ)]
 _WRITE = [needs(scopes.SESSIONS_WRITE)]
-_EXPORT_PAGE = 200
+_EXPORT_PAGE = 50
+"""Messages that an export holds at once; one can be half a megabyte."""
+
 _NDJSON = "application/x-ndjson"
 
 
@@ -58,7 +60,7 @@ def _add_writing(router: APIRouter, runtime: Runtime) -> None:
 
     @router.delete("/{session_id}", status_code=204, dependencies=_WRITE)
     async def delete_session(session_id: SessionId, exchange: Asked) -> None:
-        """Remove a conversation; what it used stays in the ledger."""
+        """Remove a conversation and end its turn; what it used stays in the ledger."""
         await runtime.store.delete(session_id, scopes.owner(exchange.principal))
         announce(runtime, exchange, "session.archived", session_id=session_id)
 

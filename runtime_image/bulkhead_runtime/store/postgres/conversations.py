@@ -58,8 +58,8 @@ _INTERRUPT = (
     "WHERE id = %s AND lock_until > bulkhead.now_ms() RETURNING 1"
 )
 _INTERRUPTED = (
-    "SELECT id, interrupted_fence FROM bulkhead.sessions "
-    "WHERE id = ANY(%s) AND interrupted_fence > 0"
+    "SELECT id, interrupted_fence, archived_at IS NOT NULL FROM bulkhead.sessions "
+    "WHERE id = ANY(%s) AND (interrupted_fence > 0 OR archived_at IS NOT NULL)"
 )
 _SWEEP = "SELECT bulkhead.sweep(%s, %s, %s, %s)"
 
@@ -150,10 +150,12 @@ class Conversations:
         return bool(await self._pool.ask(_INTERRUPT, (session_id,)))
 
     async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
-        """Return the sessions among those of running `turns` whose end was asked for."""
+        """Return the sessions of running `turns` that were asked to end, or that were deleted."""
         fences = {turn.session_id: turn.fence for turn in turns}
         found = await self._pool.ask(_INTERRUPTED, (list(fences),))
-        return frozenset(session for session, fence in found if fence == fences[session])
+        return frozenset(
+            session for session, fence, gone in found if gone or fence == fences[session]
+        )
 
     async def sweep(self, bounds: PoolBounds) -> Swept:
         """Archive what expired and remove what is past the retention, a bounded number of each."""

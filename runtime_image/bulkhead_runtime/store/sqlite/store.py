@@ -126,7 +126,7 @@ class SqliteStore(SqliteSpending, SqliteRecords):
         )
 
     async def interrupted(self, turns: tuple[Turn, ...]) -> frozenset[str]:
-        """Return the sessions among those of running `turns` whose end was asked for."""
+        """Return the sessions of running `turns` that were asked to end, or that were deleted."""
         return self._file.read(partial(asked_to_end, running=turns))
 
     async def sweep(self, bounds: PoolBounds) -> Swept:

@@ -176,8 +176,10 @@ def ask_to_end(connection: sqlite3.Connection, session_id: str) -> bool:
 
 
 def asked_to_end(connection: sqlite3.Connection, running: tuple[Turn, ...]) -> frozenset[str]:
-    """Return the sessions of those turns whose end was asked for."""
-    question = "SELECT 1 FROM sessions WHERE id = ? AND interrupted_fence = ?"
+    """Return the sessions of those turns whose end was asked for, or that were deleted."""
+    question = (
+        "SELECT 1 FROM sessions WHERE id = ? AND (interrupted_fence = ? OR archived_at IS NOT NULL)"
+    )
     return frozenset(
         turn.session_id
         for turn in running

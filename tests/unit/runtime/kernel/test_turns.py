@@ -123,6 +123,23 @@ async def test_a_turn_is_interrupted_from_the_process_that_replaces_its_own(
     assert ended - begun < settlement.RENEW_SECONDS, "only its next renewal told it"
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["its own", "another"])
+async def test_a_turn_whose_session_is_deleted_in_whichever_process_ends(
+    tmp_path: Path, provider: StubProvider, elsewhere: bool
+) -> None:
+    before = len(provider.requests)
+    fields = stubbed(provider, "hang")
+    async with running(tmp_path, **fields) as one, running(tmp_path, **fields) as other:
+        begun = time.monotonic()
+        turn = asyncio.create_task(say(one, "hello"))
+        session_id = await _running(one, provider, before)
+        await (other if elsewhere else one).store.delete(session_id, "alice")
+        with pytest.raises(Problem) as caught:
+            await turn
+    assert caught.value.code == "turn_lost"
+    assert time.monotonic() - begun < settlement.RENEW_SECONDS, "only its next renewal told it"
+
+
 async def test_a_session_shows_that_a_message_waits_for_its_turn(
     tmp_path: Path, provider: StubProvider
 ) -> None:
