@@ -76,7 +76,7 @@ class Kernel:
         try:
             return await self.telemetry.tell(execution, once)
         except errors.Problem as problem:
-            _complete(problem, execution)
+            refusals.complete(problem, execution)
             raise
 
     async def _admitted(self, execution: Execution, work: Work[Result]) -> Result:
@@ -111,14 +111,6 @@ class Kernel:
                 403, "refused_by_middleware", "A middleware of this runtime refused the request."
             )
         return results[0]
-
-
-def _complete(problem: errors.Problem, execution: Execution) -> None:
-    if execution.begun:
-        problem.session_id = execution.session_id
-    usage = execution.usage
-    if execution.purse.lines:
-        problem.spent = errors.Spent(usage.input_tokens, usage.output_tokens, usage.cost)
 
 
 class Telemetry:

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from bulkhead_runtime.errors import Problem
+from bulkhead_runtime.errors import Problem, Spent
 from bulkhead_runtime.kernel import failures
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.models.errors import ModelError
@@ -46,6 +46,15 @@ def of(error: BaseException, execution: Execution) -> Problem:
         late = time.monotonic() >= execution.deadline
         return timed_out(execution) if late else interrupted()
     return Problem(500, "internal_error", "Something failed inside the runtime.")
+
+
+def complete(problem: Problem, execution: Execution) -> None:
+    """Let a problem tell the session that exists and what was spent."""
+    if execution.begun:
+        problem.session_id = execution.session_id
+    usage = execution.usage
+    if execution.purse.lines:
+        problem.spent = Spent(usage.input_tokens, usage.output_tokens, usage.cost)
 
 
 def answer_not_kept(answer: RepeatedAnswer) -> RepeatedAnswer:

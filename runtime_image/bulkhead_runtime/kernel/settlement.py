@@ -177,6 +177,7 @@ class Settlement:
         execution.outcome = "interrupted" if problem.code == "interrupted" else "error"
         answer = None
         if execution.repeatable is not None and execution.purse.lines:
+            refusals.complete(problem, execution)
             answer = bounded(execution.repeatable.failure(problem))
         await self._end(execution, _end_of(turn, execution.outcome, Remembered()), answer)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bulkhead_api.runtime_config import ProviderConfig
-from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, client, document
+from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
 
 EXECUTE = "/v1/agents/assistant/execute"
@@ -28,7 +28,8 @@ def runtime(
         has_credentials=True,
         max_retries=0,
     )
-    files.follow((document(), 100), providers=(config,), default_model="stub/words")
+    agents = agent(), agent("broken", model="stub/cut")
+    files.follow((document("1.0.0", *agents), 100), providers=(config,), default_model="stub/words")
     with RuntimeProcess(files) as process:
         yield process
 
@@ -153,6 +154,29 @@ async def test_a_failure_in_the_middle_tells_what_was_spent(runtime: RuntimeProc
     last = json.loads(text.strip().splitlines()[-1].removeprefix("data: "))
     assert last["error"]["code"] == "model_unavailable"
     assert last["usage"]["output_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        pytest.param(
+            "/v1/agents/broken/execute", {"message": "x"}, id="a turn that began a session"
+        ),
+        pytest.param(
+            "/v1/chat/completions",
+            {"model": "stub/cut", "messages": MESSAGES},
+            id="a chat completion of a model",
+        ),
+        pytest.param("/v1/responses", {"model": "broken", "input": "x"}, id="a response"),
+    ],
+)
+async def test_a_failure_is_told_again_with_what_was_spent(
+    runtime: RuntimeProcess, path: str, body: dict[str, Any]
+) -> None:
+    first, second = [await _post(runtime, path, body, "spent") for _ in range(2)]
+    assert (first[0], second[0], second[2]) == (502, 502, True)
+    assert second[1] == first[1]
+    assert json.loads(second[1])["usage"]["output_tokens"] > 0
 
 
 async def test_answers_that_are_told_again_are_no_failures_in_the_log(
