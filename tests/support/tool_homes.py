@@ -70,12 +70,14 @@ def tool_home(
     public: Callable[[str], bool] = lambda _: False,
     private: Callable[[str], bool] = lambda _: False,
     resolver: AbstractResolver | None = None,
+    tracing: Tracing | None = None,
 ) -> ToolHome:
     """Return a home whose folders lie in `directory`; the predicates say what may be reached."""
     policies, heard, metrics = CompiledPolicies(), Heard(), Instruments()
     policies.configure(ToolPolicy(rules=tuple(rules)), ModelPolicy())
     runner = ToolRunner(
-        policies, ToolReports(heard, ToolMetrics(metrics), VersionMeasurements(), Tracing())
+        policies,
+        ToolReports(heard, ToolMetrics(metrics), VersionMeasurements(), tracing or Tracing()),
     )
     surroundings = Surroundings(
         secrets=directory / "secrets",

@@ -7,6 +7,8 @@ from bulkhead_runtime.identifiers import random_hex
 _VERSION = "00"
 _PARTS = 4
 _HEX = frozenset("0123456789abcdef")
+_KNOWN_FLAGS = 0b11
+"""Sampled, and that the trace's id is random; what other bits mean is not ours to say on."""
 
 
 class Trace(Struct, frozen=True):
@@ -49,4 +51,4 @@ def _parse(header: bytes) -> tuple[str, str, str] | None:
         return None
     if not trace_id.strip("0") or not parent.strip("0"):
         return None
-    return trace_id, parent, flags
+    return trace_id, parent, f"{int(flags, 16) & _KNOWN_FLAGS:02x}"

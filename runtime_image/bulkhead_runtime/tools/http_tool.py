@@ -70,7 +70,7 @@ class _Call:
         """Return the host that it calls."""
         return self._origin.raw_host or ""
 
-    async def __call__(self, arguments: Mapping[str, Any], _context: ToolContext) -> Any:
+    async def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
         path, rest = fill_path(self._path, arguments)
         url = self._origin.with_path(path, encoded=True)
         in_query = self._declared.method in _IN_QUERY
@@ -81,10 +81,7 @@ class _Call:
             self._declared.method,
             url,
             max_bytes=MAX_ANSWER_BYTES,
-            headers={
-                "Accept": "application/json, text/*;q=0.9",
-                **self._authorization(credential),
-            },
+            headers={**_headers(context), **self._authorization(credential)},
             body=None if in_query else orjson.dumps(rest),
         )
         return _result(_without(credential, answer))
@@ -112,6 +109,11 @@ class _Call:
         name = self._declared.header_name
         bearer = name.lower() == "authorization"
         return {name: f"Bearer {credential}" if bearer else credential}
+
+
+def _headers(context: ToolContext) -> dict[str, str]:
+    told = {"traceparent": context.traceparent} if context.traceparent else {}
+    return {"Accept": "application/json, text/*;q=0.9", **told}
 
 
 def http_tool(declared: HttpTool, settings: Tools, access: HttpAccess) -> Tool:

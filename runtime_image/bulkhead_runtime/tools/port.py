@@ -64,7 +64,8 @@ class ToolContext(Struct, frozen=True):
     """For whom a tool runs: an agent's execution, or a client's own under the name `direct`.
 
     `package` and `version` say which package's tools may be called besides everybody's. `admit`
-    is asked after policy and before the call: what it returns refuses the call.
+    is asked after policy and before the call: what it returns refuses the call. `traceparent` is
+    the W3C context that whoever carries the call out is told.
     """
 
     context: "ExecutionContext"
@@ -72,6 +73,7 @@ class ToolContext(Struct, frozen=True):
     package: str = ""
     version: str = ""
     admit: "Callable[[Tool], Awaitable[ToolFailure | None]] | None" = None
+    traceparent: str | None = None
 
 
 ToolHandler = Callable[[Mapping[str, Any], ToolContext], Awaitable[Any]]

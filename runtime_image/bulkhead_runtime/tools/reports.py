@@ -150,6 +150,11 @@ class ReportedCall:
         self._started = time.monotonic()
         return self
 
+    @property
+    def traceparent(self) -> str:
+        """Return what continues the trace: from the call's span, from the run's where none is."""
+        return self._span.traceparent or self._context.context.trace.traceparent
+
     def ended(self, envelope: ToolEnvelope) -> None:
         """Report the result."""
         seconds = time.monotonic() - self._started

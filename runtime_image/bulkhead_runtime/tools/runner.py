@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from bulkhead_runtime.deadlines import cut_off
 from bulkhead_runtime.policy.port import PolicyEngine
@@ -69,7 +70,8 @@ class ToolRunner:
         self, tool: Tool, arguments: Mapping[str, Any], context: ToolContext, rule: str
     ) -> ToolEnvelope:
         with self._reports.call(tool, arguments, context, rule) as call:
-            envelope = await self._bounded(tool, arguments, context)
+            traced = replace(context, traceparent=call.traceparent)
+            envelope = await self._bounded(tool, arguments, traced)
             call.ended(envelope)
         if tool.untrusted:
             told = envelope.error.message if envelope.error else envelope.data

@@ -65,7 +65,7 @@ async def call_tool(
     tool: str,
     arguments: Mapping[str, Any],
     *,
-    traceparent: str,
+    traceparent: str | None,
     listed: bool,
 ) -> Any:
     """Call a tool and return its result as JSON values; raise `ToolError` when it fails.
@@ -74,7 +74,9 @@ async def call_tool(
     """
     request = mcp_types.CallToolRequest(
         params=mcp_types.CallToolRequestParams(
-            name=tool, arguments=dict(arguments), _meta={"traceparent": traceparent}
+            name=tool,
+            arguments=dict(arguments),
+            _meta={"traceparent": traceparent} if traceparent else None,
         )
     )
     async with _connected(endpoint) as client:

@@ -114,7 +114,7 @@ class _Server:
                 self._endpoint(self._era),
                 offered.name,
                 arguments,
-                traceparent=context.context.trace.traceparent,
+                traceparent=context.traceparent,
                 listed=_IN_HEADERS in schema,
             )
 

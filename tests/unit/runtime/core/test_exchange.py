@@ -120,6 +120,12 @@ def test_a_new_trace_begins_with(header: bytes | None) -> None:
     assert (len(trace.trace_id), len(trace.span_id)) == (32, 16)
 
 
+@pytest.mark.parametrize(("given", "passed_on"), [("ff", "03"), ("09", "01"), ("fc", "00")])
+def test_flags_that_nobody_here_knows_are_not_said_on(given: str, passed_on: str) -> None:
+    trace = continue_trace(f"00-{TRACE}-{SPAN}-{given}".encode())
+    assert trace.traceparent.endswith(f"-{passed_on}")
+
+
 @pytest.mark.parametrize("header", [f"00-{TRACE}-{SPAN}-00", f"cc-{TRACE}-{SPAN}-00-more"])
 def test_a_trace_goes_on_in_a_span_of_its_own(header: str) -> None:
     trace = continue_trace(header.encode())
