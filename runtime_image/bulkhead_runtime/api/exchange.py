@@ -20,6 +20,7 @@ Count = Callable[[str, int], None]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON = b"application/json"
+_PLAIN: Final = b"identity"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 _EVENT_LINES: Final = (
     b"content-type: %s\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n" % EVENT_STREAM
@@ -158,6 +159,12 @@ class Exchange:
                 415,
                 "unsupported_media_type",
                 "The body must be JSON: send the header `Content-Type: application/json`.",
+            )
+        if self.headers.get(b"content-encoding", _PLAIN).strip().lower() not in (b"", _PLAIN):
+            raise Problem(
+                415,
+                "unsupported_media_type",
+                "The body must not be compressed: leave out the header `Content-Encoding`.",
             )
         announced = self.headers.get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > limit:

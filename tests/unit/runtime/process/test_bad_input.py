@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -213,6 +214,15 @@ async def test_a_body_without_announced_length_is_cut_off_too(served: RuntimePro
 async def test_only_json_is_read(served: RuntimeProcess) -> None:
     async with client(served) as http, http.post(EXECUTE, data=b"message=x") as response:
         assert response.status == 415
+
+
+async def test_a_compressed_body_is_refused_as_one(served: RuntimeProcess) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"message":"x"}')
+    async with client(served) as http, http.post(EXECUTE, data=body, headers=headers) as response:
+        problem = await response.json(content_type="application/problem+json")
+    assert (response.status, problem["code"]) == (415, "unsupported_media_type")
+    assert "Content-Encoding" in problem["detail"]
 
 
 @pytest.mark.parametrize("path", [EXECUTE, CHAT, "/v1/sessions/x"])
