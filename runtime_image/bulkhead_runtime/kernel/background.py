@@ -13,9 +13,13 @@ Result = TypeVar("Result")
 
 
 class Background:
-    """Keeps tasks alive until they are done; each is bounded by what it awaits."""
+    """Keeps tasks alive until they are done; each is bounded by what it awaits.
+
+    `finishing` tells that the process waits for them to end.
+    """
 
     def __init__(self) -> None:
+        self.finishing = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
@@ -42,6 +46,7 @@ class Background:
 
     async def finish(self) -> None:
         """Wait until everything has ended."""
+        self.finishing = True
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -124,6 +124,7 @@ class Settlement:
             raise failures.as_problem(error) from error
         turn: Turn | None = None
         if opening.turn is None and execution.claim is None and execution.purse.asks_nothing:
+            self._deferred.require_store()
             granted = execution.purse.within_allowance(opening.wanted)
         else:
             turn, granted = await self._ask_to_the_end(execution, opening)
