@@ -18,13 +18,17 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events; empty or None leaves a part open."""
+    """Which events; empty or None leaves a part open.
+
+    Where there are more than asked for, the oldest are meant, with `newest` the newest.
+    """
 
     types: tuple[str, ...] = ()
     session_id: str | None = None
     trace_id: str | None = None
     principal: str | None = None
     after: int = 0
+    newest: bool = False
 
     def matches(self, event: Event) -> bool:
         """Tell whether an event is one of these, wherever it stands in the order."""
@@ -44,7 +48,7 @@ class EventLog(Protocol):
         ...
 
     async def events(self, wanted: EventFilter, *, limit: int) -> tuple[StoredEvent, ...]:
-        """Return events after `wanted.after`, oldest first."""
+        """Return up to `limit` events after `wanted.after`, oldest first."""
         ...
 
     async def remove_events(self, *, before: int, keep: int, limit: int) -> int:

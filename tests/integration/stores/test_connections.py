@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,12 @@ from tests.support.store_work import (
     finish,
     line,
     new_session,
+    now,
     remembered,
     said,
     say,
     started,
+    turn_of,
 )
 from tests.support.tcp_proxy import TcpProxy
 
@@ -70,6 +73,48 @@ async def test_no_connection_is_held_while_nothing_is_asked(
     await until(none, "every connection is closed")
     await say(store, "again", new=True)
     assert await said(store) == ["again", "re: again"]
+
+
+async def _hasty(home: SharedHome, organization: str) -> PostgresStore:
+    """Return an organization's store that closes its connections soon."""
+    folder = await home.mounted(home.name(organization))
+    dsn = (folder / names.POSTGRES_DSN_FILE).read_text()
+    store = PostgresStore(Pool(lambda: dsn, 3, idle_seconds=0.2), home.name(organization))
+    await store.recover()
+    return store
+
+
+async def test_one_connection_stays_while_a_turn_runs_and_goes_after_it(
+    postgres: Postgres, home: SharedHome
+) -> None:
+    store = await _hasty(home, "acme")
+    await asyncio.gather(*(store.usage() for _ in range(3)))
+    asked, turn = await turn_of(store, begin_turn(new=True))
+    silent = await _hasty(home, "globex")
+
+    async def none(organization: str) -> bool:
+        return _connections(postgres, f"bulkhead_{home.name(organization)}") == 0
+
+    await until(partial(none, "globex"), "what was used later is closed")
+    assert _connections(postgres, f"bulkhead_{home.name('acme')}") == 1
+    await store.finish(finish(asked, turn=remembered(turn, "x")), BOUNDS)
+    await until(partial(none, "acme"), "nothing is kept for what has ended")
+    await store.close()
+    await silent.close()
+
+
+async def test_no_connection_is_kept_for_a_turn_whose_lease_has_passed(
+    postgres: Postgres, home: SharedHome
+) -> None:
+    store = await _hasty(home, "acme")
+    await started(store, begin(lease_until=now() + 100))
+    role = await _role(home)
+
+    async def none() -> bool:
+        return _connections(postgres, role) == 0
+
+    await until(none, "every connection is closed")
+    await store.close()
 
 
 async def test_there_are_never_more_connections_than_allowed(

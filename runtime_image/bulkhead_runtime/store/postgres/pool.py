@@ -1,5 +1,8 @@
 """Connections to PostgreSQL: opened when they are needed, closed when they are not.
 
+One stays while work that has begun is expected to ask again: on a new connection the end of a turn
+takes PostgreSQL ten times as long, which proves a password and plans every statement anew.
+
 Every question is one message and one answer outside any session state (no prepared statement, no
 SET, no LISTEN), so PgBouncer may give every question another server connection. A question that
 cannot get a connection in time is refused; nothing waits without bound.
@@ -64,6 +67,7 @@ class Pool:
         self._used = 0
         self._idle: deque[tuple[AsyncConnection, float]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._expected: dict[str, int] = {}
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -110,6 +114,17 @@ class Pool:
                 raise _problem(error) from error
             except TimeoutError as error:
                 raise errors.store_unavailable("PostgreSQL did not answer in time.") from error
+
+    def expect(self, work: str, until: int) -> None:
+        """Keep one connection for work that asks again: until `forget`, or until that time.
+
+        The time is in Unix milliseconds.
+        """
+        self._expected[work] = until
+
+    def forget(self, work: str) -> None:
+        """Keep nothing for that work any more."""
+        self._expected.pop(work, None)
 
     async def close(self) -> None:
         """Close what is idle now and what is in use when it is given back."""
@@ -199,11 +214,15 @@ class Pool:
     def _reap(self) -> None:
         """Close what was not used for a while; the longest unused is first."""
         self._reaper = None
+        now = time.time_ns() // 1_000_000
+        self._expected = {work: until for work, until in self._expected.items() if until > now}
+        kept = 1 if self._expected else 0
         oldest = time.monotonic() - self._idle_seconds
-        while self._idle and self._idle[0][1] <= oldest:
+        while len(self._idle) > kept and self._idle[0][1] <= oldest:
             self._idle.popleft()[0].pgconn.finish()
         if self._idle:
-            self._reap_in(self._idle[0][1] - oldest)
+            due = self._idle[0][1] - oldest
+            self._reap_in(due if due > 0 else self._idle_seconds)
 
 
 def _quiet(connection: AsyncConnection) -> bool:

@@ -25,7 +25,7 @@ from bulkhead_runtime.store.spending import LedgerLine
 
 _EVENTS = """
 SELECT sequence, id, type, at, principal, session_id, trace_id, run_id, data
-FROM bulkhead.events WHERE sequence > %s {conditions} ORDER BY sequence LIMIT %s
+FROM bulkhead.events WHERE sequence > %s {conditions} ORDER BY sequence {order} LIMIT %s
 """
 _REMOVE_EVENTS = "SELECT bulkhead.remove_events(%s, %s, %s)"
 _TRIM_LEDGER = "SELECT bulkhead.trim_ledger(%s, %s)"
@@ -109,10 +109,13 @@ class Records:
         conditions = "".join(
             f"AND {column} = {'ANY(%s)' if column == 'type' else '%s'} " for column in asked
         )
+        order = "DESC" if wanted.newest else "ASC"
         found = await self._pool.ask(
-            _EVENTS.format(conditions=conditions), (wanted.after, *asked.values(), limit)
+            _EVENTS.format(conditions=conditions, order=order),
+            (wanted.after, *asked.values(), limit),
         )
-        return tuple(StoredEvent(sequence, Event(*columns)) for sequence, *columns in found)
+        rows = reversed(found) if wanted.newest else found
+        return tuple(StoredEvent(sequence, Event(*columns)) for sequence, *columns in rows)
 
     async def remove_events(self, *, before: int, keep: int, limit: int) -> int:
         """Remove up to `limit` events, older than a time or beyond `keep`; return how many."""

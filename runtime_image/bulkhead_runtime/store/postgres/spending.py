@@ -49,7 +49,7 @@ class Spending:
         self, request: Begin, bounds: PoolBounds
     ) -> Begun | ClaimRefused | BudgetRefused:
         """Start work, or say why not; raises the same `Problem`s as a session that cannot run."""
-        answer = await self._begin(encoding.begin(request, bounds), bounds)
+        answer = await self._begin(request, encoding.begin(request, bounds), bounds)
         return decoding.begun(answer, request)
 
     async def reserve(
@@ -73,6 +73,7 @@ class Spending:
             "lines": [encoding.line(line) for line in lines],
         }
         answer = decoding.checked(await self._lane.do(encoding.encode(item)))
+        self._pool.expect(reservation_id, lease_until)
         refused = decoding.budget_refused(answer, accounts)
         return refused or Begun(None, decoding.balances(answer["balances"], accounts))
 
@@ -83,7 +84,10 @@ class Spending:
             "id": reservation_id,
             "lease_ms": encoding.from_now(lease_until),
         }
-        return bool(decoding.checked(await self._lane.do(encoding.encode(item))))
+        renewed = bool(decoding.checked(await self._lane.do(encoding.encode(item))))
+        if renewed:
+            self._pool.expect(reservation_id, lease_until)
+        return renewed
 
     async def finish(self, request: Finish, bounds: PoolBounds) -> Finished:
         """Store how work ended; durable when this returns. Repeating it changes nothing.
@@ -91,7 +95,7 @@ class Spending:
         So it is repeated for a while where PostgreSQL cannot be had: it may be restarting, and
         what the work cost is spent.
         """
-        answer = await self._finish(encoding.finish(request, bounds), bounds)
+        answer = await self._finish(request, encoding.finish(request, bounds), bounds)
         return decoding.finished(answer, request)
 
     async def balances(self, accounts: tuple[Account, ...]) -> tuple[Balance, ...]:
@@ -111,17 +115,23 @@ class Spending:
         ((released,),) = await self._pool.ask(_RELEASE, (RELEASED_AT_ONCE,))
         return int(released)
 
-    async def _begin(self, item: bytes, bounds: PoolBounds) -> Any:
-        return decoding.checked(await self._lane.do(item), bounds)
+    async def _begin(self, request: Begin, item: bytes, bounds: PoolBounds) -> Any:
+        answer = decoding.checked(await self._lane.do(item), bounds)
+        if "balances" in answer:
+            self._pool.expect(request.reservation_id, request.lease_until)
+        return answer
 
-    async def _finish(self, item: bytes, bounds: PoolBounds) -> Any:
+    async def _finish(self, request: Finish, item: bytes, bounds: PoolBounds) -> Any:
         end = time.monotonic() + FINISH_SECONDS
         pause = _FIRST_PAUSE
-        while True:
-            try:
-                return decoding.checked(await self._lane.do(item), bounds)
-            except errors.Problem as problem:
-                if problem.retry_after is None or time.monotonic() + pause > end:
-                    raise
-            await asyncio.sleep(pause)
-            pause *= 2
+        try:
+            while True:
+                try:
+                    return decoding.checked(await self._lane.do(item), bounds)
+                except errors.Problem as problem:
+                    if problem.retry_after is None or time.monotonic() + pause > end:
+                        raise
+                await asyncio.sleep(pause)
+                pause *= 2
+        finally:
+            self._pool.forget(request.reservation_id)

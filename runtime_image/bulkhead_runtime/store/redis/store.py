@@ -107,7 +107,7 @@ class CachedStore(PostgresStore):
         turn = request.turn
         known = None if turn is None else self._tail_for(turn)
         item = encoding.begin(request, bounds, None if known is None else known.messages)
-        answer = await self._begin(item, bounds)
+        answer = await self._begin(request, item, bounds)
         begun = decoding.begun(answer, request, () if known is None else known.tail)
         if isinstance(begun, Begun) and begun.turn is not None:
             session_id = begun.turn.session_id
@@ -122,7 +122,7 @@ class CachedStore(PostgresStore):
         item = encoding.finish(request, bounds, changed)
         if changed is not None and (hiding := self._hiding.get(changed)) is not None:
             await hiding
-        answer = await self._finish(item, bounds)
+        answer = await self._finish(request, item, bounds)
         if answer["head"] is not None:
             topic = session_topic(str(changed))
             putting = self._soon(self._put(answer["head"], _tail_after(request, answer), topic))

@@ -37,12 +37,13 @@ def page(
 ) -> tuple[StoredEvent, ...]:
     """Return events after `wanted.after`, oldest first."""
     conditions, values = _conditions(wanted)
+    order = "DESC" if wanted.newest else "ASC"
     found = connection.execute(
         f"SELECT sequence, {_COLUMNS} FROM events WHERE {conditions} "  # noqa: S608 (names of columns)
-        "ORDER BY sequence LIMIT ?",
+        f"ORDER BY sequence {order} LIMIT ?",
         (*values, limit),
-    )
-    return tuple(map(_stored, found))
+    ).fetchall()
+    return tuple(map(_stored, reversed(found) if wanted.newest else found))
 
 
 def remove(connection: sqlite3.Connection, *, before: int, keep: int, limit: int) -> int:
