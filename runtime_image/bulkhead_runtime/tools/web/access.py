@@ -11,6 +11,7 @@ from bulkhead_runtime.policy.patterns import Patterns
 from bulkhead_runtime.tools.credentials import Credentials
 from bulkhead_runtime.tools.surroundings import Surroundings
 from bulkhead_runtime.tools.web.client import GuardedClient
+from bulkhead_runtime.tools.web.lookups import Lookups
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class HttpAccess:
     """Two ways out, to the public internet and to private networks too, and what is shown there."""
 
     def __init__(self, surroundings: Surroundings) -> None:
-        self.public = GuardedClient(surroundings.public, surroundings.resolver)
-        self.private = GuardedClient(surroundings.private, surroundings.resolver)
+        resolver = surroundings.resolver or Lookups()
+        self.public = GuardedClient(surroundings.public, resolver)
+        self.private = GuardedClient(surroundings.private, resolver)
         self.credentials = Credentials(surroundings.secrets / TOOLS_FOLDER)
 
     def way_to(self, host: str, settings: Tools) -> Way:
