@@ -42,7 +42,7 @@ def passed(budgets: Budgets, balances: tuple[Balance, ...]) -> Iterator[Passed]:
 
 
 class BudgetSteps:
-    """Warns, throttles and changes to the cheaper model.
+    """Warns, throttles and changes to the cheaper model; each replica admits its share.
 
     Whether an account is to be throttled is known from the request before, so that one that is
     refused has not begun anything.
@@ -58,11 +58,13 @@ class BudgetSteps:
         """Raise a 429 `Problem` for a request too many while a budget throttles."""
         if not self._throttled:
             return
-        per_minute = execution.configuration.source.budgets.throttled_requests_per_minute
+        source = execution.configuration.source
+        per_minute = source.budgets.throttled_requests_per_minute
+        share = max(1, per_minute // source.replicas)
         for account in execution.purse.accounts:
             found = self._throttled.get((account.scope, account.key))
             if found is not None:
-                self._admit(execution, found, per_minute)
+                self._admit(execution, found, share, per_minute)
                 return
 
     def take(self, execution: Execution) -> None:
@@ -96,9 +98,9 @@ class BudgetSteps:
             data = {"dimension": found.dimension, "percent": found.percent}
             self._reports.step("budget.warning", "Warn", execution, found.account, data)
 
-    def _admit(self, execution: Execution, found: Passed, per_minute: int) -> None:
+    def _admit(self, execution: Execution, found: Passed, share: int, per_minute: int) -> None:
         try:
-            self._throttle.admit(per_minute)
+            self._throttle.admit(share)
         except Problem as problem:
             data = {"percent": found.percent}
             self._reports.step("budget.throttled", "Throttle", execution, found.account, data)

@@ -240,15 +240,23 @@ async def test_a_stream_is_told_of_warnings_before_its_first_token(
     assert events[0].warnings == ("total turns 50% of its budget used",)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "per_minute"),
+    [
+        pytest.param(1, 2, id="of the only replica"),
+        pytest.param(3, 6, id="its share, where there are three"),
+    ],
+)
 async def test_a_step_slows_down_to_the_rate_that_is_left(
-    tmp_path: Path, provider: StubProvider
+    tmp_path: Path, provider: StubProvider, replicas: int, per_minute: int
 ) -> None:
     budgets = Budgets(
         total=Allowance(turns=100),
         steps=(BudgetStep(percent=1, action="Throttle"),),
-        throttled_requests_per_minute=2,
+        throttled_requests_per_minute=per_minute,
     )
-    async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
+    fields = stubbed(provider, WORDS, budgets=budgets, replicas=replicas)
+    async with running(tmp_path, **fields) as runtime:
         for _ in range(4):  # the first passes the step, the second shows it, two are admitted
             await say(runtime, "hello")
         refused = await _refusal(runtime)
