@@ -123,6 +123,8 @@ async def _turn_work(
         async def run(emit: Emit) -> TurnResult:
             async def heard(event: Event) -> None:
                 if isinstance(event, Started) and event.session_id is not None:
+                    if event.turn != number:
+                        raise _not_the_last()
                     answer.stored_as(_response_id(event.session_id, number))
                 await emit(event)
 
@@ -151,7 +153,7 @@ async def _continued(
             raise _not_continuable("its session is not there any more") from problem
         raise
     if session.turns != int(match["turn"]):
-        raise _not_continuable("only the last response of a session can be continued")
+        raise _not_the_last()
     return session_id, session.turns + 1
 
 
@@ -162,6 +164,10 @@ def _response_id(session_id: str, number: int) -> str:
 def _can_be_kept(message: ModelMessage) -> bool:
     """Tell whether a session keeps all of a message that a client sends."""
     return message.role == "user" and message.raw_content is None
+
+
+def _not_the_last() -> Problem:
+    return _not_continuable("only the last response of a session can be continued")
 
 
 def _not_continuable(reason: str) -> Problem:

@@ -120,7 +120,10 @@ class Execution(Struct):
 
 
 class Started(Struct, frozen=True):
-    """The turn has begun: who answers, in which session, and what the client should know."""
+    """The turn has begun: who answers, in which session, and what the client should know.
+
+    `turn` is its number in the session, None where nothing is remembered.
+    """
 
     session_id: str | None
     agent: str
@@ -128,6 +131,7 @@ class Started(Struct, frozen=True):
     model: str
     trace_id: str
     warnings: tuple[str, ...] = ()
+    turn: int | None = None
 
 
 class Token(Struct, frozen=True):

@@ -237,6 +237,7 @@ class _AgentWork:
                 state.model,
                 execution.context.trace.trace_id,
                 tuple(execution.warnings),
+                execution.turn.number if execution.turn is not None else None,
             )
         )
         await self._parts.loop.run(execution, state, self._fit, self._emit)

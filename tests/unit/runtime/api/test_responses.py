@@ -1,5 +1,6 @@
-"""What a caller of /v1/responses asks of an agent's stored turn reaches the model."""
+"""What a caller of /v1/responses asks of an agent's stored turn holds."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -33,3 +34,26 @@ async def test_a_stored_turn_writes_at_most_what_caller_and_agent_allow(
 
     (request,) = provider.requests
     assert (request.body["max_tokens"], request.body["temperature"]) == (sent, 0.25)
+
+
+async def test_of_two_that_continue_the_same_response_at_once_one_does(
+    files: RuntimeFiles, provider: StubProvider
+) -> None:
+    stub = ProviderConfig(name="stub", type="OpenAICompatible", base_url=provider.base_url)
+    slow = agent(model="stub/words;delay_ms=100")
+    files.follow((document("1.0.0", slow), 100), providers=(stub,))
+    with RuntimeProcess(files) as runtime:
+        async with client(runtime) as http:
+
+            async def respond(**fields: Any) -> tuple[int, dict[str, Any]]:
+                body = {"model": "assistant", "input": "x", **fields}
+                async with http.post("/v1/responses", json=body) as response:
+                    return response.status, await response.json()
+
+            _, first = await respond()
+            both = await asyncio.gather(
+                *(respond(previous_response_id=first["id"]) for _ in range(2))
+            )
+    (well, second), (refused, error) = sorted(both, key=lambda answer: answer[0])
+    assert (well, second["previous_response_id"]) == (200, first["id"])
+    assert (refused, error["error"]["code"]) == (400, "previous_response_not_found")
