@@ -33,6 +33,7 @@ class PolicyAdministration:
         self._changed = changed
         self._followed: tuple[StoredPolicy, ...] | None = None
         self._loading = asyncio.Lock()
+        self._adding = asyncio.Lock()
         engine.follow_added((added.closed("tool", UNREAD), added.closed("model", UNREAD)))
 
     async def load(self) -> None:
@@ -54,16 +55,17 @@ class PolicyAdministration:
         Raises a 422 `Problem` for what is no policy and a 409 one when there are too many.
         """
         policy = added.parse(kind, document)
-        others = [other for other in await self.list(kind) if other.name != policy.name]
-        if len(others) >= added.MAX_ADDED_POLICIES:
-            raise Problem(
-                409,
-                "too_many_policies",
-                f"There are {len(others)} added {kind} policies, as many as there may be: "
-                "remove one, or put the rules into one that exists.",
-            )
         stored = StoredPolicy(kind, policy.name, document, principal, int(time.time() * 1000))
-        await self._store.put_policy(stored)
+        async with self._adding:
+            others = [other for other in await self.list(kind) if other.name != policy.name]
+            if len(others) >= added.MAX_ADDED_POLICIES:
+                raise Problem(
+                    409,
+                    "too_many_policies",
+                    f"There are {len(others)} added {kind} policies, as many as there may be: "
+                    "remove one, or put the rules into one that exists.",
+                )
+            await self._store.put_policy(stored)
         await self.load()
         self._changed(kind, policy.name, principal)
         return stored

@@ -195,6 +195,25 @@ async def test_there_is_a_bound_to_how_many_policies_are_added(
     assert refused.value.code == "too_many_policies"
 
 
+async def test_policies_that_are_added_at_once_respect_the_bound_too(
+    administration: PolicyAdministration, shelf: Shelf
+) -> None:
+    for number in range(MAX_ADDED_POLICIES - 1):
+        await administration.put("tool", json.dumps({**NO_CALCULATOR, "name": f"p{number}"}), "ann")
+    shelf.slow = arrived = asyncio.Event()
+    adding = [
+        asyncio.create_task(
+            administration.put("tool", json.dumps({**NO_CALCULATOR, "name": name}), "ann")
+        )
+        for name in ("first", "second")
+    ]
+    await until(shelf.was_asked, "the store was asked")
+    arrived.set()
+    outcomes = await asyncio.gather(*adding, return_exceptions=True)
+    assert len(shelf.kept) == MAX_ADDED_POLICIES
+    assert [isinstance(outcome, Problem) for outcome in outcomes] == [False, True]
+
+
 async def test_removing_what_is_not_there_says_so(administration: PolicyAdministration) -> None:
     with pytest.raises(Problem) as refused:
         await administration.remove("tool", "nothing", "ann")
