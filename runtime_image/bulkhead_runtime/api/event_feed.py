@@ -3,6 +3,7 @@
 A caller sees the events of its own principal; with `sessions:any` those of everybody.
 """
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,10 +22,11 @@ from bulkhead_runtime.store.records import EventFilter, StoredEvent
 MAX_FOLLOWERS: Final = 100
 MAX_PAGE: Final = 200
 _DEFAULT_PAGE: Final = 50
+Found = AsyncGenerator[StoredEvent | None]
 _MAX_SEQUENCE: Final = 2**63 - 1
 _AS_ELSEWHERE: Final = orjson.OPT_UTC_Z
 _PARAMETERS: Final = frozenset(
-    {"type", "session_id", "trace_id", "principal", "after", "limit", "follow"}
+    {"type", "session_id", "trace_id", "principal", "after", "limit", "newest", "follow"}
 )
 
 
@@ -40,10 +42,10 @@ class EventFeed:
         scopes.require(exchange.principal, scopes.EVENTS_READ)
         query = parameters(exchange, _PARAMETERS)
         wanted = _filter(exchange, query)
-        if _choice(query, "follow", ("false", "true")) == "true":
-            await self._follow(exchange, wanted)
+        limit = _number(query, "limit", _DEFAULT_PAGE, 1, MAX_PAGE)
+        if _flag(query, "follow"):
+            await self._follow(exchange, wanted, limit)
         else:
-            limit = _number(query, "limit", _DEFAULT_PAGE, 1, MAX_PAGE)
             await self._page(exchange, wanted, limit)
 
     async def _page(self, exchange: Exchange, wanted: EventFilter, limit: int) -> None:
@@ -51,11 +53,11 @@ class EventFeed:
         page = {
             "data": [_document(event) for event in events],
             "next_after": events[-1].sequence if events else wanted.after,
-            "has_more": len(events) == limit,
+            "has_more": len(events) == limit and not wanted.newest,
         }
         await exchange.respond(200, orjson.dumps(page, option=_AS_ELSEWHERE), headers=None)
 
-    async def _follow(self, exchange: Exchange, wanted: EventFilter) -> None:
+    async def _follow(self, exchange: Exchange, wanted: EventFilter, limit: int) -> None:
         if self._followers >= MAX_FOLLOWERS:
             raise Problem(
                 429,
@@ -67,14 +69,15 @@ class EventFeed:
         try:
             with KeepAlive(exchange) as keep_alive:
                 await exchange.start_events()
-                await exchange.until_gone(self._write(exchange, wanted, keep_alive))
+                events = self._runtime.events.follow(wanted, limit=limit)
+                await exchange.until_gone(self._write(exchange, events, keep_alive))
                 await exchange.finish()
         finally:
             self._followers -= 1
 
-    async def _write(self, exchange: Exchange, wanted: EventFilter, keep_alive: KeepAlive) -> None:
+    async def _write(self, exchange: Exchange, found: Found, keep_alive: KeepAlive) -> None:
         """Write events until the client leaves or the process is about to end."""
-        async with aclosing(self._runtime.events.follow(wanted)) as events:
+        async with aclosing(found) as events:
             async for event in events:
                 if self._runtime.draining:
                     return
@@ -129,6 +132,8 @@ def _filter(exchange: Exchange, query: dict[str, list[str]]) -> EventFilter:
         trace_id=_text(query, "trace_id"),
         principal=principal if own is None else own,
         after=_number(query, "after", 0, 0, _MAX_SEQUENCE),
+        # Who comes back has had the newest, and wants all since then.
+        newest=_flag(query, "newest") and last is None,
     )
 
 
@@ -140,11 +145,11 @@ def _text(query: dict[str, list[str]], name: str) -> str | None:
     return value
 
 
-def _choice(query: dict[str, list[str]], name: str, choices: tuple[str, ...]) -> str:
-    value = query.get(name, [choices[0]])[-1]
-    if value not in choices:
-        raise invalid(name, f"must be one of {', '.join(choices)}")
-    return value
+def _flag(query: dict[str, list[str]], name: str) -> bool:
+    value = query.get(name, ["false"])[-1]
+    if value not in {"false", "true"}:
+        raise invalid(name, "must be one of false, true")
+    return value == "true"
 
 
 def _number(query: dict[str, list[str]], name: str, default: int, least: int, most: int) -> int:

@@ -240,10 +240,11 @@ def _events_operation() -> Document:
         "principal": (text, "Only of this principal."),
         "after": ({"type": "integer", "minimum": 0}, "Only after this sequence."),
         "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_PAGE}, "How many at most."),
+        "newest": ({"type": "boolean"}, "Whether to begin with the newest, not the oldest."),
         "follow": ({"type": "boolean"}, "Whether to go on with new ones as server-sent events."),
     }
     return {
-        "summary": "List what happened, oldest first, or follow it.",
+        "summary": "List what happened, in order, or follow it.",
         "tags": ["events"],
         "parameters": [
             {"name": name, "in": "query", "schema": schema, "description": description}

@@ -90,20 +90,23 @@ class EventBus:
         self._pending.append(event)
         self._wanted.set()
 
-    async def follow(self, wanted: EventFilter) -> AsyncGenerator[StoredEvent | None]:
+    async def follow(
+        self, wanted: EventFilter, *, limit: int = PAGE_EVENTS
+    ) -> AsyncGenerator[StoredEvent | None]:
         """Yield stored events after `wanted.after` and then each new one, without gap or double.
 
+        The first page has up to `limit`; where the newest are wanted, that is all of the past.
         Yields None when nothing came for a while, so that the caller can keep a connection alive.
         """
-        after = wanted.after
         follower = _Follower(wanted)
         self._followers.add(follower)
         try:
             while True:
                 follower.written.clear()
-                page = await self._log.events(replace(wanted, after=after), limit=PAGE_EVENTS)
+                page = await self._log.events(wanted, limit=limit)
+                after = page[-1].sequence if page else wanted.after
+                wanted, limit = replace(wanted, after=after, newest=False), PAGE_EVENTS
                 for stored in page:
-                    after = stored.sequence
                     yield stored
                 if not page and not await follower.wait(OTHER_REPLICAS_SECONDS):
                     yield None

@@ -127,6 +127,18 @@ async def test_a_filter_finds_the_events(
     assert await _all_events(store, **wanted) == [events[number] for number in found]
 
 
+async def test_the_newest_of_more_events_than_asked_for_come_in_order_too(
+    store: StoreOfRecord,
+) -> None:
+    events = tuple(_event(kind) for kind in "abababa")
+    await store.append_events(events)
+    page = await store.events(EventFilter(types=("a",), newest=True), limit=2)
+    assert [stored.event for stored in page] == [events[4], events[6]]
+    (first, *_) = page
+    page = await store.events(EventFilter(after=first.sequence, newest=True), limit=5)
+    assert [stored.event for stored in page] == list(events[5:])
+
+
 async def test_events_of_a_finish_are_there_with_its_turn(store: StoreOfRecord) -> None:
     asked, turn = await turn_of(store, begin_turn(new=True))
     event = _event("turn.complete", session_id="ses_1")

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -22,6 +23,7 @@ from tests.support.runtime_process import (
 from tests.support.stub_provider import StubProvider
 
 EXECUTE = "/v1/agents/assistant/execute"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 EVENTS = "/v1/runtime/events"
 
 
@@ -83,6 +85,9 @@ async def test_a_turns_events_are_listed_in_order_and_filtered(runtime: RuntimeP
     _, first = await _get(runtime, EVENTS, session_id=session_id, limit=1)
     _, rest = await _get(runtime, EVENTS, session_id=session_id, after=first["next_after"])
     assert first["data"] + rest["data"] == events
+    _, newest = await _get(runtime, EVENTS, session_id=session_id, limit=2, newest="true")
+    assert newest["data"] == events[-2:]
+    assert (newest["next_after"], newest["has_more"]) == (events[-1]["sequence"], False)
 
 
 async def test_what_a_client_has_in_hand_finds_the_events_of_its_request(
@@ -108,11 +113,16 @@ async def test_everybody_sees_their_own_events_and_nobody_elses(runtime: Runtime
 
 
 async def _follow(
-    runtime: RuntimeProcess, heard: list[dict[str, Any]], key: str, **headers: str
+    runtime: RuntimeProcess,
+    heard: list[dict[str, Any]],
+    key: str,
+    query: Mapping[str, str] = NOTHING,
+    headers: Mapping[str, str] = NOTHING,
 ) -> None:
+    asked = {"follow": "true", **query}
     async with (
         client(runtime, key=key, timeout=aiohttp.ClientTimeout(total=60)) as http,
-        http.get(EVENTS, params={"follow": "true"}, headers=headers) as response,
+        http.get(EVENTS, params=asked, headers=headers) as response,
     ):
         assert response.content_type == "text/event-stream"
         async for line in response.content:
@@ -136,7 +146,7 @@ async def test_a_follower_hears_what_happens_and_resumes_where_it_stopped(
     last = heard[-1]["sequence"]
     await _turn(runtime, "key-of-bob")
     again = asyncio.create_task(
-        _follow(runtime, heard, "key-of-bob", **{"Last-Event-ID": str(last)})
+        _follow(runtime, heard, "key-of-bob", headers={"Last-Event-ID": str(last)})
     )
     await until(lambda: completed(2), "the second turn is heard")
     again.cancel()
@@ -145,6 +155,33 @@ async def test_a_follower_hears_what_happens_and_resumes_where_it_stopped(
     sequences = [event["sequence"] for event in heard]
     assert sequences == sorted(set(sequences)), "none twice, none out of order"
     assert {event["principal"] for event in heard} == {"bob"}
+
+
+async def test_a_follower_may_begin_with_the_newest_and_misses_nothing_when_it_comes_back(
+    runtime: RuntimeProcess,
+) -> None:
+    before = await _events(runtime, session_id=await _turn(runtime))
+    heard: list[dict[str, Any]] = []
+    tail = {"newest": "true", "limit": "1"}
+    follower = asyncio.create_task(_follow(runtime, heard, KEY, tail))
+
+    async def hears(event: dict[str, Any]) -> bool:
+        return event in heard
+
+    await until(lambda: hears(before[-1]), "the newest is heard")
+    follower.cancel()
+    with suppress(asyncio.CancelledError):
+        await follower
+    assert heard[0] == before[-1]
+
+    missed = await _events(runtime, session_id=await _turn(runtime))
+    last = str(heard[-1]["sequence"])
+    again = asyncio.create_task(_follow(runtime, heard, KEY, tail, {"Last-Event-ID": last}))
+    await until(lambda: hears(missed[-1]), "what happened meanwhile is heard")
+    again.cancel()
+    with suppress(asyncio.CancelledError):
+        await again
+    assert [event for event in heard if event in missed] == missed
 
 
 async def test_an_interruption_is_told_of_the_one_who_interrupts(
