@@ -14,6 +14,7 @@ from bulkhead_runtime.kernel.compaction import Older
 from bulkhead_runtime.kernel.execution import Execution
 from bulkhead_runtime.kernel.executions import Executions
 from bulkhead_runtime.kernel.reports import Reports
+from bulkhead_runtime.kernel.settlement import Renewal
 from bulkhead_runtime.kernel.window import ContextWindow
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, Part, TextDelta
@@ -61,6 +62,7 @@ class Compactor:
         execution = self._executions.following(turn_execution, SECONDS)
         if settings.model is not None:
             execution.model = settings.model
+        renewal = Renewal(execution, self._background)
         try:
             text, by = await self._summary(execution, turn, older, settings)
             await execution.purse.finish(
@@ -70,6 +72,7 @@ class Compactor:
             )
             self._reports.compacted(execution.context, older.turns, by)
         finally:
+            renewal.stop()
             self._reports.summarized(execution)
             self._at_work.discard(turn.session_id)
 
@@ -106,9 +109,9 @@ class Compactor:
             max_output_tokens=output,
             deadline=execution.deadline,
         )
-        need = self._calls.planned(execution, request).need
-        await execution.purse.begin(Wanted(need), _bounds(execution), turn=None, claim=None)
-        await self._calls.stream(execution, request, take, kind="compaction")
+        planned = self._calls.planned(execution, request)
+        await execution.purse.begin(Wanted(planned.need), _bounds(execution), turn=None, claim=None)
+        await self._calls.stream(execution, request, take, planned=planned, kind="compaction")
         return compaction.bounded("".join(texts), characters)
 
 

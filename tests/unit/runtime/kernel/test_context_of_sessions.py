@@ -1,5 +1,6 @@
 """Long conversations: summaries of old turns, and what leaves a full context window."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from bulkhead_api.v1alpha1.sessions import Cleanup, Compaction, Sessions
 from bulkhead_runtime.kernel.compaction import CHARACTERS_PER_TOKEN
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds, Session
+from bulkhead_runtime.store.spending import Account
+from bulkhead_runtime.store.sqlite import SqliteStore
 from tests.support.metric_values import value_of
-from tests.support.runtime.in_process import heard, running, say, stubbed
+from tests.support.runtime.in_process import Trips, data_of, heard, running, say, stubbed
 from tests.support.runtime_process import agent, document
 from tests.support.stub_provider import Seen, StubProvider
 
@@ -149,6 +152,33 @@ async def test_a_summary_that_no_budget_pays_is_made_without_a_model(
         (event,) = await heard(runtime, "session.compacted")
     assert event.data["by"] == "fallback"
     assert "user: question 0" in (session.summary or "")
+
+
+async def test_what_a_summary_takes_counts_in_the_accounts_that_bound_it(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    limits = {"turns": Decimal(100)}
+    fields = stubbed(
+        provider, "words", sessions=SHORT, budgets=Budgets(session=Allowance(turns=100))
+    )
+    async with running(tmp_path, **fields) as runtime:
+        session_id = await _talk(runtime, 5)
+        (event,) = await heard(runtime, "session.compacted")
+        (balance,) = await runtime.store.balances((Account("session", session_id, limits),))
+    assert event.data["by"] == "model"
+    assert (balance.used["turns"], balance.reserved.get("turns", 0)) == (6, 0)
+
+
+async def test_what_is_reserved_for_a_summary_is_held_while_its_model_writes(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    slow = Compaction(turns=4, summary_characters=300, model="stub/slow;delay_ms=11000")
+    trips = Trips(SqliteStore(data_of(tmp_path)))
+    budgets = Budgets(session=Allowance(turns=100))
+    fields = stubbed(provider, "words", sessions=Sessions(compaction=slow), budgets=budgets)
+    async with running(tmp_path, store=trips, **fields) as runtime:
+        await _talk(runtime, 5)
+    assert trips.counts["renew"] >= 1
 
 
 async def test_the_history_keeps_what_was_summarized(

@@ -1,7 +1,9 @@
 """Turns of sessions: how often the store is asked, who may run, and what ends a turn early."""
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from bulkhead_runtime.kernel import settlement
 from bulkhead_runtime.kernel.context import Principal
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds, Session
-from bulkhead_runtime.store.sqlite import SqliteStore
+from bulkhead_runtime.store.sqlite import SqliteStore, database
 from tests.support.deadline import until
 from tests.support.runtime.in_process import Trips, data_of, running, say, stubbed
 from tests.support.runtime_process import agent, document
@@ -186,12 +188,13 @@ async def test_a_session_without_a_turn_has_nothing_to_interrupt(tmp_path: Path)
 async def test_a_turn_whose_session_was_taken_away_ends_and_stores_nothing(
     tmp_path: Path, provider: StubProvider
 ) -> None:
-    """The session is deleted meanwhile; the next renewal of the lock says so."""
+    """Another process took it, as when this one hung; the next renewal of the lock says so."""
     before = len(provider.requests)
     async with running(tmp_path, **stubbed(provider, "hang")) as runtime:
         turn = asyncio.create_task(say(runtime, "hello"))
         session_id = await _running(runtime, provider, before)
-        await runtime.store.delete(session_id, "alice")
+        with closing(sqlite3.connect(data_of(tmp_path) / database.FILE)) as taken, taken:
+            taken.execute("UPDATE sessions SET fence = fence + 1 WHERE id = ?", (session_id,))
         started = time.monotonic()
         with pytest.raises(Problem) as caught:
             await turn
