@@ -11,7 +11,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Final
 
-from bulkhead_runtime.api import answers
+from bulkhead_runtime.api import answers, idempotency
 from bulkhead_runtime.api.answers import Ending, Listener, Work, agent_answer, model_answer
 from bulkhead_runtime.api.asked_of_agents import (
     messages_for_agent,
@@ -152,9 +152,11 @@ async def _continued(
         if problem.status == HTTPStatus.NOT_FOUND:
             raise _not_continuable("its session is not there any more") from problem
         raise
-    if session.turns != int(match["turn"]):
+    turn = int(match["turn"])
+    # Who asks again under a key is told the answer because of which it is not the last any more.
+    if session.turns != turn and not idempotency.is_asked_for(exchange):
         raise _not_the_last()
-    return session_id, session.turns + 1
+    return session_id, turn + 1
 
 
 def _response_id(session_id: str, number: int) -> str:

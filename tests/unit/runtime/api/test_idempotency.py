@@ -93,6 +93,19 @@ async def test_it_is_answered_again_without_being_done_again(
     assert provider.requests == []
 
 
+async def test_a_response_that_continues_another_is_answered_again(
+    runtime: RuntimeProcess,
+) -> None:
+    body: dict[str, Any] = {"model": "assistant", "input": "x"}
+    _, text, _ = await _post(runtime, "/v1/responses", body, "begun")
+    body["previous_response_id"] = json.loads(text)["id"]
+    first = await _post(runtime, "/v1/responses", body, "continued")
+    again = await _post(runtime, "/v1/responses", body, "continued")
+    assert again == (200, first[1], True)
+    stale = await _post(runtime, "/v1/responses", body, "late")
+    assert (stale[0], json.loads(stale[1])["error"]["param"]) == (400, "previous_response_id")
+
+
 @pytest.mark.parametrize(("path", "body"), STREAMED.values(), ids=STREAMED.keys())
 async def test_a_stream_is_told_again(
     runtime: RuntimeProcess, provider: StubProvider, path: str, body: dict[str, Any]
