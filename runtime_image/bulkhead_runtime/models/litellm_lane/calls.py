@@ -54,6 +54,7 @@ class Call:
         self._named: dict[int, tuple[str, str]] = {}
         self._reason: FinishReason = "stop"
         self._model = ""
+        self._accepted = False
         self._usage: tuple[int | None, int | None] = (None, None)
 
     def grant(self, parts: int) -> None:
@@ -81,13 +82,14 @@ class Call:
             # nor ours to offer: a caller's tool could name a server for it to call.
             _skip_mcp_handler=True,
         )
+        self._accepted = True
         try:
             async for chunk in stream:
                 await self._take(chunk)
         finally:
             await _close(stream)
         if not _is_whole(stream):
-            await self._send(wire.Failed(self._start.id, "unavailable", "", None))
+            await self._send(wire.Failed(self._start.id, "unavailable", "", None, accepted=True))
             return
         for index, (identifier, name) in self._named.items():
             arguments = "".join(self._pieces[index])
@@ -137,6 +139,7 @@ class Call:
             said=str(error)[:MAX_SAID_CHARACTERS],
             status=status if isinstance(status, int) else None,
             retry_after=_retry_after(error),
+            accepted=self._accepted,
         )
 
 

@@ -76,9 +76,8 @@ class LiteLLMClient:
                     meter.begun = True
                     yield part
         finally:
-            # Whoever refused before the first word has not worked; a timeout may have.
-            if isinstance(message, wire.Failed) and message.kind != "timeout":
-                meter.sent = meter.begun
+            if isinstance(message, wire.Failed):
+                meter.sent = meter.begun or _may_have_worked(message)
             usage = self._usage(request, message, output_bytes)
             if meter.sent:
                 meter.usage = usage
@@ -132,6 +131,11 @@ class LiteLLMClient:
         if isinstance(last, wire.Ended):
             counts = counts_of(last.input_tokens, last.output_tokens)
         return self._accounting.usage(request, counts, output_bytes)
+
+
+def _may_have_worked(failed: wire.Failed) -> bool:
+    """Tell whether a provider may want to be paid though it said nothing: who refused does not."""
+    return failed.kind == "timeout" or (failed.accepted and failed.kind == "unavailable")
 
 
 def _bytes_of(part: TextDelta | ToolCall) -> int:

@@ -83,13 +83,17 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
 
 
 class Failed(msgspec.Struct, tag="failed", frozen=True):
-    """The call failed; `said` are the provider's words, not yet redacted."""
+    """The call failed; `said` are the provider's words, not yet redacted.
+
+    `accepted` tells that the provider had begun to answer.
+    """
 
     id: int
     kind: ModelErrorKind
     said: str
     status: int | None
     retry_after: float | None = None
+    accepted: bool = False
 
 
 ToChild = Start | Cancel | Grant | Ping
