@@ -109,11 +109,8 @@ class ToolRegistry:
     async def run(
         self, name: str, arguments: str | Mapping[str, Any], context: ToolContext
     ) -> ToolEnvelope:
-        """Run a tool within its timeout and the context's deadline; never raise."""
+        """Run a tool that is known within its timeout and the context's deadline; never raise."""
         tool = self.get(name, context.package, context.version)
-        if tool is None and self._servers.owns(name):
-            await self._servers.prepare([name])
-            tool = self._servers.get(name)
         if tool is None:
             return self._unknown(name, context)
         return await self._runner.run(tool, arguments, context)

@@ -9,7 +9,7 @@ import asyncio
 import importlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -33,6 +33,9 @@ RETRY_SECONDS: Final = 15.0
 FIRST_ANSWER_SECONDS: Final = 5.0
 """How long a turn waits for a server that nobody has asked before."""
 
+LATER_ANSWER_SECONDS: Final = 0.25
+"""How long for one that was too slow the last time, and must not slow every turn."""
+
 SEPARATOR: Final = "__"
 _IN_HEADERS: Final = b'"x-mcp-header"'
 
@@ -50,6 +53,7 @@ class _Server:
         self._risks = {risk.tool: risk.risk for risk in configured.tool_risks}
         self._era = AUTOMATIC
         self._ask_again = 0.0
+        self._late = False
         self._asking: asyncio.Task[None] | None = None
 
     def refresh(self) -> asyncio.Task[None] | None:
@@ -59,6 +63,12 @@ class _Server:
             self._asking = asyncio.create_task(self._ask())
             self._asking.add_done_callback(lambda _: self._asked())
         return self._asking
+
+    async def answer(self, asking: asyncio.Task[None]) -> None:
+        """Wait for what was asked, for a bounded time."""
+        seconds = LATER_ANSWER_SECONDS if self._late else FIRST_ANSWER_SECONDS
+        _, waiting = await asyncio.wait([asking], timeout=seconds)
+        self._late = bool(waiting)
 
     def close(self) -> None:
         if self._asking is not None:
@@ -188,14 +198,14 @@ class McpServers:
         wanted = set(self._servers)
         if names is not None:
             wanted &= {name.partition(SEPARATOR)[0] for name in names}
-        unknown: list[asyncio.Task[None]] = []
+        unknown: list[Coroutine[Any, Any, None]] = []
         for name in wanted:
             server = self._servers[name]
             asking = server.refresh()
             if asking is not None and not server.tools:
-                unknown.append(asking)
+                unknown.append(server.answer(asking))
         if unknown:
-            await asyncio.wait(unknown, timeout=FIRST_ANSWER_SECONDS)
+            await asyncio.gather(*unknown)
 
     def close(self) -> None:
         """Give up what is being asked."""

@@ -13,6 +13,7 @@ import pytest
 
 from bulkhead_runtime.tools.mcp.endpoint import LEGACY, Endpoint
 from bulkhead_runtime.tools.mcp.sdk import MAX_ANSWER_BYTES, call_tool
+from bulkhead_runtime.tools.mcp.servers import FIRST_ANSWER_SECONDS
 from bulkhead_runtime.tools.port import ToolEnvelope
 from tests.support.deadline import until
 from tests.support.hostile_mcp import HostileMcp, hostile_mcp
@@ -266,6 +267,17 @@ async def test_a_hostile_server_ends_in_a_reason(
     follow(home, hostile.url, timeoutSeconds=3 if mode == "hang" else 30)
     await answered(home)
     assert hint in home.registry.failures["crm"]
+
+
+async def test_a_server_that_never_answers_holds_up_the_first_turn_and_no_other(
+    home: ToolHome, hostile: HostileMcp
+) -> None:
+    hostile.mode = "hang"
+    follow(home, hostile.url, timeoutSeconds=300)
+    async with asyncio.timeout(8 * FIRST_ANSWER_SECONDS):
+        for _ in range(16):
+            await home.registry.prepare(["crm__any"])
+    assert code(await home.registry.run("crm__any", {}, tool_context())) == "unknown_tool"
 
 
 async def test_what_a_server_repeats_of_the_token_is_told_to_nobody(
