@@ -49,16 +49,17 @@ _OPENAI_TYPES: Final = {
 _SERVER_ERRORS: Final = 500
 
 
-def problem_document(problem: Problem, trace: Trace) -> dict[str, Any]:
-    """Return the problem details of RFC 9457, with our code and the trace."""
+def problem_document(problem: Problem, trace: Trace | None) -> dict[str, Any]:
+    """Return the problem details of RFC 9457, with our code and the trace if there is one."""
     document: dict[str, Any] = {
         "type": TYPE_PREFIX + problem.code,
         "title": TITLES.get(problem.status, "Error"),
         "status": problem.status,
         "detail": problem.message,
         "code": problem.code,
-        "trace_id": trace.trace_id,
     }
+    if trace is not None:
+        document["trace_id"] = trace.trace_id
     if problem.session_id is not None:
         document["session_id"] = problem.session_id
     if problem.field is not None:

@@ -11,23 +11,52 @@ itself; those that we make ourselves join its head here.
 
 import asyncio
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, Final
 
+import orjson
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bulkhead_runtime.api.exchange import CONNECTION, Gone
+from bulkhead_runtime.api.problems import PROBLEM_JSON, problem_document
+from bulkhead_runtime.errors import Problem
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 15.0
 
 _HEAD: Final = b"HTTP/1.1 "
 _LINE: Final = b"\r\n"
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def _refusal(problem: Problem) -> bytes:
+    """Return the whole answer to what never became a request, and so has no trace."""
+    body = orjson.dumps(problem_document(problem, None))
+    return (
+        b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+        % (
+            problem.status,
+            HTTPStatus(problem.status).phrase.encode(),
+            PROBLEM_JSON,
+            len(body),
+            body,
+        )
+    )
+
+
+_TOO_LARGE: Final = _refusal(
+    Problem(
+        431,
+        "headers_too_large",
+        f"The path and the headers have more than {MAX_HEAD_BYTES} bytes, the most that is read.",
+    )
 )
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW: Final = _refusal(
+    Problem(408, "head_timeout", f"The headers did not arrive within {HEAD_SECONDS:g} seconds.")
+)
+_MALFORMED: Final = _refusal(
+    Problem(400, "malformed_request", "This is no HTTP request. Send one, without TLS.")
+)
 
 
 class _Flow(FlowControl):
@@ -161,6 +190,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def add_to_head(self, lines: bytes) -> None:
         """Write these lines with the next head; whoever calls has checked what is in them."""
         self._lines = lines
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's words)
+        """Refuse what is no request."""
+        self._end(_MALFORMED)
 
     def write(self, data: bytes) -> None:
         """Write for a cycle; a head, and what is to be held, waits for what follows at once."""

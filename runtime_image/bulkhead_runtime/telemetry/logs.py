@@ -29,6 +29,7 @@ from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 log = logging.getLogger(__name__)
 
 _BLANK: Final = vars(logging.LogRecord("", 0, "", 0, "", None, None))
+_SELDOM_SECONDS: Final = 60.0
 _STANDARD: Final = frozenset(_BLANK | {"message": "", "asctime": ""})
 _IDS: ContextVar[Mapping[str, str | None]] = ContextVar("ids", default=MappingProxyType({}))
 
@@ -129,6 +130,31 @@ class _Lines(logging.Handler):
             self.handleError(record)
 
 
+class Seldom(logging.Filter):
+    """Lets one record of up to `level` through in a while, with the number of those held back.
+
+    For loggers of libraries that have a line for everything that others do wrong.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__()
+        self._level = level
+        self._next = 0.0
+        self._held_back = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be written."""
+        if record.levelno > self._level:
+            return True
+        now = time.monotonic()
+        if now < self._next:
+            self._held_back += 1
+            return False
+        record.held_back, self._held_back = self._held_back, 0
+        self._next = now + _SELDOM_SECONDS
+        return True
+
+
 def configure(level: str, **fixed: str) -> None:
     """Send every log record of the process to standard error as JSON, with `fixed` in each line.
 
@@ -144,6 +170,7 @@ def configure(level: str, **fixed: str) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").filters = [Seldom(logging.WARNING)]
     logging.captureWarnings(capture=True)
     sys.excepthook = _process_ended
     threading.excepthook = _thread_ended

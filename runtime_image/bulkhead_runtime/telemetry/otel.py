@@ -8,7 +8,6 @@ seen to it that it does so seldom.
 
 import logging
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -31,6 +30,7 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
+from bulkhead_runtime.telemetry.logs import Seldom
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 from bulkhead_runtime.telemetry.spans import (
     MAX_CONTENT_CHARACTERS,
@@ -48,7 +48,6 @@ _BATCH_SPANS: Final = 512
 
 _EXPORT_SECONDS: Final = 5
 _DRAIN_SECONDS: Final = 2.0
-_SAID_EVERY_SECONDS: Final = 60.0
 _SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.42.0"
 _KINDS: Final[Mapping[Kind, SpanKind]] = {
     "internal": SpanKind.INTERNAL,
@@ -73,31 +72,12 @@ class _RequestIds(IdGenerator):
         return int(request.trace_id, 16) if request else self._random.generate_trace_id()
 
 
-class _Seldom(logging.Filter):
-    """Lets one record through in a while, with the number of those that it held back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next = 0.0
-        self._held_back = 0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be written."""
-        now = time.monotonic()
-        if now < self._next:
-            self._held_back += 1
-            return False
-        record.held_back, self._held_back = self._held_back, 0
-        self._next = now + _SAID_EVERY_SECONDS
-        return True
-
-
 def _quieten() -> None:
     """Leave of the SDK's log that spans are lost and why; it has a line for every batch."""
     logging.getLogger("opentelemetry").setLevel(logging.WARNING)
     exporter = logging.getLogger(OTLPSpanExporter.__module__)
     exporter.setLevel(logging.ERROR)
-    exporter.filters = [_Seldom()]
+    exporter.filters = [Seldom(logging.ERROR)]
 
 
 class OpenTelemetryTracer:

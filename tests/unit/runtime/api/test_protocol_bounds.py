@@ -1,7 +1,9 @@
 """What a connection may send before there is a request to judge."""
 
+import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,20 @@ def test_an_endless_path_ends_so_too(runtime: RuntimeProcess) -> None:
     assert said == b"reset" or said.startswith(b"HTTP/1.1 431 ")
 
 
+def test_one_byte_too_many_is_told_as_a_problem(runtime: RuntimeProcess) -> None:
+    said = _exchange(runtime, b"GET /" + b"a" * (MAX_HEAD_BYTES - 4))
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert _problem(said)["code"] == "headers_too_large"
+
+
+def _problem(said: bytes) -> dict[str, Any]:
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    problem: dict[str, Any] = json.loads(body)
+    assert str(problem["status"]).encode() in head.partition(b"\r\n")[0]
+    return problem
+
+
 def test_headers_within_the_bound_are_read_however_they_are_cut(runtime: RuntimeProcess) -> None:
     filler = b"x-filler: " + b"a" * (MAX_HEAD_BYTES - 1000) + b"\r\n"
     head = b"GET /health HTTP/1.1\r\nConnection: close\r\n" + _HEAD + filler + b"\r\n"
@@ -71,4 +87,12 @@ def test_what_is_no_http_is_refused(runtime: RuntimeProcess) -> None:
         b"GET \xff HTTP/1.1\r\n\r\n",
         b"\r\n\r\nFOO\r\n\r\n",
     ):
-        assert _exchange(runtime, noise).startswith(b"HTTP/1.1 400 ")
+        said = _exchange(runtime, noise)
+        assert said.startswith(b"HTTP/1.1 400 ")
+        assert _problem(said)["code"] == "malformed_request"
+
+
+def test_noise_does_not_fill_the_log(runtime: RuntimeProcess) -> None:
+    for _ in range(50):
+        assert _exchange(runtime, b"\x00noise\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert [line["level"] for line in runtime.logs() if "Invalid" in line["event"]] == ["warning"]
