@@ -224,6 +224,17 @@ async def busy_after_tools(call: Call, exchange: Exchange) -> None:
     await tools(call, exchange)
 
 
+async def thinking(call: Call, exchange: Exchange) -> None:
+    """Thoughts and a word as parts, then five words; nothing is counted."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "a secret thought"}]}
+    await exchange.stream()
+    await exchange.write(frame(call, {"content": [thought]}))
+    await exchange.write(frame(call, {"content": [{"type": "text", "text": "Well: "}]}))
+    for data in _word_frames(call.model, call.chunks):
+        await exchange.write(data)
+    await exchange.end(DONE)
+
+
 async def no_usage(call: Call, exchange: Exchange) -> None:
     """Five words, and nothing is counted whatever was asked."""
     await exchange.stream()
@@ -262,9 +273,10 @@ async def duplicate_finish(call: Call, exchange: Exchange) -> None:
 
 
 async def garbage(call: Call, exchange: Exchange) -> None:
-    """A word, then a frame that is not JSON."""
+    """A word, unless there are to be `chunks=0`, then a frame that is not JSON."""
     await exchange.stream()
-    await exchange.write(frame(call, {"content": "word0 "}))
+    if call.chunks:
+        await exchange.write(frame(call, {"content": "word0 "}))
     await exchange.pause(call.delay)
     await exchange.end(b"data: {not json at all\n\n")
 
@@ -411,6 +423,6 @@ MODES: dict[str, Mode] = {
         words, slow, tools, busy_after_tools, no_usage, miscounts, no_done,
         duplicate_finish, garbage, wrong_shape, error_frame, cut, ends_early, hang, silent,
         oversized, endless, html, redirect, rate_limited, busy_once, error, unauthorized, unpaid,
-        unknown, context,
+        unknown, context, thinking,
     )
 }  # fmt: skip

@@ -103,10 +103,9 @@ class AnswerReader:
         delta = choice.get("delta") or {}
         for call in delta.get("tool_calls") or ():
             self._continue_call(call)
-        text = delta.get("content") or ""
         self._finish = str(finish) if finish else None
         self.output_bytes += bytes_of_delta(delta)
-        return str(text)
+        return _text(delta.get("content") or "")
 
     def _continue_call(self, piece: dict[str, Any]) -> None:
         index = int(piece.get("index") or 0)
@@ -125,6 +124,13 @@ class AnswerReader:
         arguments = function.get("arguments") or ""
         call.arguments += arguments
         self.output_bytes += len(arguments) + len(call.name)
+
+
+def _text(content: object) -> str:
+    """Return the text of a delta; where it is in parts, as Mistral's, thoughts are not shown."""
+    if not isinstance(content, list):
+        return str(content)
+    return "".join(part["text"] for part in content if part["type"] == "text")
 
 
 def decoded_chunk(data: bytes, failures: Failures) -> dict[str, Any]:
@@ -164,4 +170,5 @@ def bytes_of_delta(delta: dict[str, Any]) -> int:
     for text in delta.values():
         if isinstance(text, str):
             size += len(text) if text.isascii() else len(text.encode())
-    return size
+    content = delta.get("content")
+    return size + len(orjson.dumps(content)) if isinstance(content, list) else size

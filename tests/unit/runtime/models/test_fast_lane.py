@@ -56,6 +56,16 @@ async def test_an_answer_is_its_text_then_usage_then_the_end(
     assert sum(isinstance(part, Usage | Finished) for part in parts) == 2
 
 
+async def test_of_an_answer_in_parts_the_text_is_shown_and_all_is_counted(
+    make_client: MakeClient,
+) -> None:
+    asked = msgspec.structs.replace(request("up/thinking"), max_output_tokens=4_096)
+    parts = [part async for part in make_client().stream(asked, Meter())]
+    assert text(parts) == f"Well: {FIVE_WORDS}"
+    assert isinstance(parts[-2], Usage)
+    assert parts[-2].output_tokens > len("a secret thought" + text(parts))
+
+
 async def test_usage_is_what_the_provider_counted(make_client: MakeClient) -> None:
     parts = await parts_of(make_client(), "words;chunks=20")
     assert parts[-2] == Usage(input_tokens=7, output_tokens=20, cost=None, estimated=False)

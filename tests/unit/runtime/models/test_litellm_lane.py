@@ -221,7 +221,7 @@ async def test_the_wait_that_a_provider_asks_for_is_handed_on(
     [
         pytest.param("openai/words", True, id="a whole answer"),
         pytest.param("openai/garbage", True, id="one that broke off"),
-        pytest.param("openai/wrong-shape", True, id="one that broke off before its first word"),
+        pytest.param("openai/garbage;chunks=0", True, id="one without its first word"),
         pytest.param("openai/error", False, id="a server error"),
         pytest.param("openai/rate-limited", False, id="a limit"),
     ],
