@@ -94,7 +94,14 @@ def assemble(near: Neighbours) -> Entries:
         calls=agent_calls,
         tools=near.tools,
         window=window,
-        compactor=Compactor(calls, window, executions, near.background, near.reports),
+        compactor=Compactor(
+            near.store,
+            calls,
+            window,
+            executions=executions,
+            background=near.background,
+            reports=near.reports,
+        ),
         heads=SessionHeads(),
         reports=near.reports,
     )

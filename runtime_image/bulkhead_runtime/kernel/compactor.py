@@ -18,7 +18,7 @@ from bulkhead_runtime.kernel.settlement import Renewal
 from bulkhead_runtime.kernel.window import ContextWindow
 from bulkhead_runtime.models.errors import ModelError
 from bulkhead_runtime.models.port import ModelMessage, ModelRequest, Part, TextDelta
-from bulkhead_runtime.store.port import PoolBounds, Summary, Turn
+from bulkhead_runtime.store.port import PoolBounds, SessionStore, Summary, Turn
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,15 @@ class Compactor:
 
     def __init__(
         self,
+        store: SessionStore,
         calls: ModelCalls,
         window: ContextWindow,
+        *,
         executions: Executions,
         background: Background,
         reports: Reports,
     ) -> None:
+        self._store = store
         self._calls = calls
         self._window = window
         self._executions = executions
@@ -64,6 +67,9 @@ class Compactor:
             execution.model = settings.model
         renewal = Renewal(execution, self._background)
         try:
+            session = await self._store.session(turn.session_id, None, _bounds(execution))
+            if session.summary_until > turn.summary_until:
+                return  # written while the turn ran, which began without it
             text, by = await self._summary(execution, turn, older, settings)
             await execution.purse.finish(
                 _bounds(execution),

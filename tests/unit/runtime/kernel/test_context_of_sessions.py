@@ -103,6 +103,22 @@ async def test_metrics_of_the_agent_count_its_summaries_as_the_ledger_does(
     assert spent == pytest.approx(float(sum(line.cost or 0 for line in lines.items)))
 
 
+async def test_a_turn_that_began_before_a_summary_was_written_has_none_written_again(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    slow = Compaction(turns=4, summary_characters=300, model="stub/slow;delay_ms=300")
+    fields = stubbed(provider, "words;delay_ms=200", sessions=Sessions(compaction=slow))
+    async with running(tmp_path, **fields) as runtime:
+        session_id = await _talk(runtime, 4)
+        for _ in range(3):
+            await say(runtime, "at once", session_id)
+        await runtime.background.finish()
+        lines = await runtime.store.ledger(
+            since=0, until=2**52, principal=None, limit=50, cursor=None
+        )
+    assert [line.type for line in lines.items].count("compaction") == 1
+
+
 async def test_the_summary_is_never_part_of_the_instructions(
     tmp_path: Path, provider: StubProvider
 ) -> None:
