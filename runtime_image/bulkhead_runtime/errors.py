@@ -96,8 +96,8 @@ def store_full() -> Problem:
     return Problem(
         507,
         "storage_full",
-        "The volume that holds the conversations is full, so nothing was stored. Delete sessions "
-        "or have spec.storage.sizeMB of the OrganizationRuntime raised.",
+        "The volume that holds the conversations is full, so nothing was stored. Have it enlarged: "
+        "spec.storage.sizeMB of the OrganizationRuntime, or that of a shared PostgreSQL.",
     )
 
 

@@ -20,6 +20,8 @@ EVENTS_SHARE = 8
 LEDGER_SHARE = 16
 """What parts of the volume events and ledger may take; the pool takes half by default."""
 
+_INCREMENTAL = 2
+
 _WRITE_BUSY_SECONDS = 5.0
 _READ_BUSY_SECONDS = 0.25
 """Readers run on the event loop's thread, where waiting for a lock would stall every stream."""
@@ -63,7 +65,9 @@ def connect_writer(directory: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=64,
     )
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    # Said again it would be written again.
+    if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA journal_size_limit = 16777216")
@@ -86,12 +90,14 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
 def _bound_records(connection: sqlite3.Connection, directory: Path) -> None:
     """Keep as many events and ledger lines as their share of the volume holds, up to a maximum."""
     volume = shutil.disk_usage(directory).total
+    kept = (
+        min(event_rows.MAX_EVENTS, volume // EVENTS_SHARE // event_rows.EVENT_BYTES),
+        min(ledger.MAX_LINES, volume // LEDGER_SHARE // ledger.LINE_BYTES),
+    )
     connection.execute(
-        "UPDATE pool SET kept_events = ?, kept_lines = ?",
-        (
-            min(event_rows.MAX_EVENTS, volume // EVENTS_SHARE // event_rows.EVENT_BYTES),
-            min(ledger.MAX_LINES, volume // LEDGER_SHARE // ledger.LINE_BYTES),
-        ),
+        "UPDATE pool SET kept_events = ?1, kept_lines = ?2 "
+        "WHERE (kept_events, kept_lines) <> (?1, ?2)",
+        kept,
     )
 
 

@@ -6,6 +6,8 @@ A migration only adds: during a rolling update the former release still writes t
 
 import sqlite3
 
+from bulkhead_runtime.errors import StartError
+
 _CONVERSATIONS = """
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY,
@@ -212,12 +214,17 @@ MIGRATIONS = (
 )
 
 
-class NewerSchemaError(Exception):
+class NewerSchemaError(StartError):
     """The file was written by a newer release, which this one does not understand."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables to this release's version; concurrent processes take turns."""
+    """Bring the tables to this release's version; concurrent processes take turns.
+
+    Nothing is written where nothing is missing: the volume may be full.
+    """
+    if _version(connection) == len(MIGRATIONS):
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         for script in MIGRATIONS[_version(connection) :]:

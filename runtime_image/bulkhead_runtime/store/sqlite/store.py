@@ -4,8 +4,10 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
+from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.store.port import (
     MessagePage,
     NewSession,
@@ -22,16 +24,20 @@ from bulkhead_runtime.store.sqlite.holders import Holder
 from bulkhead_runtime.store.sqlite.records import SqliteRecords
 from bulkhead_runtime.store.sqlite.spending import SqliteSpending
 from bulkhead_runtime.store.sqlite.turns import asked_to_end
+from bulkhead_runtime.store.sqlite.writer import as_problem
 from bulkhead_runtime.store.states import SessionStatus
 
 log = logging.getLogger(__name__)
 
 
 class SqliteStore(SqliteSpending, SqliteRecords):
-    """Keeps everything of one organization in one directory."""
+    """Keeps everything of one organization in one directory.
+
+    Raises a 503 or 507 `Problem` where its file cannot be opened.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self.set_aside = database.prepare(directory)
+        self.set_aside = _prepared(directory)
         """Where a damaged database was moved to when this one was opened."""
         self._process = Holder(directory)
         SqliteRecords.__init__(self, FileAccess(directory))
@@ -45,8 +51,17 @@ class SqliteStore(SqliteSpending, SqliteRecords):
         return self._file.corrupt
 
     async def recover(self) -> None:
-        """Free what processes that are gone were working on."""
-        released = await self.release_abandoned()
+        """Free what processes that are gone were working on, later where the volume is full.
+
+        What is stored can be read meanwhile, and a turn takes its session from the dead by itself.
+        """
+        try:
+            released = await self.release_abandoned()
+        except Problem as problem:
+            if problem.status != HTTPStatus.INSUFFICIENT_STORAGE:
+                raise
+            log.warning("Interrupted work not released", extra={"reason": problem.message})
+            return
         self._process.remove_dead()
         if released:
             log.warning("Interrupted work released", extra={"released": released})
@@ -132,3 +147,10 @@ class SqliteStore(SqliteSpending, SqliteRecords):
     async def sweep(self, bounds: PoolBounds) -> Swept:
         """Archive what expired and remove what is past the retention, a bounded number of each."""
         return await self._file.writer.run(partial(expiry.sweep, bounds=bounds, now=now()))
+
+
+def _prepared(directory: Path) -> Path | None:
+    try:
+        return database.prepare(directory)
+    except sqlite3.Error as error:
+        raise as_problem(error) from error

@@ -210,6 +210,18 @@ def _as_the_first_release_writes(connection: sqlite3.Connection, session_id: str
         connection.execute("UPDATE pool SET used_bytes = used_bytes + 600, sessions = sessions + 1")
 
 
+async def test_a_file_that_is_up_to_date_is_opened_without_a_write(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    await say(store, "hello", new=True)
+    before = _wal_commits(tmp_path)
+    another = SqliteStore(tmp_path)
+    await another.recover()
+    assert _wal_commits(tmp_path) == before
+    assert await said(another) == ["hello", "re: hello"]
+    await another.close()
+    await store.close()
+
+
 async def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path) -> None:
     first = SqliteStore(tmp_path)
     for number in range(50):
