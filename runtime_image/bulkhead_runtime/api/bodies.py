@@ -11,7 +11,7 @@ from bulkhead_runtime.errors import Problem
 
 Body = TypeVar("Body")
 
-_PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"(required|unknown) field `(?P<name>[^`]{1,64})`")
 _MAX_REASON_CHARACTERS = 300
 

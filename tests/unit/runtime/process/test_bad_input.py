@@ -69,6 +69,13 @@ REFUSED = {
         "invalid_body",
         "`metadata",
     ),
+    "metadata under a name that is too long": (
+        EXECUTE,
+        b'{"message":"x","metadata":{"%b":"x"}}' % (b"k" * 65),
+        422,
+        "invalid_body",
+        "`metadata`: Expected `str` of length <= 64.",
+    ),
     "metadata for a session that exists": (
         EXECUTE,
         b'{"message":"x","session_id":"s","metadata":{"a":"b"}}',
