@@ -3,12 +3,13 @@
 Authentication, bounds of the body and common headers have happened before a request comes here.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from bulkhead_runtime.api import openapi
 from bulkhead_runtime.api.problems import (
@@ -21,9 +22,12 @@ from bulkhead_runtime.api.problems import (
 from bulkhead_runtime.api.rest import catalogue, keys, metrics, policies, sessions, usage
 from bulkhead_runtime.api.rest.parameters import refuse_unknown_parameters
 from bulkhead_runtime.api.stored_keys import StoredKeys
+from bulkhead_runtime.api.types import Scope
 from bulkhead_runtime.errors import Problem, unknown_path
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.standings import runtime_version
+
+_METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
 def create_app(runtime: Runtime, stored_keys: StoredKeys) -> FastAPI:
@@ -70,11 +74,24 @@ async def _answer_unrouted(request: Request, error: Exception) -> JSONResponse:
     match error.status_code:
         case 405:
             problem = Problem(405, "method_not_allowed", "This path does not take this method.")
+            return _response(request, problem, {"allow": _methods(request)})
         case 400:
             problem = Problem(400, "malformed_json", "The body could not be read as JSON.")
         case _:
             problem = unknown_path()
-    return _response(request, problem, error.headers or {})
+    return _response(request, problem)
+
+
+def _methods(request: Request) -> str:
+    """Return the methods of all routes of a path; the framework tells those of the first."""
+    asked = [{**request.scope, "method": method} for method in _METHODS]
+    routes = request.app.router.routes
+    taken = (scope["method"] for scope in asked if any(_takes(one, scope) for one in routes))
+    return ", ".join(taken)
+
+
+def _takes(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 def _response(

@@ -232,10 +232,23 @@ async def test_a_compressed_body_is_refused_as_one(served: RuntimeProcess) -> No
     assert "Content-Encoding" in problem["detail"]
 
 
-@pytest.mark.parametrize("path", [EXECUTE, CHAT, "/v1/sessions/x"])
-async def test_another_method_is_refused(served: RuntimeProcess, path: str) -> None:
-    async with client(served) as http, http.put(path, json={}) as response:
-        assert response.status == 405
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (EXECUTE, "POST"),
+        (CHAT, "POST"),
+        ("/v1/runtime/events", "GET"),
+        ("/v1/sessions", "GET, POST"),
+        ("/v1/sessions/x", "DELETE, GET"),
+        ("/v1/api-keys", "GET, POST"),
+        ("/v1/api-keys/x", "DELETE"),
+    ],
+)
+async def test_another_method_is_refused_with_those_that_are_taken(
+    served: RuntimeProcess, path: str, allowed: str
+) -> None:
+    async with client(served) as http, http.patch(path, json={}) as response:
+        assert (response.status, response.headers["allow"]) == (405, allowed)
 
 
 async def test_too_large_pages_are_refused(served: RuntimeProcess) -> None:
