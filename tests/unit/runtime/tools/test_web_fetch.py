@@ -210,6 +210,14 @@ async def test_a_host_without_an_address_is_said(home: ToolHome, web: WebServer)
     assert code(envelope) == "unreachable"
 
 
+async def test_no_proxy_of_the_environment_stands_between(
+    home: ToolHome, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever resolves names for us would judge addresses for us."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert code(await fetch(home, at(web, web.put("a", b"x")))) == "ok"
+
+
 async def test_what_is_sent_says_nothing_of_who_asks(home: ToolHome, web: WebServer) -> None:
     await fetch(home, at(web, web.put("a", b"x")))
     (_, _, headers) = web.requests[0]
