@@ -368,8 +368,9 @@ async def busy_once(call: Call, exchange: Exchange) -> None:
 
 
 async def error(call: Call, exchange: Exchange) -> None:
-    """500 whose body quotes the key and is long."""
-    await refuse(exchange, 500, f"key {call.key} broke us " + "x" * 5_000, "server_error")
+    """500, or `status`, whose body quotes the key and is long."""
+    status = int(call.parameters.get("status", 500))
+    await refuse(exchange, status, f"key {call.key} broke us " + "x" * 5_000, "server_error")
 
 
 async def unauthorized(call: Call, exchange: Exchange) -> None:

@@ -10,7 +10,9 @@ LONGEST_WAIT_SECONDS: Final = 5.0
 LONGEST_WAIT_BEFORE_ANOTHER_SECONDS: Final = 1.0
 """Where another model could answer, nobody waits long for this one."""
 
-_TRY_AGAIN: Final = frozenset({429, 500, 502, 503, 504})
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERRORS: Final = range(500, 600)
+"""529 among them, by which Anthropic says that it is overloaded."""
 
 
 def wait_before_retry(
@@ -22,7 +24,10 @@ def wait_before_retry(
     never tried again, because the first call may still be paid for. `another` tells whether
     another model of the plan could be asked instead.
     """
-    transient = error.status in _TRY_AGAIN or (error.status is None and error.kind == "unavailable")
+    if error.status is None:
+        transient = error.kind == "unavailable"
+    else:
+        transient = error.status == _TOO_MANY_REQUESTS or error.status in _SERVER_ERRORS
     if not transient:
         return None
     wait = FIRST_WAIT_SECONDS * 2**attempt * random.uniform(0.5, 1)  # noqa: S311

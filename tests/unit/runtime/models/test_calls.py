@@ -207,10 +207,20 @@ async def test_a_provider_that_is_busy_for_a_moment_is_asked_again(
     assert len(stub.requests) == 3
 
 
+async def test_each_model_of_a_plan_is_tried_as_often_as_its_provider_says(
+    tmp_path: Path, stub: StubProvider
+) -> None:
+    async with router_of(tmp_path, *two_providers(stub, max_retries=2)) as router:
+        heard = await hear(router, "up/error", "other/busy-once;times=2")
+    assert heard.text == FIVE_WORDS
+    assert len(stub.requests) == 6
+
+
 @pytest.mark.parametrize(
     ("model", "retries", "requests"),
     [
         pytest.param("error", 2, 3, id="a server error is tried three times in all"),
+        pytest.param("error;status=529", 1, 2, id="so is who says that it is overloaded"),
         pytest.param("error", 0, 1, id="or once where the spec says so"),
         pytest.param("rate-limited;retry_after=0", 2, 3, id="so is a limit that is over at once"),
         pytest.param("rate-limited;retry_after=30", 2, 1, id="a long wait is left to the caller"),
