@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_runtime.api.event_feed import MAX_FOLLOWERS
 from tests.support.deadline import until
 from tests.support.runtime_process import (
     KEY,
@@ -182,6 +183,33 @@ async def test_a_follower_may_begin_with_the_newest_and_misses_nothing_when_it_c
     with suppress(asyncio.CancelledError):
         await again
     assert [event for event in heard if event in missed] == missed
+
+
+async def test_one_follower_too_many_is_refused_and_let_in_when_another_has_gone(
+    runtime: RuntimeProcess,
+) -> None:
+    follow = {"follow": "true"}
+    everybody = aiohttp.TCPConnector(limit=0)
+    async with client(runtime, connector=everybody) as http, client(runtime) as late:
+        followers: list[aiohttp.ClientResponse] = []
+
+        async def all_follow() -> bool:
+            missing = MAX_FOLLOWERS - len(followers)
+            asked = (http.get(EVENTS, params=follow) for _ in range(missing))
+            followers.extend(one for one in await asyncio.gather(*asked) if one.status == 200)
+            return len(followers) == MAX_FOLLOWERS
+
+        await until(all_follow, "those of other tests have gone")
+        async with late.get(EVENTS, params=follow) as response:
+            assert (response.status, response.headers["Retry-After"]) == (429, "10")
+            assert (await response.json(content_type=None))["code"] == "too_many_followers"
+        followers[0].close()
+
+        async def let_in() -> bool:
+            async with late.get(EVENTS, params=follow) as response:
+                return response.status == 200
+
+        await until(let_in, "the place of the one who left is free")
 
 
 async def test_an_interruption_is_told_of_the_one_who_interrupts(

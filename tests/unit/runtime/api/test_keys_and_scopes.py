@@ -65,6 +65,17 @@ async def test_a_key_may_do_what_its_scopes_say_and_is_told_what_it_lacks(
         ("GET", "/metrics", "usage:read"),
         ("GET", "/v1/usage", "usage:read"),
         ("GET", "/v1/usage/ledger", "usage:read"),
+        ("GET", "/v1/metrics", "usage:read"),
+        ("GET", "/v1/metrics/history", "usage:read"),
+        ("GET", "/v1/metrics/stream", "usage:read"),
+        ("GET", "/v1/runtime/events", "events:read"),
+        ("GET", "/v1/runtime/events?follow=true", "events:read"),
+        ("POST", "/v1/tools/run", "tools:run"),
+        ("POST", "/v1/sessions/ses_x/interrupt", "sessions:write"),
+        ("POST", "/v1/tool-policies", "policies:write"),
+        ("DELETE", "/v1/tool-policies/x", "policies:write"),
+        ("POST", "/v1/model-policies", "policies:write"),
+        ("DELETE", "/v1/model-policies/x", "policies:write"),
         ("GET", "/v1/api-keys", "keys:write"),
         ("POST", "/v1/api-keys", "keys:write"),
         ("DELETE", "/v1/api-keys/x", "keys:write"),
@@ -73,6 +84,8 @@ async def test_a_key_may_do_what_its_scopes_say_and_is_told_what_it_lacks(
         asked: dict[str, Any] = {"agent": "assistant", "name": "x", "scopes": ["*"]}
         if "execute" in path:
             asked = {"message": "x"}
+        if "tools/run" in path:
+            asked = {"tool": "calculate", "arguments": {"expression": "1"}}
         status, problem = await _ask(runtime, READ, method, path, json=asked)
         assert (status, problem["code"]) == (403, "missing_scope"), path
         assert f"`{scope}`" in problem["detail"]
