@@ -23,6 +23,9 @@ class OidcIssuer:
     url: str = ""
     status: int = 200
     fetches: int = 0
+    moved: bool = False
+    """Whether those who ask for the keys are sent on to where they are, too."""
+
     _keys: dict[str, Any] = field(default_factory=dict)
     _public: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -77,8 +80,10 @@ class OidcIssuer:
     async def discovery(self, _: web.Request) -> web.Response:
         return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/keys"})
 
-    async def keys(self, _: web.Request) -> web.Response:
+    async def keys(self, request: web.Request) -> web.Response:
         self.fetches += 1
+        if self.moved and request.path == "/keys":
+            raise web.HTTPFound(f"{self.url}/elsewhere")
         return web.json_response({"keys": list(self._public.values())}, status=self.status)
 
 
@@ -93,6 +98,7 @@ def running() -> Iterator[OidcIssuer]:
         app = web.Application()
         app.router.add_get("/.well-known/openid-configuration", issuer.discovery)
         app.router.add_get("/keys", issuer.keys)
+        app.router.add_get("/elsewhere", issuer.keys)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

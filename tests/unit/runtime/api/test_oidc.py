@@ -228,6 +228,16 @@ async def test_while_the_issuer_is_away_known_keys_prove_and_unknown_ones_are_a_
     assert refusal.value.retry_after
 
 
+async def test_keys_are_not_fetched_from_where_somebody_sends_on(
+    issuer: OidcIssuer, tmp_path: Path
+) -> None:
+    issuer.moved = True
+    with pytest.raises(Problem) as refusal:
+        await _principal(_issuers(issuer, tmp_path), issuer.token())
+    assert refusal.value.code == "issuer_unavailable"
+    assert issuer.fetches == 1
+
+
 SAFE = ["https://id.example", "http://127.0.0.1:8", "http://localhost", "http://dex.auth.svc",
         "http://dex.auth.svc.cluster.local:5556/keys", "http://[::1]/keys"]  # fmt: skip
 UNSAFE = ["http://id.example", "ftp://127.0.0.1", "http://svc.example", "http://10.0.0.1",
