@@ -144,6 +144,19 @@ async def test_what_fails_the_transaction_refuses_all_who_share_it(
     assert await notes.writer.run(partial(_note, "next")) == "next"
 
 
+def _waits_for_the_disk(connection: sqlite3.Connection) -> bool:
+    (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+    return bool(synchronous == 2)
+
+
+async def test_only_work_that_is_to_last_waits_for_the_disk(notes: Notes) -> None:
+    asked = [
+        await notes.writer.run(_waits_for_the_disk, durable=durable)
+        for durable in (True, False, True)
+    ]
+    assert asked == [True, False, True]
+
+
 async def test_a_transaction_that_could_not_be_taken_back_is_before_the_next_one(
     notes: Notes,
 ) -> None:
