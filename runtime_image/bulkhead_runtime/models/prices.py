@@ -38,7 +38,6 @@ SELLERS_BY_HOST: Final = {
     "api.fireworks.ai": "fireworks_ai",
     "api.x.ai": "xai",
     "api.cerebras.ai": "cerebras",
-    "openrouter.ai": "openrouter",
     "generativelanguage.googleapis.com": "gemini",
 }
 

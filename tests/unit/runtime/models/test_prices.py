@@ -6,6 +6,7 @@ from bulkhead_api.runtime_config import ModelsConfig, ProviderConfig
 from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_runtime.models.generate_prices import make_table, render_table
 from bulkhead_runtime.models.prices import (
+    SELLERS_BY_HOST,
     TABLE,
     UNKNOWN,
     ModelFacts,
@@ -135,6 +136,10 @@ def test_a_price_is_told_only_where_the_seller_is_certain(
     name: str, base_url: str | None, seller: str | None
 ) -> None:
     assert seller_of(provider(name, base_url)) == seller
+
+
+def test_the_table_has_prices_of_every_seller_that_is_known_by_its_host() -> None:
+    assert [seller for seller in SELLERS_BY_HOST.values() if not names_of(seller)] == []
 
 
 def test_a_provider_is_known_by_a_dns_label_for_litellms_name() -> None:
