@@ -24,6 +24,10 @@ from bulkhead_runtime.errors import Problem
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 15.0
+"""How long a head may take, and what is left of a request that was answered early."""
+
+UNREAD_SECONDS: Final = 30.0
+"""How long a client may read too little for anything more to be written."""
 
 _HEAD: Final = b"HTTP/1.1 "
 _LINE: Final = b"\r\n"
@@ -110,7 +114,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # With these among uvicorn's own there would be more than Python shares the names of between
     # instances, and each connection would pay for all of them: 1.2 KB.
-    __slots__ = ("_gone", "_head_bytes", "_head_timer", "_held", "_holds", "_in_head", "_lines")
+    __slots__ = (
+        "_gone",
+        "_head_bytes",
+        "_head_timer",
+        "_held",
+        "_holds",
+        "_in_head",
+        "_lines",
+        "_unread_timer",
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -118,6 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._held = b""
         self._holds = False
         self._lines = b""
@@ -132,6 +146,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer, and tell whoever works for this client."""
         self._disarm()
+        self._forget_unread()
         super().connection_lost(exc)
         if self._gone is not None:
             self._gone()
@@ -148,6 +163,21 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end(_TOO_LARGE)
         elif self._head_timer is None:
             self._arm()
+
+    def pause_writing(self) -> None:
+        """Write no more, and for a client that goes on not to read never again."""
+        super().pause_writing()
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write again; one that is about to end has its time all the same."""
+        if not self.transport.is_closing():
+            self._forget_unread()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection, whether or not its client has read all."""
+        self.transport.abort()
 
     def on_message_begin(self) -> None:
         """Note that a head began."""
@@ -169,6 +199,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.message_event = _Signal()  # type: ignore[assignment]  # all that is used of one
             self.cycle.transport = self  # type: ignore[assignment]  # all that a cycle asks of one
+
+    def on_message_complete(self) -> None:
+        """Note that all of a request has come, though it may be answered already."""
+        self._disarm()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for what is left of a request that was answered early, but not for ever."""
+        is_early = not self.pipeline and not self.body_is_there
+        super().on_response_complete()
+        if is_early:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
     @property
     def body_is_there(self) -> bool:
@@ -211,7 +253,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def close(self) -> None:
         """Close for a cycle."""
         self._let_go()
-        self.transport.close()
+        self._close()
 
     def is_closing(self) -> bool:
         """Tell a cycle whether the connection is about to end."""
@@ -230,9 +272,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _forget_unread(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
     def _end(self, answer: bytes) -> None:
         """Close the connection; say why unless an earlier request on it is still answered."""
         self._disarm()
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(answer)
+        self._close()
+
+    def _close(self) -> None:
+        """Close once the client has read all, or has had its time to."""
         self.transport.close()
+        if self.transport.get_write_buffer_size() and self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)

@@ -32,6 +32,9 @@ class Socket(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
         self.pieces.append(b"closed")
 
