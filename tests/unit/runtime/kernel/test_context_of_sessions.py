@@ -1,6 +1,7 @@
 """Long conversations: summaries of old turns, and what leaves a full context window."""
 
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from bulkhead_api.v1alpha1.budgets import Allowance, Budgets, RequestBudget
 from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_api.v1alpha1.sessions import Cleanup, Compaction, Sessions
 from bulkhead_runtime.kernel.compaction import CHARACTERS_PER_TOKEN
+from bulkhead_runtime.kernel.window import Conversation
+from bulkhead_runtime.models.port import ModelMessage
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds, Session
 from bulkhead_runtime.store.spending import Account
@@ -252,6 +255,36 @@ def _windowed(provider: StubProvider, mode: str, window: int, **fields: Any) -> 
     small = (ModelPrice.model_validate({**price, "contextWindow": window}),)
     sessions = Sessions(compaction=Compaction(enabled=False, turns=100))
     return {**stubbed(provider, mode, sessions=sessions, **fields), "prices": small}
+
+
+async def test_a_window_fills_to_90_percent_then_comes_down_to_60_and_instructions_stay(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    provider.forget()
+    kind = document("1.0.0", agent(instructions="be kind", max_output_tokens=16))
+    told: list[int] = []
+    async with running(tmp_path, kind, **_windowed(provider, "words", 1016)) as runtime:
+        session_id = None
+        for _ in range(30):
+            session_id = await _talk(runtime, 1, session_id, said=" " + "x" * 120)
+            told.append((await _session(runtime, session_id)).context_tokens)
+    a_turn = told[1] - told[0]
+    cleaned = [after for before, after in pairwise(told) if after < before]
+    assert 900 - a_turn < max(told) <= 900
+    assert cleaned
+    assert all(600 - a_turn < tokens <= 600 for tokens in cleaned)
+    assert {_told(seen)[0] for seen in provider.requests} == {"be kind"}
+
+
+@pytest.mark.parametrize("summary", [None, "what was said"], ids=["no summary", "a summary"])
+@pytest.mark.parametrize("instructions", ["", "be kind"], ids=["no instructions", "instructions"])
+def test_what_stays_at_the_front_is_all_that_nobody_said_in_the_history(
+    instructions: str, summary: str | None
+) -> None:
+    history = (ModelMessage("user", "one"), ModelMessage("assistant", "first"))
+    pending = ModelMessage("user", "two")
+    conversation = Conversation(instructions, summary, history, pending)
+    assert conversation.messages()[conversation.pinned :] == (*history, pending)
 
 
 async def test_what_tools_return_makes_the_oldest_messages_leave_before_the_model_reads_it(
