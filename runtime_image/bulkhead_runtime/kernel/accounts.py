@@ -25,6 +25,9 @@ _FIELDS: Final = {
 
 _RENEWED_DAILY: Final = frozenset({"agent_day", "day"})
 
+_HELD_SECONDS: Final = 5.0
+"""After which it is worth asking again for what work under way holds: no wait of a day."""
+
 _SECONDS_OF_A_DAY: Final = 24 * 3600
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 
@@ -96,18 +99,24 @@ def price_must_be_known(budgets: Budgets, agent: Agent | None, accounts: Iterabl
 
 def refusal(refused: BudgetRefused, now: float | None = None) -> Problem:
     """Return the answer when an account has no room."""
-    account, dimension = refused.account, refused.dimension
-    limit = account.limits[dimension]
-    field = f"spec.budgets.{_FIELDS[account.scope]}.{_field_of(dimension)}"
-    seconds = _seconds_until_renewal(account, time.time() if now is None else now)
+    seconds = _seconds_until_renewal(refused.account, time.time() if now is None else now)
     renewal = "It renews at 00:00 UTC." if seconds is not None else "It does not renew by itself."
     return Problem(
         402 if seconds is None else 429,
         "budget_exceeded",
-        f"The {_named(account)} has {_shown(refused.left)} of {_shown(limit)} {_unit(dimension)} "
-        f"left, which is less than this needs ({field}). {renewal} Ask for less, or have the "
-        "budget raised.",
+        f"{_too_little(refused)} {renewal} Ask for less, or have the budget raised.",
         retry_after=seconds,
+    )
+
+
+def held_elsewhere(refused: BudgetRefused) -> Problem:
+    """Return the answer when an account has no room because of work under way."""
+    return Problem(
+        429,
+        "budget_exceeded",
+        f"{_too_little(refused)} Work under way holds the rest and gives back what it does not "
+        "use: try again in a moment.",
+        retry_after=_HELD_SECONDS,
     )
 
 
@@ -149,6 +158,15 @@ def _seconds_until_renewal(account: Account, now: float) -> float | None:
         return None
     day = datetime.fromisoformat(account.key.rpartition("/")[2]).replace(tzinfo=UTC)
     return max(1.0, (day + timedelta(days=1)).timestamp() - now)
+
+
+def _too_little(refused: BudgetRefused) -> str:
+    account, dimension = refused.account, refused.dimension
+    return (
+        f"The {_named(account)} has {_shown(refused.left)} of {_shown(account.limits[dimension])} "
+        f"{_unit(dimension)} left, which is less than this needs "
+        f"(spec.budgets.{_FIELDS[account.scope]}.{_field_of(dimension)})."
+    )
 
 
 def _named(account: Account) -> str:

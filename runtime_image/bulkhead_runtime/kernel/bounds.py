@@ -85,6 +85,11 @@ class Wanted(Struct, frozen=True):
         call = self.call.cut(dimension, left) if self.call is not None else None
         return None if call is None else replace(self, call=call)
 
+    def fits(self, dimension: Dimension, room: Decimal) -> bool:
+        """Tell whether so much room would do for this, or for less of it."""
+        wanted = self.amounts().get(dimension, Decimal(0))
+        return wanted <= room or self.cut(dimension, room) is not None
+
 
 def whole_seconds(seconds: float) -> Decimal:
     """Return seconds as budgets count them: a begun one counts whole."""

@@ -45,8 +45,8 @@ _NOTHING: Final = Decimal(0)
 class BudgetRefusedError(Problem):
     """An account has no room; what refused is told beside the words for people."""
 
-    def __init__(self, refused: BudgetRefused) -> None:
-        problem = budget.refusal(refused)
+    def __init__(self, refused: BudgetRefused, *, held: bool) -> None:
+        problem = budget.held_elsewhere(refused) if held else budget.refusal(refused)
         super().__init__(
             problem.status, problem.code, problem.message, retry_after=problem.retry_after
         )
@@ -124,7 +124,7 @@ class Purse:
                 case ClaimRefused():
                     raise ClaimTaken(answer)
                 case BudgetRefused():
-                    wanted = _cut(wanted, answer)
+                    wanted = await self._cut(wanted, answer)
 
     def within_allowance(self, wanted: Wanted) -> Wanted:
         """Return `wanted`, its output cut to what the request may use still.
@@ -151,7 +151,7 @@ class Purse:
             if rounds > 1 and await self._reserve(wanted.amounts(), rounds) is None:
                 return wanted
             while (refused := await self._reserve(wanted.amounts(), 1)) is not None:
-                wanted = _cut(wanted, refused)
+                wanted = await self._cut(wanted, refused)
             return wanted
 
     def spend(self, line: LedgerLine, *, turns: int = 0, tool_calls: int = 0) -> None:
@@ -245,6 +245,21 @@ class Purse:
         self.balances = answer.balances
         return None
 
+    async def _cut(self, wanted: Wanted, refused: BudgetRefused) -> Wanted:
+        """Return less than `wanted`, never the same again: asking goes on while this shrinks.
+
+        Raises the refusal where less is of no use: one to wait a moment after, where there would be
+        room if work under way gave back all that it holds, as some of it may just have.
+        """
+        cut = wanted.cut(refused.dimension, refused.left)
+        if cut is not None and cut != wanted:
+            return cut
+        (balance,) = await self._store.balances((refused.account,))
+        unused = refused.account.limits[refused.dimension] - balance.used.get(
+            refused.dimension, _NOTHING
+        )
+        raise BudgetRefusedError(refused, held=wanted.fits(refused.dimension, unused))
+
     def _count(self, used: dict[Dimension, Decimal]) -> None:
         for dimension, amount in used.items():
             self._used[dimension] = self._used.get(dimension, _NOTHING) + amount
@@ -260,11 +275,3 @@ def _without_seconds(wanted: Wanted) -> Amounts:
     amounts = wanted.amounts()
     amounts.pop("seconds", None)
     return amounts
-
-
-def _cut(wanted: Wanted, refused: BudgetRefused) -> Wanted:
-    """Return less than `wanted`, never the same again: asking goes on only while this shrinks."""
-    cut = wanted.cut(refused.dimension, refused.left)
-    if cut is None or cut == wanted:
-        raise BudgetRefusedError(refused)
-    return cut

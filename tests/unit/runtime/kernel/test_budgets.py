@@ -4,13 +4,10 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bulkhead_api.runtime_config import ProviderConfig
 from bulkhead_api.v1alpha1.budgets import Allowance, Budgets, BudgetStep, RequestBudget
-from bulkhead_api.v1alpha1.models import ModelPrice
 from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.kernel.execution import Event, Started
 from bulkhead_runtime.kernel.requests import DirectRequest, PassthroughRequest, TurnRequest
@@ -18,7 +15,7 @@ from bulkhead_runtime.models.port import ModelMessage, ModelRequest, Part
 from bulkhead_runtime.runtime import Runtime
 from bulkhead_runtime.store.port import PoolBounds
 from bulkhead_runtime.store.spending import Account, Balance
-from tests.support.runtime.in_process import PRICED, caller, heard, running, say, stubbed
+from tests.support.runtime.in_process import caller, heard, running, say, stubbed
 from tests.support.runtime_process import agent, document
 from tests.support.stub_provider import StubProvider
 
@@ -134,6 +131,25 @@ async def test_a_budget_that_never_renews_is_not_worth_trying_again(
     async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
         refused = await _refusal(runtime)
     assert (refused.status, refused.retry_after) == (402, None)
+
+
+async def test_what_work_under_way_holds_is_worth_trying_again_until_it_is_used(
+    tmp_path: Path, provider: StubProvider
+) -> None:
+    budgets = Budgets(day=Allowance(turns=1))
+    async with running(tmp_path, **stubbed(provider, "hang", budgets=budgets)) as runtime:
+        before = len(provider.requests)
+        first = asyncio.create_task(say(runtime, "hello"))
+        assert await provider.asked(before + 1)
+        meanwhile = await _refusal(runtime)
+        first.cancel()
+        await asyncio.wait([first])
+        await runtime.background.finish()
+        afterwards = await _refusal(runtime)
+    assert (meanwhile.status, meanwhile.code) == (429, "budget_exceeded")
+    assert meanwhile.retry_after == 5
+    assert "Work under way holds the rest" in meanwhile.message
+    assert "renews at 00:00 UTC" in afterwards.message
 
 
 async def test_a_refused_turn_leaves_no_session_and_nothing_reserved(
@@ -308,50 +324,6 @@ async def test_nothing_goes_byte_for_byte_while_the_cheaper_model_cannot(
     budgets = Budgets(cheaper_model="offline/echo")
     async with running(tmp_path, **stubbed(provider, WORDS, budgets=budgets)) as runtime:
         assert not runtime.direct.can_pass_through("stub/words")
-
-
-def _falling_back(provider: StubProvider, budgets: Budgets) -> dict[str, Any]:
-    """Configuration whose default model falls silent, which may have to be paid."""
-    stub = ProviderConfig(
-        name="stub", type="OpenAICompatible", base_url=provider.base_url, timeout_seconds=1
-    )
-    models = ("stub/silent", "stub/words")
-    prices = tuple(ModelPrice.model_validate({"model": name, **PRICED}) for name in models)
-    return {
-        "default_model": models[0],
-        "providers": (stub,),
-        "prices": prices,
-        "budgets": budgets,
-    }
-
-
-RELENTLESS = document("1.0.0", agent(fallbacks=("stub/words",), max_output_tokens=20))
-
-
-async def test_each_model_that_was_asked_is_counted_once(
-    tmp_path: Path, provider: StubProvider
-) -> None:
-    fields = _falling_back(provider, Budgets(total=Allowance(tokens=10_000)))
-    async with running(tmp_path, RELENTLESS, **fields) as runtime:
-        result = await say(runtime, "hello")
-        page = await runtime.store.ledger(
-            since=0, until=2**62, principal=None, limit=10, cursor=None
-        )
-        balance = await _balance(runtime)
-    assert sorted(line.model for line in page.items) == ["stub/silent", "stub/words"]
-    tokens = sum(line.input_tokens + line.output_tokens for line in page.items)
-    told = result.usage.input_tokens + result.usage.output_tokens
-    assert balance.used["tokens"] == tokens == told
-
-
-async def test_a_fallback_needs_room_of_its_own(tmp_path: Path, provider: StubProvider) -> None:
-    fields = _falling_back(provider, Budgets(total=Allowance(turns=1)))
-    async with running(tmp_path, RELENTLESS, **fields) as runtime:
-        refused = await _refusal(runtime)
-        balance = await _balance(runtime)
-    assert refused.code == "budget_exceeded"
-    assert balance.used["turns"] == 1
-    assert provider.requests[-1].body["model"] == "silent"
 
 
 async def test_direct_calls_and_agents_draw_on_the_same_account(
