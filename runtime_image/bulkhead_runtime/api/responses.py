@@ -147,7 +147,8 @@ async def _continued(
     session_id = f"{_SESSION_PREFIX}{match['session']}"
     bounds = PoolBounds.configured(runtime.holder.require().source)
     try:
-        session = await runtime.store.session(session_id, exchange.principal.name, bounds)
+        owner = exchange.principal.whose_sessions
+        session = await runtime.store.session(session_id, owner, bounds)
     except Problem as problem:
         if problem.status == HTTPStatus.NOT_FOUND:
             raise _not_continuable("its session is not there any more") from problem

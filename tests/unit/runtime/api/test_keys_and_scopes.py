@@ -193,3 +193,18 @@ async def test_whoever_may_see_all_sessions_continues_them_and_they_stay_their_o
 
     assert (continued, owner, own) == (200, 200, 200)
     assert session["turns"] == 2
+
+
+async def test_a_response_is_continued_by_whom_its_session_is_seen_by(
+    runtime: RuntimeProcess,
+) -> None:
+    body = {"model": "assistant", "input": "first"}
+    _, begun = await _ask(runtime, RUN, "POST", "/v1/responses", json=body)
+    again = {**body, "previous_response_id": begun["id"]}
+    _, other = await _ask(runtime, ANY, "POST", "/v1/responses", json=body)
+    others = {**body, "previous_response_id": other["id"]}
+
+    continued, _ = await _ask(runtime, ANY, "POST", "/v1/responses", json=again)
+    refused, problem = await _ask(runtime, RUN, "POST", "/v1/responses", json=others)
+    assert continued == 200
+    assert (refused, problem["error"]["code"]) == (400, "previous_response_not_found")
