@@ -48,7 +48,7 @@ async def test_200_callers_of_two_processes_never_spend_more_than_a_dollar(
         listed = await _cost_of_ledger(one)
     asked = len(provider.requests)
     (balance,) = await shared_place.balances(Account("total", "", {}))
-    assert set(outcomes) == {200, 402}
+    assert {200} < set(outcomes) <= {200, 402, 429}  # what is held may be free in a moment
     assert outcomes.total() == CALLS
     assert 0 < outcomes[200] == asked
     assert balance.used["cost"] == listed == COST * asked <= BUDGET
