@@ -12,7 +12,7 @@ class Compaction(ApiModel):
     """Older turns become a bounded summary."""
 
     enabled: Annotated[bool, Field(description="Whether older turns are summarized.")] = True
-    turns: Annotated[int, Field(description="Turns that stay word for word.", ge=2, le=1000)] = 20
+    turns: Annotated[int, Field(description="Most turns that stay word for word.", ge=2, le=1000)] = 20
     summary_characters: Annotated[
         int, Field(description="Most characters of the summary.", ge=256, le=65536)
     ] = 4000
@@ -50,7 +50,10 @@ class Cleanup(ApiModel):
         Field(description="Percent of the context window that cleanup comes down to.", ge=5, le=95),
     ] = 60
     keep_messages: Annotated[
-        int, Field(description="Newest messages that always stay.", ge=1, le=100)
+        int,
+        Field(
+            description="Newest messages that stay, unless they alone are too much.", ge=1, le=100
+        ),
     ] = 5
 
 
