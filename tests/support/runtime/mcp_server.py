@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 import uvicorn
-from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp_types import ToolAnnotations
 
 from tests.support.deadline import until
@@ -59,6 +59,12 @@ def make_server() -> MCPServer:
     def picture() -> Image:
         """Return a picture."""
         return Image(data=b"\x89PNG" + bytes(2_000), format="png")
+
+    @server.tool()
+    def trace(context: Context) -> str:
+        """Tell the trace that the call belongs to."""
+        told = context.request_context.meta or {}
+        return str(told.get("traceparent"))
 
     @server.tool(name="a name that no model can say")
     def unusable() -> str:

@@ -84,7 +84,8 @@ async def test_what_a_server_offers_is_learnt_when_it_is_needed(
     assert (add.risk, add.idempotent, add.description) == ("low", True, "Add two numbers.")
     assert add.parameters["required"] == ["a", "b"]
     names = [tool.name for tool in home.registry.list() if tool.name.startswith("crm__")]
-    assert names == ["crm__add", "crm__big", "crm__echo", "crm__fail", "crm__picture", "crm__wait"]
+    offered = ("add", "big", "echo", "fail", "picture", "trace", "wait")
+    assert names == [f"crm__{name}" for name in offered]
     echo = home.registry.get("crm__echo")
     assert echo is not None
     assert (echo.risk, echo.idempotent) == ("high", False)
@@ -102,7 +103,7 @@ async def test_what_is_known_is_not_asked_for_again(
     assert len(await server.seen()) == asked
 
 
-async def test_a_call_is_one_request_that_carries_token_and_trace(
+async def test_a_call_is_one_request_that_carries_the_token(
     home: ToolHome, server: RunningMcpServer
 ) -> None:
     follow(home, server.url)
@@ -114,6 +115,16 @@ async def test_a_call_is_one_request_that_carries_token_and_trace(
     (request,) = (await server.seen())[before:]
     assert request["headers"]["authorization"] == f"Bearer {TOKEN}"
     assert request["headers"]["mcp-method"] == "tools/call"
+
+
+async def test_a_server_is_told_the_trace_of_the_call(
+    home: ToolHome, server: RunningMcpServer
+) -> None:
+    follow(home, server.url)
+    await answered(home)
+    context = tool_context()
+    envelope = await home.registry.run("crm__trace", {}, context)
+    assert envelope.data == {"structured": {"result": context.context.trace.traceparent}}
 
 
 async def test_a_server_of_the_former_protocol_is_spoken_to_as_well(
