@@ -103,6 +103,24 @@ async def test_an_argument_cannot_leave_its_place_in_the_path(
     assert web.requests == []
 
 
+@pytest.mark.parametrize(
+    ("value", "segment"),
+    [
+        pytest.param("7?admin=1", "7%3Fadmin%3D1", id="a query"),
+        pytest.param("7#rest", "7%23rest", id="a fragment"),
+        pytest.param("..%2f7", "..%252f7", id="a slash that is escaped already"),
+        pytest.param("7;v=1", "7%3Bv%3D1", id="a parameter"),
+        pytest.param("{id}", "%7Bid%7D", id="another placeholder"),
+    ],
+)
+async def test_whatever_an_argument_holds_is_one_segment(
+    home: ToolHome, web: WebServer, value: str, segment: str
+) -> None:
+    declare(home, web, "/echo/orders/{id}/lines")
+    told = (await call(home, id=value)).data["body"]
+    assert (told["path"], told["query"]) == (f"/echo/orders/{segment}/lines", "")
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(first=st.text(max_size=8), second=st.one_of(st.text(max_size=8), st.integers()))
 def test_whatever_the_arguments_are_the_path_keeps_its_shape(first: str, second: str | int) -> None:
