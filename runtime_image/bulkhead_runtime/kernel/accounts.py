@@ -97,26 +97,23 @@ def price_must_be_known(budgets: Budgets, agent: Agent | None, accounts: Iterabl
     return own or budgets.request.cost != _UNBOUNDED_PRICE or bounded(accounts, "cost")
 
 
-def refusal(refused: BudgetRefused, now: float | None = None) -> Problem:
-    """Return the answer when an account has no room."""
-    seconds = _seconds_until_renewal(refused.account, time.time() if now is None else now)
-    renewal = "It renews at 00:00 UTC." if seconds is not None else "It does not renew by itself."
+def refusal(refused: BudgetRefused, now: float | None = None, *, held: bool = False) -> Problem:
+    """Return the answer when an account has no room; `held` where work under way may give some."""
+    account, dimension = refused.account, refused.dimension
+    limit = account.limits[dimension]
+    field = f"spec.budgets.{_FIELDS[account.scope]}.{_field_of(dimension)}"
+    seconds = _seconds_until_renewal(account, time.time() if now is None else now)
+    hint = "It renews at 00:00 UTC." if seconds is not None else "It does not renew by itself."
+    if held:
+        seconds = _HELD_SECONDS
+        hint = "Work under way holds the rest and gives back what it does not use: try again soon."
     return Problem(
         402 if seconds is None else 429,
         "budget_exceeded",
-        f"{_too_little(refused)} {renewal} Ask for less, or have the budget raised.",
+        f"The {_named(account)} has {_shown(refused.left)} of {_shown(limit)} {_unit(dimension)} "
+        f"left, which is less than this needs ({field}). {hint} Ask for less, "
+        "or have the budget raised.",
         retry_after=seconds,
-    )
-
-
-def held_elsewhere(refused: BudgetRefused) -> Problem:
-    """Return the answer when an account has no room because of work under way."""
-    return Problem(
-        429,
-        "budget_exceeded",
-        f"{_too_little(refused)} Work under way holds the rest and gives back what it does not "
-        "use: try again in a moment.",
-        retry_after=_HELD_SECONDS,
     )
 
 
@@ -158,15 +155,6 @@ def _seconds_until_renewal(account: Account, now: float) -> float | None:
         return None
     day = datetime.fromisoformat(account.key.rpartition("/")[2]).replace(tzinfo=UTC)
     return max(1.0, (day + timedelta(days=1)).timestamp() - now)
-
-
-def _too_little(refused: BudgetRefused) -> str:
-    account, dimension = refused.account, refused.dimension
-    return (
-        f"The {_named(account)} has {_shown(refused.left)} of {_shown(account.limits[dimension])} "
-        f"{_unit(dimension)} left, which is less than this needs "
-        f"(spec.budgets.{_FIELDS[account.scope]}.{_field_of(dimension)})."
-    )
 
 
 def _named(account: Account) -> str:

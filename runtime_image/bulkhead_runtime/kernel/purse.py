@@ -46,7 +46,7 @@ class BudgetRefusedError(Problem):
     """An account has no room; what refused is told beside the words for people."""
 
     def __init__(self, refused: BudgetRefused, *, held: bool) -> None:
-        problem = budget.held_elsewhere(refused) if held else budget.refusal(refused)
+        problem = budget.refusal(refused, held=held)
         super().__init__(
             problem.status, problem.code, problem.message, retry_after=problem.retry_after
         )
