@@ -126,6 +126,27 @@ def a_bad_parameter_is_an_unprocessable_entity_error() -> None:
     assert error.param == "temperature", error.param
 
 
+def a_parameter_that_would_not_hold_is_named() -> None:
+    error = _error(openai.UnprocessableEntityError, client(), AGENT, logprobs=True)
+    assert (error.param, error.code) == ("logprobs", "not_supported")
+    error = _error(openai.UnprocessableEntityError, client(), MODEL, extra_body={"models": ["x"]})
+    assert error.param == "models"
+
+
+def a_request_with_a_key_is_carried_out_once() -> None:
+    def answer() -> Any:
+        return client().chat.completions.with_raw_response.create(
+            model=AGENT,
+            messages=[{"role": "user", "content": "Hello"}],
+            extra_headers={"Idempotency-Key": f"once-{openai.__version__}"},
+        )
+
+    first, again = answer(), answer()
+    assert first.headers.get("idempotency-replayed") is None
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.parse().id == first.parse().id
+
+
 def a_rate_limit_is_tried_again_and_then_told() -> None:
     error = _error(openai.RateLimitError, client(max_retries=1), "stub/rate-limited;retry_after=1")
     assert error.code == "model_rate_limited"
@@ -265,6 +286,8 @@ CONVERSATIONS: tuple[Callable[[], None], ...] = (
     a_wrong_key_is_an_authentication_error,
     an_unknown_agent_is_a_not_found_error,
     a_bad_parameter_is_an_unprocessable_entity_error,
+    a_parameter_that_would_not_hold_is_named,
+    a_request_with_a_key_is_carried_out_once,
     a_rate_limit_is_tried_again_and_then_told,
     a_failure_in_the_middle_of_a_stream_is_an_api_error,
     a_response_is_made_by_an_agent_and_continued,
