@@ -10,6 +10,7 @@ from bulkhead_runtime.errors import Problem
 from bulkhead_runtime.telemetry.redaction import SECRET_VALUES
 from bulkhead_runtime.telemetry.spans import Tracing, TracingSettings
 from bulkhead_runtime.telemetry.trace import continue_trace
+from tests.support.deadline import until
 from tests.support.runtime.telemetry_receivers import CollectorServer, attributes, running_collector
 
 CALLER = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -165,13 +166,15 @@ async def test_spans_that_find_no_room_are_told_of(
     collector.refuse(503)
     tracing = Tracing()
     await tracing.configure(_settings(collector))
-    await _trace(tracing, 10_000)
-    await tracing.aclose()
 
-    said = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert said
-    assert {record.getMessage() for record in said} == {"Queue full, dropping Span."}
-    assert len(said) < 100
+    async def told() -> bool:
+        # The SDK says the same once in 20 seconds, and another test may have made it.
+        await _trace(tracing, 5_000)
+        return "Queue full, dropping Span." in [record.getMessage() for record in caplog.records]
+
+    await until(told, "the log tells of lost spans")
+    await tracing.aclose()
+    assert len(caplog.records) < 100
 
 
 async def test_many_spans_leave_in_few_requests_so_that_a_distant_collector_keeps_up(
