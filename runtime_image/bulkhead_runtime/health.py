@@ -16,8 +16,12 @@ from bulkhead_runtime.readiness import Dependency
 from bulkhead_runtime.stores import Stores
 from bulkhead_runtime.tools.registry import ToolRegistry
 
-SHARED_STORE_SECONDS: Final = 10.0
-"""How long what a shared store said counts: probes are frequent, and it is to rest when idle."""
+SHARED_STORE_SECONDS: Final = 30.0
+"""How long a shared store that answered counts as there: probes are frequent, and where nothing
+else is asked every look is a login. Who asks for something is told at once of one that is away."""
+
+AWAY_SECONDS: Final = 5.0
+"""How long one counts as away."""
 
 
 class Health:
@@ -59,11 +63,15 @@ class Health:
     async def store(self) -> Dependency:
         """Return the state of the store of record."""
         now = time.monotonic()
-        fresh = self._stores.shared and now - self._looked_at < SHARED_STORE_SECONDS
-        if self._store is None or not fresh:
+        if self._store is None or now - self._looked_at >= self._fresh_seconds(self._store):
             self._store = await self._look_at_store()
             self._looked_at = now
         return self._store
+
+    def _fresh_seconds(self, store: Dependency) -> float:
+        if not self._stores.shared:
+            return 0.0
+        return SHARED_STORE_SECONDS if store.ok else AWAY_SECONDS
 
     async def refusals(self) -> tuple[Refusal, ...]:
         """Return what keeps the runtime from doing what it was told, for the operator."""

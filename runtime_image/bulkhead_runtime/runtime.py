@@ -125,7 +125,7 @@ class Runtime:
             show_balances=reports.balances,
         )
         self.live = LiveMetrics(lambda: self.read_metrics(0), self.metrics.instruments.changes)
-        self._recorder = Recorder(self.store, self.read_metrics)
+        self._recorder = Recorder(self.store, self._metrics_now, self._look_at_store)
         entries = assemble(self._neighbours(stores, reports))
         self.turns, self.direct, self.tool_runs = entries.turns, entries.direct, entries.tool_runs
         self._window = entries.window
@@ -261,7 +261,13 @@ class Runtime:
 
     async def read_metrics(self, patience: float = STORE_SECONDS) -> tuple[Reading, ...]:
         """Return all metrics at this moment; wait so many seconds for the store's at most."""
+        await self._look_at_store(patience)
+        return self._metrics_now()
+
+    async def _look_at_store(self, patience: float = STORE_SECONDS) -> None:
         await self._standings.refresh(patience)
+
+    def _metrics_now(self) -> tuple[Reading, ...]:
         return self.metrics.read(self._standings.now())
 
     async def _usage(self) -> tuple[PoolUsage, dict[tuple[str, str], int]]:

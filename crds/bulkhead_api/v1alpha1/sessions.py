@@ -12,7 +12,9 @@ class Compaction(ApiModel):
     """Older turns become a bounded summary."""
 
     enabled: Annotated[bool, Field(description="Whether older turns are summarized.")] = True
-    turns: Annotated[int, Field(description="Most turns that stay word for word.", ge=2, le=1000)] = 20
+    turns: Annotated[
+        int, Field(description="Most turns that stay word for word.", ge=2, le=1000)
+    ] = 20
     summary_characters: Annotated[
         int, Field(description="Most characters of the summary.", ge=256, le=65536)
     ] = 4000

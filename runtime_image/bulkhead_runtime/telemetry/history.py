@@ -86,18 +86,30 @@ class Sampler:
 
     def sample(self, readings: Iterable[Reading]) -> Figures | None:
         """Return what came since the last sample, None where that is not worth recording."""
+        readings = tuple(readings)
+        figures = self._figures(readings)
+        self._former = {reading.about.name: reading for reading in readings}
+        if not self._is_worth(figures):
+            return None
+        self._recorded = figures
+        return figures
+
+    def finds(self, readings: Iterable[Reading]) -> bool:
+        """Tell whether a sample of these would be worth recording."""
+        return self._is_worth(self._figures(readings))
+
+    def _figures(self, readings: Iterable[Reading]) -> Figures:
         figures: Figures = {}
         for reading in readings:
             place = _PLACES.get(reading.about.name)
             if place is not None:
                 figure = _since(self._former.get(reading.about.name), reading)
-                self._former[reading.about.name] = reading
                 if any(figure):
                     figures[place] = figure
-        if not any(self._is_news(place, figures.get(place)) for place in range(len(_RULES))):
-            return None
-        self._recorded = figures
         return figures
+
+    def _is_worth(self, figures: Figures) -> bool:
+        return any(self._is_news(place, figures.get(place)) for place in range(len(_RULES)))
 
     def _is_news(self, place: int, figure: Figure | None) -> bool:
         """Tell whether a figure is a reason to record; work that goes on is one."""

@@ -42,10 +42,14 @@ class Replica:
     def __init__(self, shelf: Shelf) -> None:
         self.metrics = Metrics()
         self.standing = Standing(active=0, queued=0, sessions=0, pool_bytes=0)
-        self._recorder = Recorder(shelf, self._read)
+        self.looks = 0
+        self._recorder = Recorder(shelf, self._read, self._look)
 
-    async def _read(self) -> tuple[Reading, ...]:
+    def _read(self) -> tuple[Reading, ...]:
         return self.metrics.read(self.standing)
+
+    async def _look(self) -> None:
+        self.looks += 1
 
     async def record(self, seconds: int) -> None:
         await self._recorder.record(HOUR + seconds)
@@ -77,7 +81,7 @@ async def test_a_counter_tells_what_came_in_each_interval() -> None:
     assert await _past(shelf, "bulkhead_cost_usd_total") == [(0, 1.5), (10, 1.0)]
 
 
-async def test_nothing_is_written_while_nothing_happens() -> None:
+async def test_nothing_is_written_or_asked_while_nothing_happens() -> None:
     shelf = Shelf()
     replica = Replica(shelf)
     replica.executions(1)
@@ -87,7 +91,7 @@ async def test_nothing_is_written_while_nothing_happens() -> None:
         replica.metrics.request_answered("/metrics", 200)
         await replica.record(second)
 
-    assert shelf.writes == 1
+    assert (shelf.writes, replica.looks) == (1, 1)
 
 
 async def test_coarse_intervals_are_the_sums_of_the_fine_ones() -> None:
