@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bulkhead_api.runtime_config import ProviderConfig
+from bulkhead_api.v1alpha1.models import CircuitBreaker
 from tests.support.runtime_process import RuntimeFiles, RuntimeProcess, agent, client, document
 from tests.support.stub_provider import StubProvider
 
@@ -27,6 +28,7 @@ def runtime(
         base_url=provider.base_url,
         has_credentials=True,
         max_retries=0,
+        circuit_breaker=CircuitBreaker(failures=1000),
     )
     agents = agent(), agent("broken", model="stub/cut")
     files.follow((document("1.0.0", *agents), 100), providers=(config,), default_model="stub/words")
