@@ -25,6 +25,10 @@ METADATA_SERVICES: Final = (
     "192.0.0.192/32",  # Oracle Cloud
     "fd00:ec2::254/128",  # AWS
     "fd20:ce::254/128",  # Google Cloud
+    "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud
+    "fd00:42::42/128",  # Scaleway
+    "fd00:a9fe:a9fe::1/128",  # Akamai
+    "fd00:100::100:200/128",  # Alibaba Cloud
     "fe80::/10",  # link-local
 )
 """Where clouds hand credentials of the node to whoever asks: out of reach, always."""
