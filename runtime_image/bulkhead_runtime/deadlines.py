@@ -15,7 +15,7 @@ class cut_off:  # noqa: N801 (reads like the functions of contextlib)
     A task that somebody else cancels, before or at the same time, stays cancelled.
     """
 
-    __slots__ = ("_cancelled_before", "_deadline", "_passed", "_task", "_timer")
+    __slots__ = ("_cancelled_before", "_deadline", "_loop", "_passed", "_task", "_timer")
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -23,12 +23,12 @@ class cut_off:  # noqa: N801 (reads like the functions of contextlib)
 
     def __enter__(self) -> None:
         """Begin to wait for the deadline."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._cancelled_before = task.cancelling()
-        self._timer = loop.call_later(max(0.0, self._deadline - time.monotonic()), self._pass)
+        self._wait(max(0.0, self._deadline - time.monotonic()))
 
     def __exit__(
         self,
@@ -44,6 +44,13 @@ class cut_off:  # noqa: N801 (reads like the functions of contextlib)
         if kind is asyncio.CancelledError and not by_others:
             raise TimeoutError from error
 
+    def _wait(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._pass)
+
     def _pass(self) -> None:
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            self._wait(left)  # loops round to milliseconds, so a timer may be early
+            return
         self._passed = True
         self._task.cancel()

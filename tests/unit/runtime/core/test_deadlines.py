@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -80,3 +81,21 @@ async def test_another_failure_at_the_deadline_is_told_as_itself() -> None:
 
     with pytest.raises(ValueError, match="own"), _within(0.01):
         await work()
+
+
+class HastyLoop(asyncio.SelectorEventLoop):
+    """Its clock is fast, so that timers are early, as they are after a loop was busy."""
+
+    def time(self) -> float:
+        return super().time() * 1.1
+
+
+def test_nothing_is_ended_before_its_deadline_where_a_timer_is_early() -> None:
+    async def ended_late() -> bool:
+        deadline = time.monotonic() + 0.05
+        with pytest.raises(TimeoutError), cut_off(deadline):
+            await _forever()
+        return time.monotonic() >= deadline
+
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        assert runner.run(ended_late())
